@@ -1,0 +1,369 @@
+"""How to split one training job over a fleet: tensor, pipeline, data, context and expert parallelism, microbatches,
+virtual stages, ZeRO, recomputation, sequence parallelism, overlap; and optionally which accelerator and how many nodes.
+
+Items: one training job. Everything nonlinear is physics (`mlsysim_opt.physics.training`); nothing is computed here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from mlsysim_opt.algebra.expression import Choice, Expression, Symbol
+from mlsysim_opt.errors import InputError, MissingFieldError
+from mlsysim_opt.optimize.formulation import Formulation
+from mlsysim_opt.optimize.problem import Lever, Problem
+from mlsysim_opt.physics.inputs import Given, Input, Number, Switch, Text
+from mlsysim_opt.physics.operations import Run
+from mlsysim_opt.physics.training import (
+    QUESTIONED,
+    RECOMPUTATION,
+    System,
+    calibration_bindings,
+    training_equations,
+)
+from mlsysim_opt.physics.view import View, entry_bindings
+from mlsysim_opt.registry import default_catalog
+from mlsysim_opt.registry.entry import Entry
+from mlsysim_opt.units import BYTE, CARBON, ENERGY, MONEY, NONE, TIME, TOKEN, divide
+
+
+@dataclass(frozen=True)
+class Names(Input):
+    """A name, or several: a candidate set from the catalog."""
+
+    kind: str = ""
+
+    def check(self, value: Any) -> tuple[Entry, ...]:
+        several = [value] if isinstance(value, str | Entry) else list(value)
+        if not several:
+            raise InputError("the set of candidates is empty", path=self.name)
+        return tuple(Given(self.name, kind=self.kind).check(item) for item in several)
+
+
+@dataclass(frozen=True)
+class Counts(Input):
+    """A count, several counts, or "any"."""
+
+    def check(self, value: Any) -> tuple[int, ...] | str:
+        if value == "any":
+            return "any"
+        several = [value] if isinstance(value, int | float | str) else list(value)
+        one = Number(self.name, integer=True, low=1)
+        counts = [int(one.check(item)) for item in several]
+        if not counts:
+            raise InputError("the set of counts is empty", path=self.name)
+        return tuple(sorted(set(counts)))
+
+
+INPUTS: tuple[Input, ...] = (
+    Given("model", "what is trained", kind="model"),
+    Given("fleet", "what it is trained on", kind="fleet"),
+    Number("global_batch_size", "sequences per optimizer step", integer=True, low=1, high=2**31),
+    Number("seq_len", "tokens per sequence", integer=True, low=1, high=2**31),
+    Text("precision", "number format", default="bf16", of_kind="numerics"),
+    Number("token_budget", "tokens to train on", default=None, unit="token", of=TOKEN, open_low=True),
+    Names("accelerator", "accelerators to choose among instead of the fleet's", default=None, kind="accelerator"),
+    Counts("nodes", "node counts to choose among; 'any' for all sensible ones", default=None),
+    Number("price", "rent of one accelerator", default=None, unit="USD/h", of=divide(MONEY, TIME), open_low=True),
+    Given("grid", "electricity grid", default=None, kind="grid"),
+    Given("datacenter", "building: grid and PUE", default=None, kind="datacenter"),
+    Number("pue", "facility energy over IT energy", default=None, low=1.0, high=10.0),
+    Number("carbon_intensity", "of electricity", default=None, unit="gCO2e/kWh", of=divide(CARBON, ENERGY)),
+    Number("goodput", "share of time not lost to failures", default=1.0, high=1.0, open_low=True),
+    Number(
+        "efficiency", "reached share of peak compute; calibrated when absent", default=None, high=1.0, open_low=True
+    ),
+    Number("memory_reserve", "memory kept free for runtime and fragmentation", default="2 GiB", unit="GiB", of=BYTE),
+    Number("overlap_efficiency", "share of a hidden communication that is free", default=0.85, high=1.0),
+    Number("congestion_factor", "divides bandwidth between nodes", default=1.0, low=1.0, high=1e6),
+    Number("straggler_factor", "slowdown by slow workers", default=1.0, low=1.0, high=1e6),
+    Number("moe_routing_imbalance_factor", "fullest expert over mean", default=1.0, low=1.0, high=1e6),
+    Switch("fused_attention", "attention scores are never stored", default=True),
+    Switch("dropout", "keep dropout masks", default=False),
+    Switch("tp_across_nodes", "allow tensor parallelism beyond the scale-up domain", default=False),
+)
+ALIASES = {"batch_size": "global_batch_size", "tokens": "token_budget", "accelerators": "accelerator"}
+METRIC_ALIASES = {
+    "tp": "tp_size", "pp": "pp_size", "dp": "dp_size", "cp": "cp_size", "ep": "ep_size", "mbs": "microbatch_size",
+    "virtual_stages": "v_stages", "zero": "zero_stage", "total_memory": "memory", "latency": "step_time",
+    "throughput": "tokens_per_second", "carbon_footprint": "carbon", "overlap": "overlap_comm",
+}  # fmt: skip
+UNCHANGED_SYMBOLS = (
+    "overlap_efficiency", "congestion_factor", "straggler_factor", "moe_routing_imbalance_factor", "memory_reserve",
+    "fused_attention", "dropout",
+)  # fmt: skip
+
+
+def divisors(number: int) -> list[int]:
+    """Return the divisors of a whole number, ascending."""
+    small = [item for item in range(1, int(number**0.5) + 1) if number % item == 0]
+    return sorted({*small, *(number // item for item in small)})
+
+
+def _nodes_of(accelerators: tuple[Entry, ...], fleet: Entry) -> list[Entry]:
+    """Return the node of the catalog that holds each accelerator: the fleet's own where it fits."""
+    catalog = default_catalog()
+    found = []
+    for accelerator in accelerators:
+        if fleet.node.accelerator.name == accelerator.name:
+            found.append(fleet.node)
+            continue
+        every = (catalog.find("node", name) for name in catalog.names("node"))
+        fitting = [node for node in every if node.accelerator.name == accelerator.name]
+        if not fitting:
+            raise InputError(
+                f"no node of the catalog holds {accelerator.name}", path="accelerator", hint="add one to catalog/nodes"
+            )
+        found.append(max(fitting, key=lambda node: int(node.accelerators_per_node)))
+    return found
+
+
+def _node_counts(given: tuple[int, ...] | str | None, available: int) -> list[int]:
+    if given is None:
+        return [available]
+    if given == "any":
+        return sorted({*divisors(available), *(2**k for k in range(available.bit_length()) if 2**k <= available)})
+    counts = [int(item) for item in given]
+    return counts
+
+
+def _build(values: dict[str, Any], narrowed: Mapping[str, Any]) -> Problem:
+    model, fleet = values["model"], values["fleet"]
+    problem = Problem("parallelism", item="training job", default_objective="min_step_time", aliases=METRIC_ALIASES)
+    problem.values.update(entry_bindings("model", model))
+    problem.values.update(entry_bindings("fleet", fleet))
+    numerics = default_catalog().find("numerics", values["precision"])
+    problem.values.update(entry_bindings("numerics", numerics))
+
+    def decide(name: str, candidates: Iterable[Any], about: str) -> Choice:
+        options = list(candidates)
+        if name in narrowed:
+            allowed = narrowed[name]
+            allowed = [allowed] if isinstance(allowed, str | int | float) else list(allowed)
+            options = [int(item) if isinstance(item, bool) else item for item in allowed]
+        return problem.choose(name, options, about=about)
+
+    accelerators: tuple[Entry, ...] = values["accelerator"] or (fleet.node.accelerator,)
+    system, counts = _system(problem, values, fleet, accelerators)
+    sizes = sorted({count * int(node.accelerators_per_node) for count in counts for node in system.node.entries})
+    if max(sizes) > 10**7:
+        raise InputError(f"{max(sizes)} accelerators are more than any fleet (10^7 at most)", path="fleet")
+    splits = sorted({item for size in sizes for item in divisors(size)})
+    batch, length = int(values["global_batch_size"]), int(values["seq_len"])
+    layers, heads = int(model.layers), int(model.heads)
+    experts = int(model.moe.experts) if model.moe is not None else 1
+
+    leaves: dict[str, Any] = {
+        "model": View("model", [model]),
+        "precision": values["precision"],
+        "batch_size": Symbol("global_batch_size", NONE, integer=True, low=1),
+        "seq_len": Symbol("seq_len", NONE, integer=True, low=1),
+        "tp_size": decide("tp_size", [n for n in splits if n <= heads], "tensor parallelism"),
+        "pp_size": decide("pp_size", [n for n in splits if n <= layers + 2], "pipeline parallelism"),
+        "dp_size": decide("dp_size", [n for n in splits if n <= batch], "data parallelism"),
+        "cp_size": decide("cp_size", [n for n in splits if length % n == 0], "context parallelism"),
+        "ep_size": decide("ep_size", divisors(experts), "expert parallelism"),
+        "microbatch_size": decide("microbatch_size", divisors(batch), "sequences per microbatch"),
+        "v_stages": decide("v_stages", range(1, layers + 3), "virtual stages per pipeline stage"),
+        "zero_stage": decide("zero_stage", range(4), "ZeRO stage"),
+        "recomputation": decide("recomputation", RECOMPUTATION, "activation recomputation"),
+        "sequence_parallel": decide("sequence_parallel", (0, 1), "sequence parallelism"),
+        "overlap_comm": decide("overlap_comm", (0, 1), "overlap of communication with compute"),
+        "tp_across_nodes": bool(values["tp_across_nodes"]),
+    }
+    unknown = set(narrowed) - set(problem.decisions)
+    if unknown:
+        problem.fixed(dict.fromkeys(unknown))
+    for name in UNCHANGED_SYMBOLS:
+        leaves[name] = Symbol(name, BYTE if name == "memory_reserve" else NONE)
+        problem.values[name] = float(values[name])
+    problem.values["global_batch_size"], problem.values["seq_len"] = float(batch), float(length)
+
+    result = training_equations(system, leaves)
+    for name, holds in result.constraints.items():
+        problem.require(name, holds, structural=name not in QUESTIONED)
+    _metrics(problem, result, system, values, leaves)
+    problem.assumptions.update(
+        {name: str(item.default) for name, item in ((i.name, i) for i in INPUTS)
+         if item.default is not None and name in UNCHANGED_SYMBOLS and values[name] == item.check(item.default)}
+    )  # fmt: skip
+    problem.assumptions["efficiency"] = (
+        str(values["efficiency"]) if values["efficiency"] is not None
+        else f"calibrated: {', '.join(sorted({str(item.generation) for item in accelerators}))}"
+    )  # fmt: skip
+    problem.request = {"formulation": "parallelism", "given": _plain(values), "choices": dict(narrowed)}
+    if values["nodes"] is None:
+        problem.levers.append(_more_nodes(values, narrowed, int(fleet.node_count)))
+    return problem
+
+
+def _system(
+    problem: Problem, values: Mapping[str, Any], fleet: Entry, accelerators: tuple[Entry, ...]
+) -> tuple[System, list[int]]:
+    view = View("fleet", [fleet])
+    if len(accelerators) == 1 and accelerators[0].name == fleet.node.accelerator.name:
+        node = view.below("node")
+        accelerator = node.below("accelerator")
+        problem.values.update(calibration_bindings(accelerators[0], values["efficiency"]))
+    else:
+        if values["efficiency"] is not None and len(accelerators) > 1:
+            raise InputError("one efficiency cannot hold for several accelerators", path="efficiency")
+        choice = problem.choose("accelerator", [item.name for item in accelerators], about="accelerator")
+        node = View("fleet.node", _nodes_of(accelerators, fleet), choice)
+        accelerator = View("fleet.node.accelerator", accelerators, choice)
+    available = int(fleet.node_count)
+    counts = _node_counts(values["nodes"], available)
+    if len(counts) == 1 and values["nodes"] is None:
+        held: Expression = view.node_count
+    elif len(counts) == 1:
+        problem.values["nodes"] = float(counts[0])
+        held = Symbol("nodes", NONE, integer=True, low=1)
+    else:
+        held = problem.choose("nodes", counts, about="nodes used")
+    devices = held * node.accelerators_per_node
+    return System(accelerator, node, view.below("fabric"), devices), counts
+
+
+def _metrics(
+    problem: Problem, result: Any, system: System, values: Mapping[str, Any], leaves: Mapping[str, Any]
+) -> None:
+    for name, unit, about in (
+        ("step_time", "s", "time of one optimizer step"),
+        ("mfu", None, "useful work over peak"),
+        ("hfu", None, "executed work over peak"),
+        ("tokens_per_second", "token/s", "tokens of the whole job per second"),
+        ("flops_per_device", "TFLOP/s", "useful work per accelerator and second"),
+        ("total_memory", "GiB", "memory of the fullest rank"),
+        ("weights", "GiB", "of it: weights"),
+        ("gradients", "GiB", "of it: gradients"),
+        ("optimizer_state", "GiB", "of it: optimizer states"),
+        ("activations", "GiB", "of it: activations"),
+        ("logits", "GiB", "of it: logits"),
+        ("buffers", "GiB", "of it: communication buffers"),
+        ("compute_time", "s", "of the step: compute"),
+        ("tp_time", "s", "of the step: tensor-parallel communication"),
+        ("ep_time", "s", "of the step: expert exchange"),
+        ("cp_time", "s", "of the step: exposed context exchange"),
+        ("pp_time", "s", "of the step: exposed pipeline transfers"),
+        ("bubble_time", "s", "of the step: pipeline bubble"),
+        ("dp_time", "s", "of the step: exposed gradient and weight communication"),
+        ("optimizer_time", "s", "of the step: weight update"),
+        ("straggler_time", "s", "of the step: fixed overhead and slow workers"),
+        ("bubble_fraction", None, "share of the step the slowest stage waits"),
+        ("microbatches", None, "microbatches per replica and step"),
+    ):
+        label = "memory" if name == "total_memory" else name
+        problem.measure(label, getattr(result, name), unit=unit, about=about)
+    problem.measure("devices", system.devices, about="accelerators at work")
+
+    nodes = system.devices / system.node.accelerators_per_node
+    goodput = Symbol("goodput", NONE, high=1.0)
+    problem.values["goodput"] = float(values["goodput"])
+
+    def given(name: str, needed_for: str, hint: str) -> Expression:
+        if values[name] is None:
+            raise MissingFieldError("the problem", name, needed_for=needed_for, hint=hint)
+        number = next(item for item in INPUTS if item.name == name)
+        assert isinstance(number, Number)
+        problem.values[name] = float(values[name])
+        return Symbol(name, number.of)
+
+    def run(needed_for: str) -> Run:
+        tokens = given("token_budget", needed_for, "give token_budget, such as '15.6e12 token'")
+        return Run(tokens, result.tokens_per_second, goodput, system.devices, nodes, system.node, result.busy_fraction)
+
+    price_hint = f"give price, such as '2.50 USD/h' per accelerator (catalog prices: {_price_names(system)})"
+
+    def price(needed_for: str) -> Expression:
+        return given("price", needed_for, price_hint)
+
+    def pue(needed_for: str) -> Expression:
+        if values["pue"] is None and values["datacenter"] is not None:
+            problem.values.update(entry_bindings("datacenter", values["datacenter"]))
+            return View("datacenter", [values["datacenter"]]).pue
+        return given("pue", needed_for, "give pue, such as 1.1, or a datacenter of the catalog")
+
+    def intensity(needed_for: str) -> Expression:
+        if values["carbon_intensity"] is not None:
+            return given("carbon_intensity", needed_for, "")
+        for name, path in (("grid", "carbon_intensity"), ("datacenter", "grid.carbon_intensity")):
+            if values[name] is not None:
+                problem.values.update(entry_bindings(name, values[name]))
+                return View(name, [values[name]]).number(path)
+        return given("carbon_intensity", needed_for, "give grid or datacenter of the catalog, or carbon_intensity")
+
+    problem.measure("time", lambda: run("time").time, unit="day", about="time to train the token budget")
+    problem.measure("cost", lambda: run("cost").cost(price("cost")), unit="USD", about="rent for the token budget")
+    problem.measure("it_energy", lambda: run("it_energy").it_energy, unit="MWh", about="energy of the nodes")
+    problem.measure("energy", lambda: run("energy").energy(pue("energy")), unit="MWh", about="energy of the facility")
+    problem.measure(
+        "carbon",
+        lambda: run("carbon").carbon(pue("carbon"), intensity("carbon")),
+        unit="tCO2e",
+        about="operational carbon for the token budget",
+    )
+    problem.measure(
+        "throughput_per_dollar",
+        lambda: result.tokens_per_second / (system.devices * price("throughput_per_dollar")),
+        unit="token/USD",
+        about="tokens per dollar of rent",
+    )
+
+
+def _price_names(system: System) -> str:
+    catalog = default_catalog()
+    wanted = {entry.name for entry in system.accelerator.entries}
+    found = (catalog.find("price", name) for name in catalog.names("price"))
+    names = [item.name for item in found if item.accelerator.name in wanted and item.plan != "purchase"]
+    return ", ".join(sorted(names)) or "none for this accelerator"
+
+
+def _more_nodes(values: dict[str, Any], narrowed: Mapping[str, Any], now: int) -> Lever:
+    def candidates() -> Iterable[int]:
+        count = now
+        while count < 64 * now + 64:
+            count += max(1, count // 16)
+            yield count
+
+    return Lever(
+        name="nodes",
+        now=now,
+        candidates=candidates,
+        rebuild=lambda count: _build({**values, "nodes": (count,)}, narrowed),
+        describe=lambda count: (
+            f"{count} nodes ({count * int(values['fleet'].node.accelerators_per_node)} accelerators)"
+        ),
+    )
+
+
+def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the givens as JSON data from which the same problem can be built again."""
+    plain: dict[str, Any] = {}
+    for item in INPUTS:
+        value = values[item.name]
+        if value is None:
+            continue
+        if isinstance(value, Entry):
+            plain[item.name] = value.name
+        elif isinstance(value, tuple):
+            plain[item.name] = [entry.name if isinstance(entry, Entry) else entry for entry in value]
+        elif isinstance(item, Number) and item.of != NONE:
+            from mlsysim_opt.units import parse_unit
+
+            plain[item.name] = f"{value / parse_unit(item.unit).factor!r} {item.unit}"
+        elif isinstance(item, Switch):
+            plain[item.name] = bool(value)
+        else:
+            plain[item.name] = value
+    return plain
+
+
+parallelism = Formulation(
+    name="parallelism",
+    about="the best split of one training job over a fleet",
+    inputs=INPUTS,
+    build=_build,
+    aliases=ALIASES,
+)

@@ -1,0 +1,161 @@
+"""Declare what may be chosen, what must hold and what is wanted; get the best ML system, and why it is best.
+
+The public names are resolved on first use (PEP 562): importing the package loads no numerical library, so
+that a command line or a notebook cell that needs only a part pays only for that part.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from mlsysim_opt.errors import (
+        CatalogError,
+        DimensionError,
+        InfeasibleError,
+        InputError,
+        LimitReachedError,
+        MissingFieldError,
+        MlsysimError,
+        NotInvertibleError,
+        ParseError,
+        ScaleError,
+        SolverMissingError,
+        SymbolicError,
+        UnboundedError,
+        UnitError,
+        UnknownNameError,
+        UnsupportedPrecisionError,
+        UsageError,
+        VerificationError,
+    )
+    from mlsysim_opt.optimize import Problem, Solution, evaluate, optimize
+    from mlsysim_opt.physics import DistributedModel, SingleNodeModel, TrainingMemoryModel, solve_for
+    from mlsysim_opt.registry import Hardware, Infra, Models, Systems
+    from mlsysim_opt.units import Q_
+
+__all__ = [
+    "CatalogError",
+    "DimensionError",
+    "DistributedModel",
+    "Hardware",
+    "InfeasibleError",
+    "Infra",
+    "InputError",
+    "LimitReachedError",
+    "MissingFieldError",
+    "MlsysimError",
+    "Models",
+    "NotInvertibleError",
+    "ParseError",
+    "Problem",
+    "Q_",
+    "ScaleError",
+    "SingleNodeModel",
+    "Solution",
+    "SolverMissingError",
+    "SymbolicError",
+    "Systems",
+    "TrainingMemoryModel",
+    "UnboundedError",
+    "UnitError",
+    "UnknownNameError",
+    "UnsupportedPrecisionError",
+    "UsageError",
+    "VerificationError",
+    "__version__",
+    "evaluate",
+    "optimize",
+    "solve_for",
+]
+
+_MODULES: dict[str, tuple[str, ...]] = {
+    "mlsysim_opt.errors": (
+        "CatalogError",
+        "DimensionError",
+        "InfeasibleError",
+        "InputError",
+        "LimitReachedError",
+        "MissingFieldError",
+        "MlsysimError",
+        "NotInvertibleError",
+        "ParseError",
+        "ScaleError",
+        "SolverMissingError",
+        "SymbolicError",
+        "UnboundedError",
+        "UnitError",
+        "UnknownNameError",
+        "UnsupportedPrecisionError",
+        "UsageError",
+        "VerificationError",
+    ),
+    "mlsysim_opt.optimize": ("Problem", "Solution", "evaluate", "optimize"),
+    "mlsysim_opt.physics": ("DistributedModel", "SingleNodeModel", "TrainingMemoryModel", "solve_for"),
+    "mlsysim_opt.registry": ("Hardware", "Infra", "Models", "Systems"),
+    "mlsysim_opt.units": ("Q_",),
+}
+_HOMES: dict[str, str] = {name: module for module, names in _MODULES.items() for name in names}
+"""Public name -> the module that defines it. tests/test_public_names.py holds it equal to `__all__`."""
+
+
+class _CallableModule(ModuleType):
+    """A sub-package that bears the name of its main function, and answers a call with that function.
+
+    `mlsysim_opt.optimize` is both the function users call and the package it lives in; the import system
+    binds the package to that name the first time anything below it is imported. Making the package callable
+    keeps both readings right whatever was imported first.
+    """
+
+    def _function(self) -> Any:
+        return getattr(self, self.__name__.rpartition(".")[2])
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self._function()(*args, **kwargs)
+
+    @property
+    def __signature__(self) -> Any:
+        import inspect
+
+        return inspect.signature(self._function())
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # So that `executor.submit(mo.optimize, ...)` works across processes, as it does for a function.
+        return importlib.import_module, (self.__name__,)
+
+
+class _Package(ModuleType):
+    """This package: makes a sub-package callable when the import system binds it over a public function."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if isinstance(value, ModuleType) and name in _HOMES:
+            value.__class__ = _CallableModule
+        super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package
+
+if not TYPE_CHECKING:  # a checker that saw this would take every misspelt name for Any
+
+    def __getattr__(name: str) -> Any:
+        """Import the module that defines a public name, on the first use of that name."""
+        if name in _HOMES:
+            module = importlib.import_module(_HOMES[name])
+            # Importing mlsysim_opt.optimize has already bound `optimize`; everything else is bound here.
+            return globals().setdefault(name, getattr(module, name))
+        message = f"module {__name__!r} has no attribute {name!r}"
+        if not name.startswith("__"):
+            from mlsysim_opt.errors import did_you_mean
+
+            near = did_you_mean(name, _HOMES)
+            message += f"; {near}" if near else ""
+        raise AttributeError(message, name=name, obj=sys.modules[__name__])
+
+    def __dir__() -> list[str]:
+        """List the public names too, loaded or not, for tab completion."""
+        return sorted({*globals(), *__all__})

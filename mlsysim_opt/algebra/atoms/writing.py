@@ -1,0 +1,100 @@
+"""The functions that equations are written with."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mlsysim_opt.algebra.atoms.selection import Table
+from mlsysim_opt.algebra.atoms.wording import label_text
+from mlsysim_opt.algebra.expression import ATOMS, Choice, Constant, Expression, Operand, expression
+from mlsysim_opt.errors import InputError
+from mlsysim_opt.units import parse_unit
+
+
+def where(condition: Expression, then: Operand, otherwise: Operand) -> Expression:
+    """Return `then` where the condition holds, else `otherwise`."""
+    return ATOMS["where"](condition, then, otherwise)
+
+
+def maximum(first: Operand, *others: Operand) -> Expression:
+    """Return the largest of the values."""
+    result = expression(first)
+    for item in others:
+        result = ATOMS["maximum"](result, item)
+    return result
+
+
+def minimum(first: Operand, *others: Operand) -> Expression:
+    """Return the smallest of the values."""
+    result = expression(first)
+    for item in others:
+        result = ATOMS["minimum"](result, item)
+    return result
+
+
+def ceil(value: Operand) -> Expression:
+    """Return the value rounded up to a whole number."""
+    return ATOMS["ceil"](value)
+
+
+def floor(value: Operand) -> Expression:
+    """Return the value rounded down to a whole number."""
+    return ATOMS["floor"](value)
+
+
+def ceildiv(a: Operand, b: Operand) -> Expression:
+    """Return the exact ceiling of a / b for whole numbers."""
+    return ATOMS["ceildiv"](a, b)
+
+
+def divides(a: Operand, b: Operand) -> Expression:
+    """Return whether `a` divides `b`."""
+    return ATOMS["divides"](a, b)
+
+
+def exp(value: Operand) -> Expression:
+    """Return e to the power of a plain number."""
+    return ATOMS["exp"](value)
+
+
+def log(value: Operand) -> Expression:
+    """Return the natural logarithm of a plain number."""
+    return ATOMS["log"](value)
+
+
+def sqrt(value: Operand) -> Expression:
+    """Return the square root; the dimension is halved."""
+    return expression(value) ** Constant(0.5)
+
+
+def lookup(
+    choice: Choice,
+    table: dict[Any, Any],
+    *,
+    unit: str = "dimensionless",
+    reasons: dict[str, str] | None = None,
+    title: str = "",
+) -> Expression:
+    """Return a number for each value of `choice`.
+
+    Args:
+        choice: the choice.
+        table: a number in `unit` for every value; None where it is undefined.
+        unit: unit of the numbers.
+        reasons: for undefined values, why (shown among the excluded designs).
+        title: name in LaTeX.
+    Raises:
+        InputError: a value of the choice is not in the table.
+    """
+    of = parse_unit(unit)
+    missing = [str(item) for item in choice.values if item not in table]
+    if missing:
+        raise InputError(f"the table lacks {', '.join(missing)}", path=f"lookup({choice.name})")
+    labels = [label_text(item) for item in choice.values]
+    numbers = [table[item] for item in choice.values]
+    return ATOMS["lookup"](choice, param=Table(labels, numbers, of, reasons, title))
+
+
+def argmax_label(**values: Operand) -> Expression:
+    """Return the name of the largest value: ``argmax_label(compute=t1, memory=t2)``."""
+    return ATOMS["argmax_label"](*values.values(), param=tuple(values))

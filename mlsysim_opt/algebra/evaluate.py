@@ -1,0 +1,352 @@
+"""Evaluation of a DAG: one point exactly (`ScalarProgram`), or a space of designs at once (`GridProgram`).
+
+**A choice is a named axis.** A sub-expression is computed only over the axes it depends on and broadcast from there, so
+a space costs far less than its number of points. Axes that constraints have joined into one table of feasible tuples
+(`Axes.joined`) are projected: a node that depends on some of them is computed once per distinct sub-tuple and gathered.
+Rows are processed in blocks sized to the cache; memory stays bounded for any space.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from mlsysim_opt.algebra.expression import Choice, Constant, Expression, Operation, Symbol, topological
+from mlsysim_opt.errors import InputError
+
+Leaf = Symbol | Choice
+BLOCK = 1 << 15
+"""Elements of one block: 256 KiB per intermediate, so that a handful stay in the second-level cache."""
+TABLE_LIMIT = 1 << 18
+"""A sub-expression with at most this many distinct values is tabulated once, a larger one computed by blocks."""
+
+_FAST: dict[str, Callable[[Any, Any], Any]] = {
+    "add": operator.add,
+    "subtract": operator.sub,
+    "multiply": operator.mul,
+    "less_equal": operator.le,
+    "less": operator.lt,
+    "equal": operator.eq,
+    "not_equal": operator.ne,
+}
+
+
+def leaves(roots: Sequence[Expression]) -> list[Leaf]:
+    """Return the symbols and choices below `roots`, in order of first use."""
+    return [node for node in topological(roots) if isinstance(node, Symbol | Choice)]
+
+
+class ScalarProgram:
+    """A DAG compiled to a tape of exact scalar operations.
+
+    This is the reference evaluator: solvers' answers are re-evaluated by it, and a warm `Model.solve` runs it.
+
+    Args:
+        roots: the expressions wanted.
+    """
+
+    def __init__(self, roots: Sequence[Expression]) -> None:
+        nodes = topological(roots)
+        self.leaves: list[Leaf] = [node for node in nodes if isinstance(node, Symbol | Choice)]
+        slot: dict[int, int] = {id(node): index for index, node in enumerate(self.leaves)}
+        width = len(self.leaves)
+        positions: dict[int, int] = {}
+        self._position_of: list[tuple[int, Choice]] = []
+        for node in nodes:
+            if isinstance(node, Operation) and node.atom.by_position and id(node.args[0]) not in positions:
+                choice = node.args[0]
+                assert isinstance(choice, Choice)
+                positions[id(choice)] = width + len(self._position_of)
+                self._position_of.append((slot[id(choice)], choice))
+        width += len(self._position_of)
+        self._constants: list[float] = []
+        for node in nodes:
+            if isinstance(node, Constant):
+                slot[id(node)] = width + len(self._constants)
+                self._constants.append(node.value)
+        width += len(self._constants)
+        self._steps: list[tuple[Any, int, int, tuple[int, ...] | None, Any]] = []
+        for node in nodes:
+            if not isinstance(node, Operation):
+                continue
+            where = positions if node.atom.by_position else slot
+            args = tuple(where[id(item)] for item in node.args)
+            self._steps.append(_step(node, args))
+            slot[id(node)] = width
+            width += 1
+        self._outputs = [slot[id(root)] for root in roots]
+        self._keep = list(roots)
+
+    def run(self, values: Sequence[Any]) -> list[Any]:
+        """Return the value of each root for one value per leaf, in the order of `self.leaves`.
+
+        Choices are given by value (a number or a label). Undefined results are NaN.
+        """
+        slots: list[Any] = []
+        for leaf, value in zip(self.leaves, values, strict=True):
+            if isinstance(leaf, Choice):
+                slots.append(value if leaf.numeric else leaf.position.get(value, -1))
+            else:
+                slots.append(value)
+        for index, choice in self._position_of:
+            given = values[index]
+            if given not in choice.position:
+                shown = ", ".join(str(item) for item in choice.values)
+                raise InputError(f"{given!r} is not one of {shown}", path=choice.name)
+            slots.append(choice.position[given])
+        slots.extend(self._constants)
+        push = slots.append
+        for function, a, b, rest, param in self._steps:
+            if rest is None:
+                push(function(slots[a], slots[b]))
+            else:
+                push(function(*[slots[index] for index in rest], param=param))
+        return [slots[index] for index in self._outputs]
+
+    def run_named(self, values: Mapping[str, Any]) -> list[Any]:
+        """Return the value of each root for values by leaf name.
+
+        Raises:
+            InputError: a leaf has no value.
+        """
+        given = []
+        for leaf in self.leaves:
+            if leaf.name not in values:
+                raise InputError(f"no value for {leaf.name!r}", path=leaf.name)
+            given.append(values[leaf.name])
+        return self.run(given)
+
+
+def _step(node: Operation, args: tuple[int, ...]) -> tuple[Any, int, int, tuple[int, ...] | None, Any]:
+    fast = _FAST.get(node.atom.name)
+    if fast is None and len(args) == 2 and node.param is None:
+        fast = node.atom.scalar
+    if fast is not None:
+        return fast, args[0], args[1], None, None
+    return node.atom.scalar, 0, 0, args, node.param
+
+
+def evaluate(root: Expression, values: Mapping[str, Any] | None = None) -> Any:
+    """Return the exact value of one expression, in base units, for values by leaf name."""
+    return ScalarProgram([root]).run_named(values or {})[0]
+
+
+@dataclass(frozen=True)
+class Axes:
+    """The space to evaluate over.
+
+    Attributes:
+        joined: choices that vary together: for each, the positions of its values in the rows of one table.
+        dense: choices that vary independently of everything else, each a dimension of its own.
+        rows: number of rows of the joined table.
+    """
+
+    joined: Mapping[Choice, np.ndarray[Any, np.dtype[np.intp]]]
+    dense: tuple[Choice, ...]
+    rows: int
+
+    @property
+    def dense_shape(self) -> tuple[int, ...]:
+        """The sizes of the dense axes."""
+        return tuple(len(choice.values) for choice in self.dense)
+
+    @property
+    def points(self) -> int:
+        """How many designs the space holds."""
+        return self.rows * int(np.prod(self.dense_shape, dtype=np.int64))
+
+    @staticmethod
+    def of(choices: Sequence[Choice]) -> Axes:
+        """Return a space in which all choices vary freely."""
+        if not choices:
+            return Axes({}, (), 1)
+        longest = max(choices, key=lambda item: len(item.values))
+        rest = tuple(choice for choice in choices if choice is not longest)
+        return Axes({longest: np.arange(len(longest.values))}, rest, len(longest.values))
+
+
+@dataclass
+class _Projection:
+    """Distinct sub-tuples of some joined choices: their number, a row showing each, and each row's sub-tuple."""
+
+    count: int
+    first: np.ndarray[Any, np.dtype[np.intp]]
+    inverse: np.ndarray[Any, np.dtype[np.intp]]
+
+
+def _project(columns: list[np.ndarray[Any, Any]], sizes: list[int], rows: int) -> _Projection:
+    code = np.zeros(rows, dtype=np.int64)
+    span = 1
+    for column, size in zip(columns, sizes, strict=True):
+        if span * size >= 1 << 62:  # the code would overflow: number the sub-tuples met so far afresh
+            code = np.unique(code, return_inverse=True)[1].reshape(-1).astype(np.int64)
+            span = rows
+        code = code * size + column
+        span *= size
+    if span <= max(4 * rows, 1 << 16):
+        present = np.zeros(span, dtype=bool)
+        present[code] = True
+        ids = np.cumsum(present) - 1
+        inverse = ids[code]
+        count = int(ids[-1]) + 1
+        first = np.zeros(count, dtype=np.intp)
+        first[inverse[::-1]] = np.arange(rows - 1, -1, -1)
+        return _Projection(count, first, inverse)
+    _, first, inverse = np.unique(code, return_index=True, return_inverse=True)
+    return _Projection(len(first), first, inverse.reshape(-1))
+
+
+class GridProgram:
+    """A DAG evaluated over a space of choices.
+
+    Args:
+        roots: the expressions wanted.
+        values: a number in base units for every symbol, by name.
+        axes: the space.
+    """
+
+    def __init__(self, roots: Sequence[Expression], values: Mapping[str, float], axes: Axes) -> None:
+        self.roots = list(roots)
+        self.axes = axes
+        self._nodes = topological(roots)
+        self._order = list(axes.joined)
+        self._dense_position = {choice: index for index, choice in enumerate(axes.dense)}
+        for node in self._nodes:
+            if isinstance(node, Choice) and node not in axes.joined and node not in self._dense_position:
+                raise InputError(f"the space has no axis for {node.name!r}", path=node.name)
+        self._projections: dict[tuple[Choice, ...], _Projection] = {}
+        self._keys: dict[int, tuple[Choice, ...]] = {}
+        self._values: dict[int, Any] = {}
+        self._blocked: list[Expression] = []
+        uses: dict[int, int] = {}
+        for node in self._nodes:
+            for item in node.args:
+                uses[id(item)] = uses.get(id(item), 0) + 1
+        root_ids = {id(root) for root in roots}
+        needed_later: set[int] = set(root_ids)
+        with np.errstate(all="ignore"):
+            for node in self._nodes:
+                key = tuple(choice for choice in self._order if choice in node.choices)
+                self._keys[id(node)] = key
+                if self._is_table(node, key):
+                    self._values[id(node)] = self._compute(node, key, values)
+                else:
+                    self._blocked.append(node)
+                    needed_later.update(id(item) for item in node.args)
+                    continue
+                for item in node.args:
+                    uses[id(item)] -= 1
+                    if not uses[id(item)] and id(item) not in needed_later:
+                        self._values.pop(id(item), None)
+
+    def _projection(self, key: tuple[Choice, ...]) -> _Projection:
+        found = self._projections.get(key)
+        if found is None:
+            columns = [self.axes.joined[choice] for choice in key]
+            found = _project(columns, [len(choice.values) for choice in key], self.axes.rows)
+            self._projections[key] = found
+        return found
+
+    def _is_table(self, node: Expression, key: tuple[Choice, ...]) -> bool:
+        if not node.args or (isinstance(node, Operation) and node.atom.by_position):
+            return True  # at most as large as one choice
+        if any(id(item) not in self._values for item in node.args):
+            return False
+        width = 1
+        for choice in node.choices:
+            if choice in self._dense_position:
+                width *= len(choice.values)
+        return not key or self._projection(key).count * width <= TABLE_LIMIT
+
+    def _compute(self, node: Expression, key: tuple[Choice, ...], values: Mapping[str, float]) -> Any:
+        if isinstance(node, Constant):
+            return node.value
+        if isinstance(node, Symbol):
+            if node.name not in values:
+                raise InputError(f"no value for {node.name!r}", path=node.name)
+            return values[node.name]
+        if isinstance(node, Choice):
+            positions = self._positions(node, key)
+            return np.asarray(node.values, dtype=float)[positions] if node.numeric else positions
+        assert isinstance(node, Operation)
+        if node.atom.by_position:
+            choice = node.args[0]
+            assert isinstance(choice, Choice)
+            return node.atom.array(self._positions(choice, key), param=node.param)
+        args = [self._gathered(item, key) for item in node.args]
+        if not node.choices:
+            return node.atom.scalar(*args, param=node.param)
+        return node.atom.array(*args) if node.param is None else node.atom.array(*args, param=node.param)
+
+    def _positions(self, choice: Choice, key: tuple[Choice, ...]) -> Any:
+        shape = [1] * (1 + len(self.axes.dense))
+        if choice in self._dense_position:
+            shape[1 + self._dense_position[choice]] = len(choice.values)
+            return np.arange(len(choice.values)).reshape(shape)
+        first = self._projection(key).first
+        shape[0] = len(first)
+        return self.axes.joined[choice][first].reshape(shape)
+
+    def _gathered(self, node: Expression, key: tuple[Choice, ...]) -> Any:
+        value = self._values[id(node)]
+        mine = self._keys[id(node)]
+        if mine == key or not mine:
+            return value
+        return value[self._projection(mine).inverse[self._projection(key).first]]
+
+    def blocks(self) -> Iterator[tuple[int, int, list[Any]]]:
+        """Yield (first row, last row + 1, values of the roots), the values broadcast to (rows, *dense shape)."""
+        width = max(1, int(np.prod(self.axes.dense_shape, dtype=np.int64)))
+        step = max(1, BLOCK // width)
+        plan = self._plan()
+        for start in range(0, self.axes.rows, step):
+            stop = min(start + step, self.axes.rows)
+            yield start, stop, self._block(plan, start, stop)
+
+    def _plan(self) -> list[tuple[Any, list[int], Any, int]]:
+        return [
+            (node.atom.array, [id(item) for item in node.args], node.param, id(node))
+            for node in self._blocked
+            if isinstance(node, Operation)
+        ]
+
+    def _block(self, plan: list[tuple[Any, list[int], Any, int]], start: int, stop: int) -> list[Any]:
+        local: dict[int, Any] = {}
+        with np.errstate(all="ignore"):
+            for function, args, param, out in plan:
+                given = []
+                for item in args:
+                    value = local.get(item)
+                    if value is None:
+                        value = self._fetch(item, start, stop)
+                        local[item] = value
+                    given.append(value)
+                local[out] = function(*given) if param is None else function(*given, param=param)
+            shape = (stop - start, *self.axes.dense_shape)
+            result = []
+            for root in self.roots:
+                value = local.get(id(root))
+                if value is None:
+                    value = self._fetch(id(root), start, stop)
+                result.append(np.broadcast_to(value, shape))
+        return result
+
+    def _fetch(self, item: int, start: int, stop: int) -> Any:
+        value, key = self._values[item], self._keys[item]
+        if not key:
+            return value
+        return value[self._projection(key).inverse[start:stop]]
+
+    def tables(self) -> list[np.ndarray[Any, Any]]:
+        """Return the values of the roots over the whole space, of shape (rows, *dense shape)."""
+        parts: list[list[np.ndarray[Any, Any]]] = [[] for _ in self.roots]
+        for _, _, values in self.blocks():
+            for part, value in zip(parts, values, strict=True):
+                part.append(np.array(value))
+        if not self.axes.rows:
+            return [np.empty((0, *self.axes.dense_shape)) for _ in self.roots]
+        return [np.concatenate(part) for part in parts]

@@ -1,0 +1,455 @@
+"""Inversion: the value of one unknown that gives an expression a wanted value.
+
+The unknown is isolated in closed form where it stands on one path; else its root is bracketed where the expression is
+proven to rise or fall; else all roots are found by dividing the box. Every root is substituted back.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from mlsysim_opt.algebra.bounds import Box
+from mlsysim_opt.algebra.evaluate import ScalarProgram
+from mlsysim_opt.algebra.expression import (
+    Choice,
+    Constant,
+    Expression,
+    Operand,
+    Operation,
+    Symbol,
+    expression,
+    short,
+    topological,
+)
+from mlsysim_opt.algebra.interval import Interval
+from mlsysim_opt.algebra.monotone import Prover
+from mlsysim_opt.algebra.roots import Search, find_bracket
+from mlsysim_opt.errors import DimensionError, InputError, NotInvertibleError, ScaleError
+from mlsysim_opt.units import Measure, as_time, dimension_text, show
+
+TOLERANCE = 1e-9
+"""Relative difference from the target that an accepted root may leave."""
+
+Method = Literal["closed form", "bracketed root", "all roots"]
+
+
+@dataclass(frozen=True)
+class Inverse:
+    """The answer of an inversion.
+
+    Attributes:
+        unknown: the symbol solved for.
+        values: the roots in base units, lowest first.
+        formula: the unknown as an expression of everything else, where it stands on one path.
+        conditions: what must hold for the formula to be valid; where the method is "closed form", all of it does.
+        method: how the roots were found.
+        complete: whether it is proven that the box holds no other root.
+        residual: the largest relative difference from the target when a root is substituted back.
+        ranges: for each root, the interval over which the target is attained (wider than a point on a plateau).
+        resolution: relative width down to which the box was searched; 0 where nothing had to be searched.
+    """
+
+    unknown: Symbol
+    values: tuple[float, ...]
+    formula: Expression | None
+    conditions: tuple[Expression, ...]
+    method: Method
+    complete: bool
+    residual: float
+    ranges: tuple[Interval, ...]
+    resolution: float = 0.0
+
+    @property
+    def value(self) -> float:
+        """The only root, or the lowest."""
+        return self.values[0]
+
+    def __str__(self) -> str:
+        found = " or ".join(show(item, self.unknown.dimension, 6) for item in self.values)
+        others = "" if self.complete else "; other values are not excluded"
+        return f"{self.unknown.name} = {found} ({self.method}{others})"
+
+
+@dataclass(frozen=True)
+class Boundary:
+    """The whole number at which an inequality starts or stops to hold.
+
+    Attributes:
+        value: the last whole number for which it holds.
+        side: ``smallest`` if it holds from `value` up, ``largest`` if it holds up to `value`.
+        fails_at: the neighbour for which it does not hold; None where `value` is the end of the box.
+    """
+
+    unknown: Symbol
+    value: int
+    side: Literal["smallest", "largest"]
+    fails_at: int | None
+
+
+def isolate(root: Expression, target: Expression, unknown: Symbol) -> tuple[Expression, tuple[Expression, ...]] | None:
+    """Return the unknown as a formula of `target` and the other leaves, with its side conditions.
+
+    None if the unknown stands on more than one path, or under an operation without an inverse.
+    """
+    dependent = _dependent(root, unknown)
+    conditions: list[Expression] = []
+    node, formula = root, target
+    while node is not unknown:
+        inside = [index for index, item in enumerate(node.args) if id(item) in dependent]
+        if not isinstance(node, Operation) or len(inside) != 1:
+            return None
+        step = node.atom.inverse(inside[0], node.args, formula)
+        if step is None:
+            return None
+        conditions.extend(step.conditions)
+        node, formula = node.args[inside[0]], step.value
+    return formula, tuple(dict.fromkeys(conditions))
+
+
+def invert(
+    root: Expression,
+    target: Operand,
+    unknown: Symbol,
+    *,
+    values: Mapping[str, Any] | None = None,
+    box: tuple[float, float] | None = None,
+    effort: int = 4000,
+) -> Inverse:
+    """Return the values of `unknown` for which `root` equals `target`.
+
+    Args:
+        root: the expression.
+        target: the wanted value: an expression of the same dimension, a quantity, or text such as ``30 ms``.
+        unknown: a symbol that is not whole by type (see `invert_integer`).
+        values: the value of every other leaf, by name.
+        box: where to look, in base units; by default the bounds of the unknown.
+        effort: how many pieces of the box are looked at, at most, where all roots are searched.
+    Raises:
+        NotInvertibleError: no value gives the target; the message says what can be attained.
+        DimensionError: the target has another dimension than the expression.
+        InputError: a leaf has no value, or the unknown is not in the expression.
+    """
+    task = _Task(root, _target(root, target), unknown, values or {}, box)
+    closed = task.closed_form()
+    if closed is not None:
+        return closed
+    bounds, move = task.prover.study(task.box(task.low, task.high))
+    if not bounds.contains(task.goal):
+        raise task.failure(bounds)
+    if move == 0:
+        raise NotInvertibleError(f"{short(root)} does not change with {unknown.name} between the given bounds")
+    return task.bracketed(move, bounds) if move is not None else task.all_roots(effort, bounds)
+
+
+def invert_integer(
+    inequality: Expression,
+    unknown: Symbol,
+    *,
+    values: Mapping[str, Any] | None = None,
+    box: tuple[float, float] | None = None,
+) -> Boundary:
+    """Return the whole number at which an inequality starts or stops to hold.
+
+    The two sides are compared exactly at the number and at its neighbour, so the answer proves itself once the
+    inequality is known to change at most once, which is shown first.
+
+    Args:
+        inequality: ``left <= right`` or ``left < right``, whose difference rises or falls with `unknown`.
+        unknown: the whole number sought.
+        values: the value of every other leaf, by name.
+        box: the smallest and the largest number considered; by default the bounds of the unknown.
+    Raises:
+        NotInvertibleError: it holds nowhere, or is not proven to change only once.
+    """
+    if not isinstance(inequality, Operation) or inequality.atom.name not in ("less_equal", "less"):
+        raise InputError(f"expected an inequality such as time <= 30 ms, got {short(inequality)}")
+    left, right = inequality.args
+    given = values or {}
+    low, high = _whole_box(unknown, box)
+    outer: Box = {**_boxed(left - right, given, unknown), unknown.name: Interval(float(low), float(high))}
+    # The difference may lose a proof that its parts have: x - x * 0.5.
+    move = Prover(left - right, unknown).direction(outer)
+    if move is None:
+        raise NotInvertibleError(
+            f"it is not proven that {short(inequality)} changes only once between {low} and {high}",
+            hint="narrow the bounds of the unknown, or make it a choice",
+        )
+    holds = _predicate(inequality, unknown, given)
+    if math.isnan(_predicate(left - right, unknown, given)(low)):
+        low += 1  # nothing is divided by zero GPUs
+    wanted = f"{short(inequality)} holds for no {unknown.name} from {low} to {high}"
+    if move <= 0:
+        found = _first(holds, low, high)
+        if found is None:
+            raise NotInvertibleError(wanted)
+        return Boundary(unknown, found, "smallest", found - 1 if found > low else None)
+    fails = _first(lambda number: not holds(number), low, high)
+    if fails == low:
+        raise NotInvertibleError(wanted)
+    return Boundary(unknown, high if fails is None else fails - 1, "largest", fails)
+
+
+# one task ---------------------------------------------------------------------------------------------------
+class _Task:
+    """What is asked, with the functions that all three ways use."""
+
+    def __init__(
+        self,
+        root: Expression,
+        target: Expression,
+        unknown: Symbol,
+        values: Mapping[str, Any],
+        box: tuple[float, float] | None,
+    ) -> None:
+        if unknown.integer:
+            raise InputError("this unknown is a whole number", path=unknown.name, hint="use invert_integer")
+        if id(unknown) not in _dependent(root, unknown):
+            raise NotInvertibleError(f"{short(root)} does not depend on {unknown.name}")
+        if id(unknown) in _dependent(target, unknown):
+            raise InputError(f"the target {short(target)} depends on {unknown.name} itself")
+        self.root, self.target, self.unknown, self.values = root, target, unknown, values
+        self.low, self.high = (unknown.low, unknown.high) if box is None else (float(box[0]), float(box[1]))
+        if not self.low <= self.high:
+            raise InputError(f"the lower bound {self.low} is not below the upper bound {self.high}", path=unknown.name)
+        program = ScalarProgram([root])
+        inputs = [_value(leaf, values, unknown) for leaf in program.leaves]
+        place = next(index for index, leaf in enumerate(program.leaves) if leaf is unknown)
+        self.goal = float(ScalarProgram([target]).run_named(values)[0])
+        if not math.isfinite(self.goal):
+            raise InputError(f"the target {short(target)} is not a finite number")
+        self.fixed = _boxed(root, values, unknown)
+        self.prover = Prover(root, unknown)
+        self.isolated = isolate(root, target, unknown)
+
+        def value(x: float) -> float:
+            inputs[place] = x
+            return float(program.run(inputs)[0])
+
+        self.function = value
+
+    def box(self, low: float, high: float) -> Box:
+        return {**self.fixed, self.unknown.name: Interval(low, high)}
+
+    def residual(self, x: float) -> float:
+        """Return the relative difference from the target at `x`; infinite where there is no value."""
+        gap = abs(self.function(x) - self.goal)
+        if math.isnan(gap):
+            return math.inf
+        return gap / abs(self.goal) if self.goal else gap
+
+    def answer(self, roots: list[tuple[float, Interval]], **facts: Any) -> Inverse:
+        formula, conditions = self.isolated or (None, ())
+        return Inverse(
+            unknown=self.unknown,
+            values=tuple(x for x, _ in roots),
+            formula=formula,
+            conditions=tuple(item for item in conditions if _has_leaves(item)),
+            ranges=tuple(span for _, span in roots),
+            residual=max(self.residual(x) for x, _ in roots),
+            **facts,
+        )
+
+    def show(self, value: float) -> str:
+        return show(value, self.root.dimension, 6) if math.isfinite(value) else ("-" if value < 0 else "") + "infinity"
+
+    def failure(self, attainable: Interval) -> NotInvertibleError:
+        unknown = self.unknown
+        low, high = (
+            show(item, unknown.dimension, 6) if math.isfinite(item) else f"{item:+}" for item in (self.low, self.high)
+        )
+        reach = f"{self.show(attainable.low)} to {self.show(attainable.high)}"
+        skipped = attainable.low < self.goal < attainable.high
+        return NotInvertibleError(
+            f"no {unknown.name} between {low} and {high} gives {short(self.root)} the value {self.show(self.goal)}",
+            hint=f"its values lie within {reach}, but jump over this one" if skipped else f"attainable is {reach}",
+        )
+
+    # (a) ----------------------------------------------------------------------------------------------------
+    def closed_form(self) -> Inverse | None:
+        """Return the isolated root if it holds; None hands over to the search."""
+        if self.isolated is None:
+            return None
+        formula, conditions = self.isolated
+        value = float(ScalarProgram([formula]).run_named(self.values)[0])
+        if not (math.isfinite(value) and self.low <= value <= self.high and self.residual(value) <= TOLERANCE):
+            return None
+        held = ScalarProgram(conditions).run_named({**self.values, self.unknown.name: value})
+        if not all(held) or not self.only_one() or self.plateau(value):
+            return None
+        return self.answer([(value, Interval(value, value))], method="closed form", complete=True)
+
+    def only_one(self) -> bool:
+        """Whether every step to the unknown has one inverse over the box."""
+        return self.prover.direction(self.box(self.low, self.high)) is not None
+
+    def plateau(self, x: float) -> bool:
+        """Whether the target is attained beside `x` too."""
+        near = [x * (1 - 1e-6), x * (1 + 1e-6)] if x else [-1e-300, 1e-300]
+        return any(self.low <= item <= self.high and self.function(item) == self.goal for item in near)
+
+    # (b) ----------------------------------------------------------------------------------------------------
+    def bracketed(self, move: int, bounds: Interval) -> Inverse:
+        found = find_bracket(lambda x: move * (self.function(x) - self.goal), self.low, self.high)
+        if found.root is None:
+            ends = [self.function(item) for item in (found.low, found.high)]
+            known = [item for item in ends if not math.isnan(item)]
+            raise self.failure(Interval(min(known), max(known)) if len(known) == 2 else bounds)
+        x = found.root
+        if self.residual(x) > TOLERANCE:
+            below, above = (self.show(self.function(math.nextafter(x, end))) for end in (-math.inf, math.inf))
+            raise NotInvertibleError(
+                f"{short(self.root)} never is {self.show(self.goal)}: at {self.unknown.name} = "
+                f"{show(x, self.unknown.dimension, 6)} it jumps between {below} and {above}"
+            )
+        span = self.plateau_range(x, move)
+        return self.answer(
+            [(span.low, span) if span.low < span.high else (x, span)], method="bracketed root", complete=True
+        )
+
+    def plateau_range(self, x: float, move: int) -> Interval:
+        """Return how far the target is attained on both sides of `x`."""
+        if not self.plateau(x):
+            return Interval(x, x)
+        goal = self.function(x)
+        low = _edge(lambda item: self.function(item) == goal, x, self.low)
+        high = _edge(lambda item: self.function(item) == goal, x, self.high)
+        return Interval(low, high)
+
+    # (c) ----------------------------------------------------------------------------------------------------
+    def all_roots(self, effort: int, bounds: Interval) -> Inverse:
+        search = Search(
+            self.function, self.goal, lambda low, high: self.prover.study(self.box(low, high)), self.residual
+        )
+        found = search.run(self.low, self.high, effort)
+        if not found.roots:
+            if found.complete:
+                raise self.failure(bounds)
+            raise NotInvertibleError(
+                f"no {self.unknown.name} was found that gives {short(self.root)} the value {self.show(self.goal)}, "
+                f"but the search stopped after {effort} pieces",
+                hint="narrow the bounds of the unknown",
+            )
+        return self.answer(found.roots, method="all roots", complete=found.complete, resolution=found.resolution)
+
+
+# helpers ----------------------------------------------------------------------------------------------------
+def _target(root: Expression, target: Operand) -> Expression:
+    node = expression(target)
+    if isinstance(node, Constant):
+        measure = as_time(Measure(node.magnitude, node.unit), root.dimension)
+        node = Constant(measure.magnitude, measure.unit)
+    if node.dimension != root.dimension or node.sort != "number" or root.sort != "number":
+        raise DimensionError(
+            f"{short(root)} is {dimension_text(root.dimension)}, the target {short(node)} is "
+            f"{dimension_text(node.dimension)}"
+        )
+    return node
+
+
+def _dependent(root: Expression, unknown: Symbol) -> set[int]:
+    found: set[int] = set()
+    for node in topological([root]):
+        if node is unknown or any(id(item) in found for item in node.args):
+            found.add(id(node))
+    return found
+
+
+def _has_leaves(node: Expression) -> bool:
+    return any(isinstance(item, Symbol | Choice) for item in topological([node]))
+
+
+def _value(leaf: Symbol | Choice, values: Mapping[str, Any], unknown: Symbol) -> Any:
+    if leaf is unknown:
+        return math.nan
+    if leaf.name not in values:
+        raise InputError(f"no value for {leaf.name!r}", path=leaf.name)
+    return values[leaf.name]
+
+
+def _boxed(root: Expression, values: Mapping[str, Any], unknown: Symbol) -> dict[str, Interval | float | str]:
+    """Return the given values as a box, every leaf but the unknown at its value."""
+    box: dict[str, Interval | float | str] = {}
+    for node in topological([root]):
+        if isinstance(node, Symbol | Choice) and node is not unknown:
+            value = _value(node, values, unknown)
+            box[node.name] = value if isinstance(value, str) else float(value)
+    return box
+
+
+def _edge(same: Callable[[float], bool], inside: float, end: float) -> float:
+    """Return the last float from `inside` towards `end` at which `same` holds, by halving."""
+    if math.isinf(end):
+        outside = inside or math.copysign(1.0, end)
+        while same(outside) and abs(outside) < 1e300:
+            outside = (
+                outside * 4 if outside * end > 0 else outside / 4 if abs(outside) > 1e-300 else math.copysign(1.0, end)
+            )
+        end = outside
+    if same(end):
+        return end
+    while True:
+        middle = inside + (end - inside) / 2
+        if middle in (inside, end):
+            return inside
+        if same(middle):
+            inside = middle
+        else:
+            end = middle
+
+
+def _whole_box(unknown: Symbol, box: tuple[float, float] | None) -> tuple[int, int]:
+    limit = 2**53 - 1
+    if not unknown.integer:
+        raise InputError("this unknown is not a whole number", path=unknown.name, hint="use invert")
+    low, high = (unknown.low, unknown.high) if box is None else box
+    first, last = math.ceil(max(low, -limit)), math.floor(min(high, limit))
+    if first > last:
+        raise InputError(f"there is no whole number between {low} and {high}", path=unknown.name)
+    return first, last
+
+
+def _predicate(root: Expression, unknown: Symbol, values: Mapping[str, Any]) -> Callable[[int], Any]:
+    """Return the exact value of `root` as a function of the unknown."""
+    program = ScalarProgram([root])
+    inputs = [_value(leaf, values, unknown) for leaf in program.leaves]
+    place = next((index for index, leaf in enumerate(program.leaves) if leaf is unknown), None)
+    if place is None:
+        raise NotInvertibleError(f"{short(root)} does not depend on {unknown.name}")
+
+    def value(number: int) -> Any:
+        inputs[place] = number
+        return program.run(inputs)[0]
+
+    return value
+
+
+def _first(holds: Callable[[int], Any], low: int, high: int) -> int | None:
+    """Return the smallest number in [low, high] that holds, where all above it hold too.
+
+    Steps grow from the lower end, so that numbers too large to compute with exactly are not met without need.
+    """
+    below, at, step = low - 1, low, 1
+    too_large: ScaleError | None = None
+    while True:
+        try:
+            if holds(at):
+                break
+            below = at
+        except ScaleError as error:
+            too_large, high, step = error, at - 1, 1
+        if below >= high:
+            if too_large is not None:
+                raise too_large
+            return None
+        at, step = min(high, below + step), step * 2
+    above = at
+    while above - below > 1:
+        middle = (above + below) // 2
+        if holds(middle):
+            above = middle
+        else:
+            below = middle
+    return above

@@ -1,0 +1,102 @@
+"""Proofs that an expression rises or falls with one symbol over a box."""
+
+from __future__ import annotations
+
+from mlsysim_opt.algebra.bounds import Box, all_bounds
+from mlsysim_opt.algebra.derive import gradient
+from mlsysim_opt.algebra.expression import Expression, Operation, Symbol, topological
+from mlsysim_opt.algebra.interval import Interval
+
+Direction = int | None
+"""+1 never falls, -1 never rises, 0 does not depend, None not proven."""
+
+
+def direction(root: Expression, unknown: Symbol, box: Box | None = None) -> Direction:
+    """Return how `root` moves with `unknown` over `box`, everything else in the box held fixed.
+
+    The proof composes what each operation says of its arguments; where that is not enough, the sign of the
+    derivative's interval decides, provided that no jump can hide between two points.
+
+    Args:
+        root: the expression.
+        unknown: the symbol that moves.
+        box: intervals or values of the leaves by name; others range over all they can be.
+    """
+    prover = Prover(root, unknown)
+    return prover.direction(box or {})
+
+
+class Prover:
+    """The same for one expression and many boxes.
+
+    Args:
+        root: the expression.
+        unknown: the symbol that moves.
+    """
+
+    def __init__(self, root: Expression, unknown: Symbol) -> None:
+        self.root, self.unknown = root, unknown
+        self._order = topological([root])
+        self._dependent = {id(unknown)}
+        for node in self._order:
+            if any(id(item) in self._dependent for item in node.args):
+                self._dependent.add(id(node))
+        self.depends = id(root) in self._dependent
+        self._slope: Expression | None = None
+        if self.depends and root.sort == "number" and not unknown.integer:
+            (self._slope,) = gradient(root, [unknown])
+        self._roots = [root] if self._slope is None else [root, self._slope]
+
+    def direction(self, box: Box) -> Direction:
+        """Return how the expression moves over `box`."""
+        return self.study(box)[1]
+
+    def study(self, box: Box) -> tuple[Interval, Direction]:
+        """Return the bounds of the expression over `box`, and how it moves there."""
+        found = all_bounds(self._roots, box)
+        bounds = found[id(self.root)]
+        if not self.depends:
+            return bounds, 0
+        composed, continuous = self._compose(found)
+        if composed is not None or not continuous or self._slope is None:
+            return bounds, composed
+        slope = found[id(self._slope)]
+        if slope.low >= 0.0:
+            return bounds, 1
+        return bounds, -1 if slope.high <= 0.0 else None
+
+    def _compose(self, found: dict[int, Interval]) -> tuple[Direction, bool]:
+        """Return the direction composed from the operations, and whether there is no jump in between."""
+        moves: dict[int, Direction] = {id(self.unknown): 1}
+        smooth: set[int] = {id(self.unknown)}
+        for node in self._order:
+            if id(node) not in self._dependent or not isinstance(node, Operation):
+                continue
+            intervals = [found[id(item)] for item in node.args]
+            total: Direction = 0
+            continuous = True
+            for index, item in enumerate(node.args):
+                if id(item) not in self._dependent:
+                    continue
+                step = node.atom.monotone(index, intervals)
+                if step == 0:  # this argument is ignored over the whole box
+                    continue
+                continuous = continuous and id(item) in smooth and self._no_jump(node, index, intervals)
+                move = moves[id(item)]
+                if move == 0:
+                    continue
+                if step is None or move is None or total is None or total * step * move < 0:
+                    total = None
+                else:
+                    total = step * move
+            moves[id(node)] = total
+            if continuous:
+                smooth.add(id(node))
+        return moves[id(self.root)], id(self.root) in smooth
+
+    @staticmethod
+    def _no_jump(node: Operation, index: int, intervals: list[Interval]) -> bool:
+        if node.atom.guards and index > 0:
+            # A choice between two branches jumps with its condition, which is looked at as argument 0.
+            return True
+        return not node.atom.jumps(intervals)

@@ -1,0 +1,246 @@
+"""Roots of a function of one number: Brent's method, brackets over unbounded intervals, search for all roots."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from mlsysim_opt.algebra.interval import Interval
+
+Function = Callable[[float], float]
+LARGEST = 1e300
+FINEST = 1e-14
+"""Relative width at which a piece of the box is not divided further."""
+
+
+def brent(function: Function, low: float, high: float, at_low: float, at_high: float) -> float:
+    """Return a root of a continuous function between two points of opposite sign (Brent 1973, zeroin)."""
+    a, b, c = low, high, low
+    fa, fb, fc = at_low, at_high, at_low
+    step = before = b - a
+    for _ in range(400):
+        if abs(fc) < abs(fb):
+            a, b, c = b, c, b
+            fa, fb, fc = fb, fc, fb
+        tolerance = 2.0 * math.ulp(b)
+        middle = 0.5 * (c - b)
+        if abs(middle) <= tolerance or fb == 0.0:
+            return b
+        if abs(before) < tolerance or abs(fa) <= abs(fb) or not math.isfinite(fa + fb + fc):
+            step = before = middle
+        else:
+            ratio = fb / fa
+            if a == c:
+                p, q = 2.0 * middle * ratio, 1.0 - ratio
+            else:
+                q, r = fa / fc, fb / fc
+                p = ratio * (2.0 * middle * q * (q - r) - (b - a) * (r - 1.0))
+                q = (q - 1.0) * (r - 1.0) * (ratio - 1.0)
+            p, q = (p, -q) if p > 0.0 else (-p, q)
+            if 2.0 * p < min(3.0 * middle * q - abs(tolerance * q), abs(before * q)):
+                before, step = step, p / q
+            else:
+                step = before = middle
+        a, fa = b, fb
+        b += step if abs(step) > tolerance else math.copysign(tolerance, middle)
+        fb = function(b)
+        if (fb > 0.0) == (fc > 0.0):
+            c, fc = a, fa
+            step = before = b - a
+    return b
+
+
+@dataclass(frozen=True)
+class Bracket:
+    """A root of a rising function, or None, with the points between which it was sought."""
+
+    root: float | None
+    low: float
+    high: float
+
+
+def find_bracket(function: Function, low: float, high: float) -> Bracket:
+    """Return the root of a function that never falls on [low, high]; the ends may be infinite or without a value."""
+    start = _start(low, high)
+    value = function(start)
+    if value == 0.0:
+        return Bracket(start, start, start)
+    upwards = not value > 0.0
+    near, at_near = start, value
+    for far in _outwards(start, high if upwards else low, upwards):
+        at_far = function(far)
+        if math.isnan(at_far):
+            break
+        if at_far == 0.0:
+            return Bracket(far, far, far)
+        if not math.isnan(at_near) and (at_far > 0.0) != (at_near > 0.0):
+            ends = sorted([(near, at_near), (far, at_far)])
+            return Bracket(_root(function, ends), ends[0][0], ends[1][0])
+        near, at_near = far, at_far
+    return Bracket(None, *sorted((start, near)))
+
+
+def _root(function: Function, ends: list[tuple[float, float]]) -> float:
+    (low, at_low), (high, at_high) = ends
+    # Brent's method wants ends that are finite and of one scale.
+    while not (math.isfinite(at_low) and math.isfinite(at_high) and _one_scale(low, high)):
+        middle = middle_of(low, high)
+        if middle in (low, high):
+            return middle
+        value = function(middle)
+        if value > 0.0:
+            high, at_high = middle, value
+        else:
+            low, at_low = middle, value
+    return brent(function, low, high, at_low, at_high)
+
+
+def _one_scale(low: float, high: float) -> bool:
+    return low * high > 0.0 and 1e-3 < low / high < 1e3
+
+
+def _start(low: float, high: float) -> float:
+    if math.isfinite(low) and math.isfinite(high):
+        return middle_of(low, high) if low < high else low
+    if low <= 1.0 <= high:
+        return 1.0
+    return low if math.isfinite(low) else high if math.isfinite(high) else 0.0
+
+
+def _outwards(start: float, end: float, upwards: bool) -> list[float]:
+    """Return points from `start` to `end`, farther and farther; zero is neared from its own side."""
+    sign = 1.0 if upwards else -1.0
+    points: list[float] = []
+    at, factor = start, 2.0
+    while len(points) < 80:
+        if at * sign > 0.0:
+            at = at * factor
+        elif abs(at) > 1e-300 and (end * sign < 0.0 or end == 0.0 or math.isinf(end)):
+            at = at / factor
+        else:
+            at = sign * 1e-300 if at == 0.0 else 0.0
+        factor = min(factor * factor, 1e30)
+        if abs(at) > LARGEST or at * sign >= end * sign:
+            break
+        points.append(at)
+    points.append(end if math.isfinite(end) else sign * LARGEST)
+    return points
+
+
+def middle_of(low: float, high: float) -> float:
+    """Return a point that divides an interval: the arithmetic mean, or the geometric one over many scales."""
+    if low < 0.0 < high:
+        return 0.0
+    if low == 0.0:
+        return min(1.0, high / 2) if high > 1e-6 else high / 1e6
+    if high == 0.0:
+        return -middle_of(0.0, -low)
+    if high < 0.0:
+        return -middle_of(-high, -low)
+    if math.isinf(high):
+        return max(1.0, min(low * 1e6, LARGEST))
+    return math.sqrt(low) * math.sqrt(high) if high / low > 4.0 else low + (high - low) / 2
+
+
+@dataclass
+class Found:
+    """What a search found: roots with the interval of each, and whether there can be no others."""
+
+    roots: list[tuple[float, Interval]] = field(default_factory=list)
+    complete: bool = True
+    resolution: float = FINEST
+
+
+class Search:
+    """The search for all roots, by dividing an interval until each piece has none, or exactly one.
+
+    Args:
+        function: the function.
+        goal: the wanted value.
+        study: for an interval, bounds of the function over it and whether it rises, falls, stays (None: not known).
+        residual: the relative difference from the goal at a point.
+    """
+
+    def __init__(
+        self,
+        function: Function,
+        goal: float,
+        study: Callable[[float, float], tuple[Interval, int | None]],
+        residual: Function,
+    ) -> None:
+        self.function, self.goal, self.study, self.residual = function, goal, study, residual
+
+    def run(self, low: float, high: float, effort: int) -> Found:
+        """Return all roots in [low, high]; after `effort` pieces, what was found so far."""
+        found = Found()
+        stack = [(low, high)]
+        pieces = 0
+        while stack:
+            a, b = stack.pop()
+            pieces += 1
+            if pieces > effort:
+                found.complete = False
+                found.resolution = max((_width(x, y) for x, y in [*stack, (a, b)]), default=FINEST)
+                break
+            bounds, move = self.study(a, b)
+            if not bounds.contains(self.goal):
+                continue
+            if self._settled(a, b, move, found):
+                continue
+            middle = middle_of(a, b)
+            if _width(a, b) <= FINEST or not a < middle < b:
+                self._candidate(a, b, found)
+                continue
+            stack.append((middle, b))
+            stack.append((a, middle))
+        found.roots = _merged(found.roots, self.residual)
+        return found
+
+    def _settled(self, a: float, b: float, move: int | None, found: Found) -> bool:
+        """Deal with a piece over which the function never falls, or never rises, and has values at both ends."""
+        if move is None or not (math.isfinite(a) and math.isfinite(b)):
+            return False
+        at_a, at_b = self.function(a) - self.goal, self.function(b) - self.goal
+        if not (math.isfinite(at_a) and math.isfinite(at_b)):
+            return False
+        if at_a == 0.0 and at_b == 0.0:
+            found.roots.append((a, Interval(a, b)))
+        elif at_a == 0.0 or at_b == 0.0:
+            # An end may be the edge of a plateau: divide on until a piece is flat or the rest is excluded.
+            if _width(a, b) > 1e-9:
+                return False
+            x = a if at_a == 0.0 else b
+            found.roots.append((x, Interval(x, x)))
+        elif (at_a > 0.0) != (at_b > 0.0):
+            x = brent(lambda item: self.function(item) - self.goal, a, b, at_a, at_b)
+            if self.residual(x) <= 1e-9:
+                found.roots.append((x, Interval(x, x)))
+        return True
+
+    def _candidate(self, a: float, b: float, found: Found) -> None:
+        """Take a piece that cannot be divided further for a root if the goal is attained there."""
+        best = min((a, b, middle_of(a, b)), key=self.residual)
+        if self.residual(best) <= 1e-9:
+            found.roots.append((best, Interval(a, b)))
+
+
+def _width(a: float, b: float) -> float:
+    if math.isinf(a) or math.isinf(b):
+        return math.inf
+    scale = max(abs(a), abs(b))
+    return (b - a) / scale if scale > 1e-290 else 0.0
+
+
+def _merged(roots: list[tuple[float, Interval]], residual: Function) -> list[tuple[float, Interval]]:
+    """Join pieces that touch: a double root, or a plateau, leaves several."""
+    joined: list[tuple[float, Interval]] = []
+    for x, span in sorted(roots):
+        if joined:
+            before, last = joined[-1]
+            if span.low - last.high <= 1e-8 * max(abs(span.low), abs(last.high)):
+                best = min((before, x), key=residual)
+                joined[-1] = (best, Interval(last.low, max(last.high, span.high)))
+                continue
+        joined.append((x, span))
+    return joined

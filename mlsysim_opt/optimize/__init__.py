@@ -1,0 +1,124 @@
+"""Tier 3: declare what may be chosen, what must hold and what is wanted; get the provably best design."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from mlsysim_opt.errors import InputError
+from mlsysim_opt.optimize.explain import WhyNot
+from mlsysim_opt.optimize.formulation import Formulation, formulation, formulation_names, infer
+from mlsysim_opt.optimize.problem import Constraint, Decision, Metric, Objective, Problem
+from mlsysim_opt.optimize.request import ConstraintSpec, ObjectiveSpec
+from mlsysim_opt.optimize.run import BACKENDS, Task, solve
+from mlsysim_opt.optimize.solution import Certificate, Metrics, Relaxation, Runner, Slack, Solution, Value
+
+
+def task(
+    problem: str | Formulation | Problem | None = None,
+    *,
+    objective: ObjectiveSpec | Sequence[ObjectiveSpec] | None = None,
+    constraints: Sequence[ConstraintSpec] = (),
+    choices: Mapping[str, Any] | None = None,
+    **given: Any,
+) -> Task:
+    """Return the question `optimize` would answer, compiled but not solved."""
+    if isinstance(problem, Problem):
+        if given or choices:
+            raise InputError("a Problem is complete; givens and choices belong to formulations", path="given")
+        return Task.of(problem, objective, constraints)
+    if isinstance(problem, Formulation):
+        chosen = problem
+    else:
+        chosen = formulation(problem) if problem is not None else infer(given)
+    return Task.of(chosen.problem(given, choices), objective, constraints)
+
+
+def optimize(
+    problem: str | Formulation | Problem | None = None,
+    *,
+    objective: ObjectiveSpec | Sequence[ObjectiveSpec] | None = None,
+    constraints: Sequence[ConstraintSpec] = (),
+    choices: Mapping[str, Any] | None = None,
+    backend: str = "auto",
+    prune: bool = True,
+    time_limit: float | None = None,
+    explain: bool = True,
+    **given: Any,
+) -> Solution:
+    """Return the best design with a proof that none is better.
+
+    Args:
+        problem: a formulation by name (``"parallelism"``), a `Formulation`, or your own `Problem`; when left out, the
+        one
+            formulation that takes all the givens.
+        objective: ``"min_<metric>"`` or ``"max_<metric>"``, a text expression to minimise
+            (``"cost + 100 USD/tCO2e * carbon"``), an expression, a function of the metrics, or a list of these for
+            lexicographic optimization.
+        constraints: comparisons, as text (``"memory <= 76 GiB"``), expressions or functions of the metrics.
+        choices: for some decisions, the value or values allowed: ``{"tp_size": [4, 8]}``.
+        backend: ``enumerate``, ``milp``, ``cpsat`` or ``auto``.
+        prune: let the solver backends see only designs that can be optimal.
+        time_limit: seconds for a solver.
+        explain: also find what binds, runners-up and elasticities.
+        given: the formulation's inputs.
+    Returns:
+        a `Solution`.
+    Raises:
+        InfeasibleError: no design satisfies all constraints; says which conflict and the cheapest ways out.
+        InputError: something given is unknown, missing, of the wrong unit or out of range.
+    """
+    asked = task(problem, objective=objective, constraints=constraints, choices=choices, **given)
+    return solve(asked, backend=backend, prune=prune, time_limit=time_limit, explain=explain)
+
+
+def evaluate(
+    problem: str | Formulation | Problem | None = None,
+    *,
+    design: Mapping[str, Any],
+    constraints: Sequence[ConstraintSpec] = (),
+    **given: Any,
+) -> dict[str, Any]:
+    """Return metrics and constraints of one fully given design.
+
+    Args:
+        problem: as for `optimize`. design: a value for each decision that has several.
+    Returns:
+        ``design``, ``metrics`` (a `Metrics`), ``constraints`` (name to whether it holds), ``feasible``.
+    Raises:
+        InputError: a decision has no value, or a value it does not have.
+    """
+    from mlsysim_opt.optimize.run import _shown_metrics
+
+    base = task(problem, constraints=constraints, **given)
+    chosen: dict[str, Any] = {}
+    aliases = base.problem.aliases
+    asked = {
+        aliases.get(name, name): int(value) if isinstance(value, bool) else value for name, value in design.items()
+    }
+    base.problem.fixed(asked)
+    for name, decision in base.problem.decisions.items():
+        if name in asked:
+            chosen[name] = asked[name]
+        elif len(decision.choice.values) == 1:
+            chosen[name] = decision.choice.values[0]
+        else:
+            shown = ", ".join(str(item) for item in decision.choice.values[:12])
+            raise InputError(f"no value for the decision {name!r}", path=name, hint=f"values: {shown}")
+    _, metrics, truths, slack = base.scalar.at(chosen)
+    holds = dict(zip((item.name for item in base.problem.constraints), truths, strict=True))
+    return {
+        "design": chosen,
+        "metrics": _shown_metrics(base, metrics),
+        "constraints": holds,
+        "slack": slack,
+        "feasible": all(truths),
+    }
+
+
+__all__ = [
+    "BACKENDS", "Certificate", "Constraint", "Decision", "Formulation", "Metric", "Metrics", "Objective", "Problem",
+    "Relaxation", "Runner", "Slack", "Solution", "Task", "Value", "WhyNot", "evaluate", "formulation",
+    "formulation_names",
+    "optimize", "solve", "task",
+]  # fmt: skip

@@ -1,0 +1,98 @@
+"""Formulations: decision problems by name, found through entry points."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from mlsysim_opt.errors import InputError, UnknownNameError
+from mlsysim_opt.optimize.problem import Problem
+from mlsysim_opt.physics.inputs import Input, check_all
+
+GROUP = "mlsysim_opt.formulations"
+BUILT_IN = {"parallelism": "mlsysim_opt.formulations.parallelism:parallelism"}
+
+
+@dataclass(frozen=True)
+class Formulation:
+    """A decision problem as a function of what is given.
+
+    Attributes:
+        name: how users ask for it. about: the question it answers.
+        inputs: what may be given, checked before anything is built.
+        build: makes the problem from checked values (and candidate values of decisions the user narrowed).
+        aliases: other names of inputs.
+    """
+
+    name: str
+    about: str
+    inputs: tuple[Input, ...]
+    build: Callable[[dict[str, Any], Mapping[str, Any]], Problem]
+    aliases: dict[str, str] = field(default_factory=dict)
+
+    def problem(self, given: Mapping[str, Any], choices: Mapping[str, Any] | None = None) -> Problem:
+        """Return the problem for these givens.
+
+        Args:
+            given: inputs by name or alias. choices: for some decisions, the value or values allowed.
+        Raises:
+            InputError: an input is missing, unknown or wrong.
+        """
+        values = check_all(self.inputs, dict(given), self.aliases, f"formulation {self.name!r}")
+        return self.build(values, dict(choices or {}))
+
+    def fits(self, given: Mapping[str, Any]) -> bool:
+        """Return whether these givens are inputs of this formulation."""
+        names = {item.name for item in self.inputs} | set(self.aliases)
+        return set(given) <= names
+
+
+@functools.cache
+def _entry_points() -> dict[str, str]:
+    from importlib.metadata import entry_points
+
+    found = dict(BUILT_IN)
+    for point in entry_points(group=GROUP):
+        found[point.name] = point.value
+    return found
+
+
+def formulation_names() -> list[str]:
+    """Return the names of all formulations, the package's own and those of installed packages."""
+    return sorted(_entry_points())
+
+
+def formulation(name: str) -> Formulation:
+    """Return a formulation by name.
+
+    Raises:
+        UnknownNameError: there is none of this name.
+    """
+    known = _entry_points()
+    if name not in known:
+        raise UnknownNameError("formulation", name, known)
+    module, _, attribute = known[name].partition(":")
+    found = getattr(importlib.import_module(module), attribute)
+    if not isinstance(found, Formulation):
+        raise InputError(f"{known[name]} is not a Formulation", path=name)
+    return found
+
+
+def infer(given: Mapping[str, Any]) -> Formulation:
+    """Return the one formulation that takes all these givens.
+
+    Raises:
+        InputError: none or several do; the message lists them.
+    """
+    fitting = [name for name in formulation_names() if formulation(name).fits(given)]
+    if len(fitting) != 1:
+        shown = ", ".join(fitting) if fitting else "none of " + ", ".join(formulation_names())
+        raise InputError(
+            f"{len(fitting)} formulations take {', '.join(given) or 'no givens'}: {shown}",
+            path="formulation",
+            hint="name it: optimize('parallelism', ...)",
+        )
+    return formulation(fitting[0])

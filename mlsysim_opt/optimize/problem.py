@@ -1,0 +1,247 @@
+"""What a formulation declares: decisions, metrics, constraints and objectives of one decision problem. No solver
+code.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+from mlsysim_opt.algebra.expression import Choice, Expression, Operation, short
+from mlsysim_opt.errors import InputError, MlsysimError, UnknownNameError
+from mlsysim_opt.units import Unit, parse_unit, readable_unit
+
+Sense = Literal["min", "max"]
+
+
+@dataclass(frozen=True)
+class Decision:
+    """One thing to be chosen.
+
+    Attributes:
+        choice: its values. about: what it is, for people.
+        limited: why the values end where they do, if a larger box could hold better designs; None if they are all.
+    """
+
+    choice: Choice
+    about: str = ""
+    limited: str | None = None
+
+    @property
+    def name(self) -> str:
+        return self.choice.name
+
+
+@dataclass(frozen=True)
+class Constraint:
+    """A named truth that every design must satisfy.
+
+    Attributes:
+        name: in the user's words. holds: the truth.
+        structural: whether it defines what a design is (sizes multiply to the fleet); it is then never relaxed, and
+        joins
+            choices before anything is evaluated.
+        given_by_user: whether the user added it.
+    """
+
+    name: str
+    holds: Expression
+    structural: bool = False
+    given_by_user: bool = False
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.holds, Expression):
+            raise InputError(
+                f"a constraint must be a comparison of expressions, got {self.holds!r}",
+                path=self.name,
+                hint="a plain True or False is decided already; compare metrics or decisions",
+            )
+        if self.holds.sort != "truth":
+            raise InputError(
+                f"{short(self.holds)} is not a comparison", path=self.name, hint="write it with <=, >= or =="
+            )
+
+    @property
+    def sides(self) -> tuple[Expression, Expression] | None:
+        """The smaller and the larger side, if this is an inequality."""
+        if isinstance(self.holds, Operation) and self.holds.atom.name in ("less_equal", "less"):
+            return self.holds.args[0], self.holds.args[1]
+        return None
+
+
+@dataclass(frozen=True)
+class Objective:
+    """What is wanted: the smallest or largest value of an expression."""
+
+    name: str
+    sense: Sense
+    expression: Expression
+
+    def __post_init__(self) -> None:
+        if self.expression.sort != "number":
+            raise InputError(f"the objective {self.name!r} is a {self.expression.sort}, not a number", path="objective")
+
+    @property
+    def cost(self) -> Expression:
+        """The expression to minimise."""
+        return self.expression if self.sense == "min" else -self.expression
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A named result of a design. `unavailable` is the error to raise if it is asked for without what it needs."""
+
+    name: str
+    expression: Expression | None
+    unit: str | None = None
+    about: str = ""
+    unavailable: MlsysimError | None = None
+
+    def display_unit(self, value: float) -> Unit:
+        """Return the unit a value is shown in."""
+        assert self.expression is not None
+        return parse_unit(self.unit) if self.unit else readable_unit(value, self.expression.dimension)
+
+
+@dataclass(frozen=True)
+class Lever:
+    """A given that could be changed to escape infeasibility, such as the number of nodes.
+
+    Attributes:
+        name: what changes. now: its present value. candidates: values to try, the cheapest first.
+        rebuild: makes the problem for another value.
+    """
+
+    name: str
+    now: Any
+    candidates: Callable[[], Iterable[Any]]
+    rebuild: Callable[[Any], Problem]
+    describe: Callable[[Any], str]
+
+
+@dataclass
+class Problem:
+    """A decision problem: declared once, solved by any backend.
+
+    Attributes:
+        name, item: the formulation's name and what is being designed.
+        values: the number bound to every symbol, in base units.
+        decisions, metrics, constraints: by name, in order of declaration.
+        default_objective: the name used when none is given.
+        preferences: expressions to minimise among designs that tie, in order (simpler designs first).
+        references: published designs to place beside the optimum.
+    """
+
+    name: str
+    item: str = "design"
+    values: dict[str, float] = field(default_factory=dict)
+    decisions: dict[str, Decision] = field(default_factory=dict)
+    metrics: dict[str, Metric] = field(default_factory=dict)
+    constraints: list[Constraint] = field(default_factory=list)
+    default_objective: str | None = None
+    assumptions: dict[str, str] = field(default_factory=dict)
+    levers: list[Lever] = field(default_factory=list)
+    aliases: dict[str, str] = field(default_factory=dict)
+    request: dict[str, Any] = field(default_factory=dict)
+
+    # declaring --------------------------------------------------------------------------------------------------------
+    def choose(self, name: str, values: Iterable[Any], *, about: str = "", limited: str | None = None) -> Choice:
+        """Declare a decision and return its choice."""
+        if name in self.decisions:
+            raise InputError("is declared twice", path=name)
+        choice = Choice(name, values)
+        self.decisions[name] = Decision(choice, about, limited)
+        return choice
+
+    def require(self, name: str, holds: Any, *, structural: bool = False, given_by_user: bool = False) -> None:
+        """Declare a constraint."""
+        self.constraints.append(Constraint(name, holds, structural, given_by_user))
+
+    def measure(self, name: str, value: Any, *, unit: str | None = None, about: str = "") -> None:
+        """Declare a metric: an expression, or a function making one whose failure is kept until it is asked for."""
+        try:
+            made = value() if callable(value) else value
+        except MlsysimError as error:
+            self.metrics[name] = Metric(name, None, unit, about, error)
+            return
+        self.metrics[name] = Metric(name, made, unit, about)
+
+    # asking -----------------------------------------------------------------------------------------------------------
+    @property
+    def choices(self) -> list[Choice]:
+        return [decision.choice for decision in self.decisions.values()]
+
+    @property
+    def combinations(self) -> int:
+        """How many combinations of decisions there are, feasible or not."""
+        return math.prod(len(choice.values) for choice in self.choices)
+
+    def metric(self, name: str) -> Expression:
+        """Return the expression of a metric.
+
+        Raises:
+            UnknownNameError: there is none of this name. MissingFieldError: it needs a number that was not given.
+        """
+        real = self.aliases.get(name, name)
+        found = self.metrics.get(real)
+        if found is None:
+            raise UnknownNameError(f"metric of {self.name}", name, [*self.metrics, *self.aliases])
+        if found.expression is None:
+            assert found.unavailable is not None
+            raise found.unavailable
+        return found.expression
+
+    def names(self) -> Mapping[str, Expression]:
+        """Return what texts may refer to: decisions, metrics and their aliases."""
+        return _Names(self)
+
+    def with_constraints(self, extra: Sequence[Constraint]) -> Problem:
+        """Return the same problem with more constraints."""
+        return replace(self, constraints=[*self.constraints, *extra])
+
+    def fixed(self, design: Mapping[str, Any]) -> dict[Choice, int]:
+        """Return the position of each given value in its choice.
+
+        Raises:
+            UnknownNameError: a decision is not known, or does not have this value.
+        """
+        chosen: dict[Choice, int] = {}
+        for name, value in design.items():
+            real = self.aliases.get(name, name)
+            if real not in self.decisions:
+                raise UnknownNameError(f"decision of {self.name}", name, [*self.decisions, *self.aliases])
+            choice = self.decisions[real].choice
+            if isinstance(value, bool):
+                value = int(value)
+            if value not in choice.position:
+                shown = ", ".join(str(item) for item in choice.values[:20])
+                raise InputError(f"{value!r} is not a value of {real}", path=real, hint=f"values: {shown}")
+            chosen[choice] = choice.position[value]
+        return chosen
+
+
+class _Names(Mapping[str, Expression]):
+    """Names that texts may use. A metric that lacks a number raises its own error when it is looked up."""
+
+    def __init__(self, problem: Problem) -> None:
+        self._problem = problem
+
+    def __getitem__(self, name: str) -> Expression:
+        real = self._problem.aliases.get(name, name)
+        if real in self._problem.decisions:
+            return self._problem.decisions[real].choice
+        if real in self._problem.metrics:
+            return self._problem.metric(real)
+        raise KeyError(name)
+
+    def __contains__(self, name: object) -> bool:
+        real = self._problem.aliases.get(str(name), str(name))
+        return real in self._problem.decisions or real in self._problem.metrics
+
+    def __iter__(self) -> Any:
+        return iter([*self._problem.decisions, *self._problem.metrics, *self._problem.aliases])
+
+    def __len__(self) -> int:
+        return len(self._problem.decisions) + len(self._problem.metrics) + len(self._problem.aliases)

@@ -1,0 +1,132 @@
+"""Reading what a user asks: objectives and constraints as text, expressions or functions of the metrics."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from mlsysim_opt.algebra.expression import Expression, Operation, short, topological
+from mlsysim_opt.algebra.parse import parse
+from mlsysim_opt.errors import InputError, UnknownNameError, did_you_mean
+from mlsysim_opt.optimize.problem import Constraint, Objective, Problem
+
+ObjectiveSpec = str | Expression | Callable[[Any], Any]
+ConstraintSpec = str | Expression | Callable[[Any], Any]
+
+
+class Metrics:
+    """What a user's function receives: metrics and decisions by attribute or by key, as expressions."""
+
+    def __init__(self, problem: Problem) -> None:
+        self._problem = problem
+
+    def __getattr__(self, name: str) -> Expression:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        return self[name]
+
+    def __getitem__(self, name: str) -> Expression:
+        names = self._problem.names()
+        if name not in names:
+            raise UnknownNameError(f"metric or decision of {self._problem.name}", name, list(names))
+        return names[name]
+
+
+def read_objective(problem: Problem, spec: ObjectiveSpec | None) -> Objective:
+    """Return the objective a user means.
+
+    Args:
+        spec: ``min_<metric>`` or ``max_<metric>``; a text expression to minimise, optionally after ``minimize`` or
+            ``maximize``; an expression to minimise; or a function of the metrics, called once, symbolically.
+    Raises:
+        UnknownNameError, ParseError, DimensionError: it names something unknown, is not an expression, or adds units.
+    """
+    if spec is None:
+        spec = problem.default_objective
+        if spec is None:
+            raise InputError("this problem has no default objective", path="objective")
+    if isinstance(spec, str):
+        return _objective_text(problem, spec.strip())
+    if isinstance(spec, Expression):
+        return Objective(short(spec), "min", spec)
+    if callable(spec):
+        made = spec(Metrics(problem))
+        name = getattr(spec, "__name__", "objective")
+        if isinstance(made, tuple) and len(made) == 2 and made[0] in ("min", "max"):
+            sense, made = made
+        else:
+            sense = "min"
+        if not isinstance(made, Expression):
+            raise InputError(
+                f"the objective function {name!r} returned {made!r}, not an expression of the metrics", path="objective"
+            )
+        return Objective(name if name != "<lambda>" else short(made), sense, made)
+    raise InputError(f"an objective is text, an expression or a function, got {type(spec).__name__}", path="objective")
+
+
+def _objective_text(problem: Problem, text: str) -> Objective:
+    for prefix in ("min", "max"):
+        if text.startswith(prefix + "_"):
+            name = text[4:]
+            if name in problem.names():
+                return Objective(text, prefix, problem.names()[name])  # type: ignore[arg-type]
+            raise UnknownNameError(
+                "objective", text, [f"{sense}_{metric}" for metric in problem.metrics for sense in ("min", "max")],
+                path="objective",
+            )  # fmt: skip
+    word, _, rest = text.partition(" ")
+    senses = {"minimize": "min", "minimise": "min", "maximize": "max", "maximise": "max"}
+    if word.rstrip(":") in senses and rest:
+        return Objective(text, senses[word.rstrip(":")], parse(rest, problem.names(), what="objective"))  # type: ignore[arg-type]
+    if "_" in text and text.isidentifier() and text not in problem.names():
+        offered = [f"{sense}_{metric}" for metric in problem.metrics for sense in ("min", "max")]
+        if did_you_mean(text, offered):
+            raise UnknownNameError("objective", text, offered, path="objective")
+    try:
+        made = parse(text, problem.names(), what="objective")
+    except InputError as error:
+        if error.hint is None:
+            error.hint = (
+                "an objective is min_<metric>, max_<metric>, or an expression to minimise such as "
+                "'cost + 100 USD/tCO2e * carbon'"
+            )
+        raise
+    return Objective(text, "min", made)
+
+
+def read_constraints(problem: Problem, specs: Sequence[ConstraintSpec]) -> list[Constraint]:
+    """Return the constraints a user means, each named by the user's own words.
+
+    Raises:
+        InputError: one is a plain bool, is not a comparison, or compares a continuous quantity strictly.
+    """
+    return [_constraint(problem, spec, index) for index, spec in enumerate(specs)]
+
+
+def _constraint(problem: Problem, spec: ConstraintSpec, index: int) -> Constraint:
+    if isinstance(spec, str):
+        made: Any = parse(spec, problem.names(), what="constraint")
+        name = " ".join(spec.split())
+    elif isinstance(spec, Expression):
+        made, name = spec, short(spec)
+    elif callable(spec):
+        made = spec(Metrics(problem))
+        name = getattr(spec, "__name__", "")
+        name = (
+            name if name not in ("", "<lambda>") else short(made) if isinstance(made, Expression) else f"#{index + 1}"
+        )
+    else:
+        raise InputError(
+            f"a constraint is text, a comparison or a function, got {spec!r}",
+            path=f"constraints[{index}]",
+            hint="a comparison such as 'memory <= 76 GiB'",
+        )
+    constraint = Constraint(name, made, given_by_user=True)
+    for node in topological([constraint.holds]):
+        if isinstance(node, Operation) and node.atom.name == "less" and not all(item.integer for item in node.args):
+            raise InputError(
+                f"{short(node)} is strict, but its sides are continuous",
+                path=name,
+                hint="use <= or >=; strict comparison is only for whole numbers",
+            )
+    return constraint

@@ -1,0 +1,334 @@
+"""The compile step and the run: one task, any backend, one checked solution."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from mlsysim_opt.algebra.derive import gradient
+from mlsysim_opt.algebra.evaluate import ScalarProgram
+from mlsysim_opt.algebra.expression import Expression, Symbol, symbols
+from mlsysim_opt.errors import InputError, LimitReachedError, UnknownNameError, VerificationError
+from mlsysim_opt.optimize.backends.base import Answer, Backend
+from mlsysim_opt.optimize.formulation import formulation
+from mlsysim_opt.optimize.problem import Constraint, Objective, Problem
+from mlsysim_opt.optimize.request import ConstraintSpec, ObjectiveSpec, read_constraints, read_objective
+from mlsysim_opt.optimize.search import TIE, Design, Search, excluded_reasons
+from mlsysim_opt.optimize.solution import Certificate, Metrics, Runner, Slack, Solution, Value, relative
+from mlsysim_opt.units import NONE, readable_unit
+
+BACKENDS = ("enumerate", "milp", "cpsat")
+AGREEMENT = 1e-9
+"""Relative agreement demanded between the vectorised and the scalar evaluation, and between backends."""
+
+
+@dataclass
+class Task:
+    """A problem with what the user asks of it.
+
+    Attributes:
+        problem: the declared problem, with the user's constraints. objective: what is minimised or maximised first.
+        then: objectives that decide among designs that tie, in order.
+    """
+
+    problem: Problem
+    objective: Objective
+    then: list[Objective] = field(default_factory=list)
+    specs: Sequence[ConstraintSpec] = ()
+    objective_spec: ObjectiveSpec | Sequence[ObjectiveSpec] | None = None
+
+    @staticmethod
+    def of(
+        problem: Problem,
+        objective: ObjectiveSpec | Sequence[ObjectiveSpec] | None,
+        constraints: Sequence[ConstraintSpec],
+    ) -> Task:
+        """Return the task of a problem with a user's objective (or objectives, most important first)."""
+        if isinstance(constraints, str):
+            constraints = [constraints]
+        several: list[Any] = list(objective) if isinstance(objective, list | tuple) else [objective]
+        if not several:
+            raise InputError("the list of objectives is empty", path="objective")
+        read = [read_objective(problem, spec) for spec in several]
+        extended = problem.with_constraints(read_constraints(problem, constraints))
+        return Task(extended, read[0], read[1:], constraints, objective)
+
+    @staticmethod
+    def from_request(request: Mapping[str, Any]) -> Task:
+        """Return the task that a stored solution answered.
+
+        Raises:
+            InputError: its objective or a constraint was a function, which JSON cannot hold.
+        """
+        if not request or request.get("objective") is None or None in request.get("constraints", []):
+            raise InputError(
+                "this solution was asked with a Python function or an own problem, which is not stored",
+                path="request",
+                hint="ask optimize() again with the function",
+            )
+        problem = formulation(request["formulation"]).problem(request["given"], request.get("choices"))
+        return Task.of(problem, request["objective"], request["constraints"])
+
+    @property
+    def request(self) -> dict[str, Any]:
+        """What was asked, as JSON data; functions become None."""
+        spec = self.objective_spec
+        plain: Any
+        if isinstance(spec, list | tuple):
+            plain = [item if isinstance(item, str) else None for item in spec]
+            plain = None if None in plain else plain
+        elif spec is None:
+            plain = self.objective.name
+        else:
+            plain = spec if isinstance(spec, str) else None
+        constraints = [item if isinstance(item, str) else None for item in self.specs]
+        return {**self.problem.request, "objective": plain, "constraints": constraints}
+
+    def rebuilt(self, problem: Problem) -> Task:
+        """Return the same question about another problem."""
+        return Task.of(problem, self.objective_spec, self.specs)
+
+    # compiling --------------------------------------------------------------------------------------------------------
+    def search(
+        self,
+        *,
+        questioned: bool = False,
+        keep: int = 16,
+        extra: Sequence[Constraint] = (),
+        cost: Expression | None = None,
+    ) -> Search:
+        """Return the search for this task.
+
+        Args:
+            questioned: evaluate every constraint that could be given way, also those that choices alone decide (which
+            are
+                otherwise applied when choices are joined).
+        """
+        constraints = [*self.problem.constraints, *extra]
+        early = [item.holds for item in constraints if item.structural or (not questioned and _cheap(item))]
+        late = [item for item in constraints if not item.structural and (questioned or not _cheap(item))]
+        return Search(self.problem.choices, cost or self.objective.cost, early, late, self.problem.values, keep)
+
+    @cached_property
+    def scalar(self) -> ScalarTask:
+        """The independent scalar evaluator of this task."""
+        return ScalarTask(self)
+
+    def design_values(self, design: Design) -> dict[str, Any]:
+        """Return the values of the decisions of a design."""
+        return {choice.name: choice.values[index] for choice, index in zip(self.problem.choices, design, strict=True)}
+
+    def shown(self, expression: Expression, value: float, like: float | None = None) -> Value:
+        """Return a value in base units as shown to people."""
+        if expression.dimension == NONE:
+            return Value(value if math.isfinite(value) else None)
+        named = [item.unit for item in self.problem.metrics.values() if item.expression is expression and item.unit]
+        from mlsysim_opt.units import parse_unit
+
+        unit = parse_unit(named[0]) if named else readable_unit(value if like is None else like, expression.dimension)
+        return Value(value / unit.factor if math.isfinite(value) else None, unit.text)
+
+    def runner(self, design: Design, cost: float, best: float) -> Runner:
+        """Return a design as another answer beside the best one."""
+        sign = 1.0 if self.objective.sense == "min" else -1.0
+        shown = self.shown(self.objective.expression, sign * cost, sign * best)
+        return Runner(self.design_values(design), shown, relative(cost, best))
+
+
+def _cheap(constraint: Constraint) -> bool:
+    """Whether a constraint is decided by few choices, so that joining by it costs little."""
+    from mlsysim_opt.algebra.expression import topological
+
+    return 0 < len(constraint.holds.choices) <= 3 and len(topological([constraint.holds])) <= 24
+
+
+class ScalarTask:
+    """Objective, metrics and constraints of a task at one design, by exact scalar arithmetic (no NumPy)."""
+
+    def __init__(self, task: Task) -> None:
+        self.task = task
+        problem = task.problem
+        self.metrics = {name: item for name, item in problem.metrics.items() if item.expression is not None}
+        metric_roots = [item.expression for item in self.metrics.values() if item.expression is not None]
+        self.sides = [item.sides for item in problem.constraints]
+        slack = [pair[1] - pair[0] for pair in self.sides if pair]
+        self._program = ScalarProgram(
+            [task.objective.cost, *metric_roots, *(item.holds for item in problem.constraints), *slack]
+        )
+
+    def at(self, design: Mapping[str, Any]) -> tuple[float, dict[str, float], list[bool], list[float | None]]:
+        """Return cost, metrics, truth of each constraint and slack of each inequality, in base units."""
+        out = self._program.run_named({**self.task.problem.values, **design})
+        count, constraints = len(self.metrics), len(self.sides)
+        metrics = dict(zip(self.metrics, out[1 : 1 + count], strict=True))
+        truths = [bool(item) for item in out[1 + count : 1 + count + constraints]]
+        slack = iter(out[1 + count + constraints :])
+        return out[0], metrics, truths, [next(slack) if pair else None for pair in self.sides]
+
+
+def backend_named(name: str) -> Backend:
+    """Return a backend by name; ``auto`` enumerates, which proves any uncoupled problem at the least cost.
+
+    Raises:
+        UnknownNameError: there is no such backend.
+    """
+    import importlib
+
+    if name == "auto":
+        name = "enumerate"
+    classes = {"enumerate": "EnumerateBackend", "milp": "MilpBackend", "cpsat": "CpSatBackend"}
+    if name not in classes:
+        raise UnknownNameError("backend", name, [*BACKENDS, "auto"], path="backend")
+    module = importlib.import_module(f"mlsysim_opt.optimize.backends.{name}")
+    backend: Backend = getattr(module, classes[name])()
+    return backend
+
+
+def solve(
+    task: Task, *, backend: str = "auto", prune: bool = True, time_limit: float | None = None, explain: bool = True
+) -> Solution:
+    """Return the proven best design of a task, checked by the scalar path.
+
+    Raises:
+        InfeasibleError: nothing satisfies every constraint; carries the conflict and the cheapest ways out.
+        LimitReachedError: a limit was reached before any design was found.
+        VerificationError: the answer does not survive re-evaluation; it is withheld.
+    """
+    from mlsysim_opt.optimize.explain import infeasible, slacks
+
+    started = time.perf_counter()
+    engine = backend_named(backend)
+    search = task.search()
+    answer = engine.solve(search, prune=prune, time_limit=time_limit)
+    first = answer
+    for objective in task.then:
+        answer, search = _refine(task, search, answer, objective, engine, prune, time_limit)
+    seconds = time.perf_counter() - started
+    if answer.status == "infeasible":
+        raise infeasible(task)
+    if answer.design is None or answer.cost is None:
+        raise LimitReachedError(f"no design was found: {answer.proof}", hint="raise the time limit")
+    design = task.design_values(answer.design)
+    rechecked, metrics, slack = _recheck(task, design, answer)
+    sign = 1.0 if task.objective.sense == "min" else -1.0
+    cost = rechecked.pop("cost")
+    outcome = (first.outcome or task.search().run()) if explain else None
+    others = [item for item in (outcome.best if outcome else []) if item.design != answer.design]
+    runners = [task.runner(item.design, item.cost, cost) for item in others]
+    ties = [item for item in runners if abs(item.worse_by) <= TIE * 1e3]
+    bound = first.bound if first.bound is not None else -math.inf
+    reasons = excluded_reasons([task.objective.expression, *(item.holds for item in task.problem.constraints)])
+    return Solution(
+        status=answer.status,
+        problem=task.problem.name,
+        objective_name=task.objective.name,
+        sense=task.objective.sense,
+        objective=task.shown(task.objective.expression, sign * cost),
+        bound=task.shown(task.objective.expression, sign * bound, sign * cost) if math.isfinite(bound) else None,
+        gap=max(0.0, relative(cost, bound)) if math.isfinite(bound) and bound else (0.0 if bound == cost else None),
+        design=design,
+        metrics=_shown_metrics(task, metrics),
+        constraints=slacks(task, cost, slack, explain=explain),
+        certificate=Certificate(
+            kind="enumeration" if engine.name == "enumerate" else "solver bound",
+            proof=answer.proof,
+            solver=answer.solver,
+            combinations=task.problem.combinations,
+            details=answer.details,
+            rechecked=rechecked,
+        ),
+        runner_ups=[item for item in runners if item not in ties],
+        ties=ties,
+        tie_count=max(1, outcome.ties if outcome else 1),
+        elasticities=_elasticities(task, design) if explain else {},
+        limits=_limits(task, answer.design),
+        excluded=reasons,
+        assumptions=dict(task.problem.assumptions),
+        backend=engine.name,
+        seconds=seconds,
+        request=task.request,
+        task=task,
+    )
+
+
+def _refine(
+    task: Task, search: Search, answer: Answer, objective: Objective, engine: Backend, prune: bool, limit: float | None
+) -> tuple[Answer, Search]:
+    """Return the best design for the next objective among those that tie in the previous one."""
+    if answer.cost is None:
+        return answer, search
+    from mlsysim_opt.algebra.expression import constant
+
+    margin = abs(answer.cost) * TIE
+    held = search.cost <= constant(answer.cost + margin, search.cost.dimension)
+    named = Constraint(f"{task.objective.name} stays at its best", held)
+    narrowed = Search(
+        search.choices, objective.cost, search.structural, [*search.questioned, named], search.values, search.keep
+    )
+    found = engine.solve(narrowed, prune=prune, time_limit=limit)
+    return found, narrowed
+
+
+def _recheck(
+    task: Task, design: Mapping[str, Any], answer: Answer
+) -> tuple[dict[str, Any], dict[str, float], list[float | None]]:
+    """Evaluate the design by the scalar path, and refuse it if anything disagrees."""
+    cost, metrics, truths, slack = task.scalar.at(design)
+    claimed = answer.cost if not task.then else cost
+    assert claimed is not None
+    deviation = abs(relative(cost, claimed)) if claimed else abs(cost)
+    failing = [item.name for item, holds in zip(task.problem.constraints, truths, strict=True) if not holds]
+    if failing or not deviation <= AGREEMENT:
+        raise VerificationError(
+            f"the answer of {answer.solver} does not hold: "
+            + (f"violates {', '.join(failing)}" if failing else f"objective off by {deviation:.2g}"),
+            hint="this is a fault of the solver or of this package; please report it",
+        )
+    rechecked = {"cost": cost, "deviation": deviation, "constraints_hold": True, "constraints": len(truths)}
+    return rechecked, metrics, slack
+
+
+def _shown_metrics(task: Task, metrics: Mapping[str, float]) -> Metrics:
+    shown: dict[str, Value] = {}
+    for name, value in metrics.items():
+        item = task.problem.metrics[name]
+        assert item.expression is not None
+        if item.expression.dimension == NONE:
+            shown[name] = Value(value if math.isfinite(value) else None)
+        else:
+            unit = item.display_unit(value)
+            shown[name] = Value(value / unit.factor if math.isfinite(value) else None, unit.text)
+    return Metrics(shown)
+
+
+def _elasticities(task: Task, design: Mapping[str, Any], most: int = 12) -> dict[str, float]:
+    """Return the percentages by which the objective changes for one percent of each continuous number."""
+    wanted: list[Expression] = [item for item in symbols(task.objective.expression) if not item.integer]
+    if not wanted:
+        return {}
+    slopes = gradient(task.objective.expression, wanted)
+    out = ScalarProgram([task.objective.expression, *slopes]).run_named({**task.problem.values, **design})
+    value = out[0]
+    found: dict[str, float] = {}
+    for leaf, slope in zip(wanted, out[1:], strict=True):
+        assert isinstance(leaf, Symbol)
+        elasticity = slope * task.problem.values[leaf.name] / value if value else 0.0
+        if math.isfinite(elasticity) and abs(elasticity) > 1e-6:
+            found[leaf.name] = elasticity
+    return dict(sorted(found.items(), key=lambda item: -abs(item[1]))[:most])
+
+
+def _limits(task: Task, design: Design) -> list[str]:
+    """Return the decisions that stand at the end of a search box that was cut short."""
+    found = []
+    for decision, index in zip(task.problem.decisions.values(), design, strict=True):
+        if decision.limited and index in (0, len(decision.choice.values) - 1):
+            found.append(f"{decision.name} = {decision.choice.values[index]}: {decision.limited}")
+    return found
+
+
+__all__ = ["AGREEMENT", "BACKENDS", "Slack", "Task", "backend_named", "solve"]

@@ -1,0 +1,349 @@
+"""What an optimization returns: the design, its proof, what binds, and what would change it."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from mlsysim_opt.errors import InputError
+from mlsysim_opt.units import parse_unit, quantity
+
+if TYPE_CHECKING:
+    from mlsysim_opt.optimize.run import Task
+
+SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class Value:
+    """A number in the unit it is shown in; the unit is empty for plain numbers."""
+
+    value: float | None
+    unit: str = ""
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return it as JSON data."""
+        return {"value": self.value, "unit": self.unit or None}
+
+    @property
+    def quantity(self) -> Any:
+        """The number as users calculate with it: a pint quantity, or a float where there is no unit."""
+        if not self.unit or self.value is None:
+            return self.value
+        unit = parse_unit(self.unit)
+        return quantity(self.value * unit.factor, unit)
+
+    def __str__(self) -> str:
+        if self.value is None:
+            return "undefined"
+        magnitude = abs(self.value)
+        text = f"{self.value:,.0f}" if magnitude >= 1e5 else f"{self.value:.6g}"
+        return f"{text} {self.unit}".strip()
+
+
+class Metrics(Mapping[str, Any]):
+    """The metrics of a design by name, each a quantity (or float)."""
+
+    def __init__(self, values: Mapping[str, Value]) -> None:
+        self.values_with_units = dict(values)
+
+    def __getitem__(self, name: str) -> Any:
+        return self.values_with_units[name].quantity
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.values_with_units)
+
+    def __len__(self) -> int:
+        return len(self.values_with_units)
+
+    def __repr__(self) -> str:
+        return "\n".join(f"{name} = {value}" for name, value in self.values_with_units.items())
+
+
+@dataclass(frozen=True)
+class Runner:
+    """Another design with its objective and how much worse it is."""
+
+    design: dict[str, Any]
+    objective: Value
+    worse_by: float
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return it as JSON data."""
+        return {"design": self.design, "objective": self.objective.as_dict(), "worse_by": self.worse_by}
+
+
+@dataclass(frozen=True)
+class Slack:
+    """How far a design is from a constraint, and what giving way would bring.
+
+    Attributes:
+        name: the constraint. slack: right side minus left side; None where it is not an inequality.
+        binding: whether a better design violates only this constraint.
+        gain: for a binding one, the best objective without it, and that design.
+        relax_by: the smallest change of the constraint that brings any gain.
+    """
+
+    name: str
+    slack: Value | None
+    binding: bool
+    gain: Runner | None = None
+    relax_by: Value | None = None
+    given_by_user: bool = False
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return it as JSON data."""
+        return {
+            "constraint": self.name,
+            "slack": self.slack.as_dict() if self.slack else None,
+            "binding": self.binding,
+            "without_it": self.gain.as_dict() if self.gain else None,
+            "relax_by": self.relax_by.as_dict() if self.relax_by else None,
+            "given_by_user": self.given_by_user,
+        }
+
+
+@dataclass(frozen=True)
+class Relaxation:
+    """A smallest change that makes a problem feasible, in the user's words."""
+
+    constraint: str
+    change: str
+    amount: Value | None
+    design: dict[str, Any]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return it as JSON data."""
+        return {
+            "constraint": self.constraint,
+            "change": self.change,
+            "amount": self.amount.as_dict() if self.amount else None,
+            "design": self.design,
+        }
+
+    def __str__(self) -> str:
+        return self.change
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """Why the answer is to be believed.
+
+    Attributes:
+        proof: how optimality is known, in a sentence. kind: enumeration, or solver bound.
+        solver: name and version. combinations: of all decisions. details: counts.
+        rechecked: what the independent scalar evaluation found: its objective, the largest relative deviation, whether
+            every constraint holds.
+    """
+
+    kind: str
+    proof: str
+    solver: str
+    combinations: int
+    details: dict[str, Any]
+    rechecked: dict[str, Any]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return it as JSON data."""
+        return {
+            "kind": self.kind,
+            "proof": self.proof,
+            "solver": self.solver,
+            "combinations": self.combinations,
+            "details": self.details,
+            "rechecked": self.rechecked,
+        }
+
+
+@dataclass
+class Solution:
+    """The answer to one problem.
+
+    Attributes:
+        status: ``optimal`` (proven) or ``feasible`` (a limit was reached; see `gap`).
+        objective_name, objective: what was asked and its value. bound, gap: no design is better than the bound.
+        design: the chosen value of each decision. metrics: every metric that could be computed.
+        binding: constraints with their slack. runner_ups: next best designs. ties: designs as good as this one.
+        elasticities: percent change of the objective for one percent of each number, while the design stays.
+        limits: decisions at the end of a search box that was cut short. excluded: why some designs are undefined.
+    """
+
+    status: str
+    problem: str
+    objective_name: str
+    sense: str
+    objective: Value
+    bound: Value | None
+    gap: float | None
+    design: dict[str, Any]
+    metrics: Metrics
+    constraints: list[Slack]
+    certificate: Certificate
+    runner_ups: list[Runner]
+    ties: list[Runner]
+    tie_count: int
+    elasticities: dict[str, float]
+    limits: list[str]
+    excluded: dict[str, str]
+    assumptions: dict[str, str]
+    backend: str
+    seconds: float
+    request: dict[str, Any] = field(default_factory=dict)
+    task: Task | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def binding(self) -> list[Slack]:
+        """The constraints that a better design would violate."""
+        return [item for item in self.constraints if item.binding]
+
+    # storing ----------------------------------------------------------------------------------------------------------
+    def as_dict(self) -> dict[str, Any]:
+        """Return the solution as strict JSON data."""
+        return {
+            "schema": SCHEMA,
+            "status": self.status,
+            "problem": self.problem,
+            "objective": {"name": self.objective_name, "sense": self.sense, **self.objective.as_dict()},
+            "bound": self.bound.value if self.bound else None,
+            "gap": self.gap,
+            "design": self.design,
+            "metrics": {name: value.as_dict() for name, value in self.metrics.values_with_units.items()},
+            "binding": [item.as_dict() for item in self.binding],
+            "constraints": [item.as_dict() for item in self.constraints],
+            "runner_ups": [item.as_dict() for item in self.runner_ups],
+            "ties": [item.as_dict() for item in self.ties],
+            "tie_count": self.tie_count,
+            "elasticities": self.elasticities,
+            "limits": self.limits,
+            "excluded": self.excluded,
+            "assumptions": self.assumptions,
+            "certificate": self.certificate.as_dict(),
+            "backend": self.backend,
+            "seconds": self.seconds,
+            "request": self.request,
+        }
+
+    def to_json(self, indent: int | None = 2) -> str:
+        """Return the solution as JSON text, from which `from_json` makes an equal one."""
+        return json.dumps(self.as_dict(), indent=indent, allow_nan=False)
+
+    @classmethod
+    def from_json(cls, text: str) -> Solution:
+        """Return the solution a JSON text describes.
+
+        Raises:
+            InputError: the text is not a solution of this schema.
+        """
+        try:
+            data = json.loads(text)
+            return cls._from_dict(data)
+        except (ValueError, KeyError, TypeError) as error:
+            raise InputError(f"this is not a solution written by this version: {error}", path="solution") from error
+
+    @classmethod
+    def _from_dict(cls, data: dict[str, Any]) -> Solution:
+        if data["schema"] != SCHEMA:
+            raise ValueError(f"schema {data['schema']}, expected {SCHEMA}")
+        objective = data["objective"]
+        unit = objective["unit"] or ""
+        return cls(
+            status=data["status"],
+            problem=data["problem"],
+            objective_name=objective["name"],
+            sense=objective["sense"],
+            objective=Value(objective["value"], unit),
+            bound=None if data["bound"] is None else Value(data["bound"], unit),
+            gap=data["gap"],
+            design=data["design"],
+            metrics=Metrics({name: _value(item) for name, item in data["metrics"].items()}),
+            constraints=[_slack(item) for item in data["constraints"]],
+            certificate=Certificate(**data["certificate"]),
+            runner_ups=[_runner(item) for item in data["runner_ups"]],
+            ties=[_runner(item) for item in data["ties"]],
+            tie_count=data["tie_count"],
+            elasticities=data["elasticities"],
+            limits=data["limits"],
+            excluded=data["excluded"],
+            assumptions=data["assumptions"],
+            backend=data["backend"],
+            seconds=data["seconds"],
+            request=data["request"],
+        )
+
+    # asking -----------------------------------------------------------------------------------------------------------
+    def _task(self) -> Task:
+        if self.task is None:
+            from mlsysim_opt.optimize.run import Task
+
+            self.task = Task.from_request(self.request)
+        return self.task
+
+    def verify(self, samples: int = 200) -> dict[str, Any]:
+        """Re-evaluate the answer by the independent scalar path, and challenge its bound with other designs.
+
+        Args:
+            samples: random designs of the space that are tried against the bound, besides the runner-ups.
+        Returns:
+            the re-computed objective, the largest relative deviation, constraints that fail, and how many designs were
+            tried without one that beats the bound.
+        Raises:
+            VerificationError: something disagrees.
+        """
+        from mlsysim_opt.optimize.verify import verify
+
+        return verify(self._task(), self, samples)
+
+    def why_not(self, **design: Any) -> Any:
+        """Say why a design was not chosen: what rejects it and by how much, or how much worse it is.
+
+        Args:
+            design: values of some decisions; the others are chosen as well as possible.
+        Returns:
+            a `WhyNot`, readable as text.
+        """
+        from mlsysim_opt.optimize.explain import why_not
+
+        return why_not(self._task(), self, design)
+
+    # showing ----------------------------------------------------------------------------------------------------------
+    def __str__(self) -> str:
+        from mlsysim_opt.optimize.report import solution_text
+
+        return solution_text(self)
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        from html import escape
+
+        return f"<pre>{escape(str(self))}</pre>"
+
+
+def relative(value: float, reference: float) -> float:
+    """Return how far a value is from a reference, relative to the reference."""
+    if value == reference:
+        return 0.0
+    return (value - reference) / abs(reference) if reference else math.copysign(math.inf, value)
+
+
+def _value(item: dict[str, Any] | None) -> Value:
+    assert item is not None
+    return Value(item["value"], item["unit"] or "")
+
+
+def _runner(item: dict[str, Any]) -> Runner:
+    return Runner(item["design"], _value(item["objective"]), item["worse_by"])
+
+
+def _slack(item: dict[str, Any]) -> Slack:
+    return Slack(
+        item["constraint"],
+        _value(item["slack"]) if item["slack"] else None,
+        item["binding"],
+        _runner(item["without_it"]) if item["without_it"] else None,
+        _value(item["relax_by"]) if item["relax_by"] else None,
+        item["given_by_user"],
+    )

@@ -1,0 +1,162 @@
+"""Joining choices into tables of feasible tuples.
+
+Choices linked by equalities and divisibility are mostly incompatible: their dense product is nearly empty. They are
+joined first, the most constrained next, each constraint applied as soon as its choices are there. Output form: `Axes`
+whose joined rows satisfy every structural constraint, and whose dense axes are the choices no constraint links.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from mlsysim_opt.algebra.evaluate import Axes, GridProgram
+from mlsysim_opt.algebra.expression import Choice, Expression, Operation
+
+ROWS_AT_ONCE = 1 << 21
+"""A join that would hold more rows than this is split along one of its choices."""
+
+Columns = dict[Choice, np.ndarray]  # type: ignore[type-arg]
+
+
+@dataclass(frozen=True)
+class Domain:
+    """A box of choices: for each, the positions still allowed."""
+
+    positions: Mapping[Choice, np.ndarray]  # type: ignore[type-arg]
+
+    @staticmethod
+    def of(choices: Sequence[Choice], fixed: Mapping[Choice, int] | None = None) -> Domain:
+        """Return the box of all values, with some choices fixed."""
+        fixed = fixed or {}
+        return Domain(
+            {
+                choice: np.array([fixed[choice]]) if choice in fixed else np.arange(len(choice.values))
+                for choice in choices
+            }
+        )
+
+    @property
+    def size(self) -> int:
+        """Number of combinations."""
+        total = 1
+        for positions in self.positions.values():
+            total *= len(positions)
+        return total
+
+    def split(self) -> list[Domain]:
+        """Return the box cut in two along the choice with the most values."""
+        widest = max(self.positions, key=lambda choice: len(self.positions[choice]))
+        middle = len(self.positions[widest]) // 2
+        halves = (self.positions[widest][:middle], self.positions[widest][middle:])
+        return [Domain({**self.positions, widest: half}) for half in halves]
+
+
+class TooManyRows(Exception):
+    """The join of a box has too many rows to be held at once."""
+
+
+def join(domain: Domain, constraints: Sequence[Expression], values: Mapping[str, float]) -> Axes | None:
+    """Return the space of a box under structural constraints, or None if nothing satisfies them.
+
+    Raises:
+        TooManyRows: the box should be split.
+    """
+    narrowed = dict(domain.positions)
+    pending: list[Expression] = []
+    for holds in constraints:
+        linked = holds.choices & narrowed.keys()
+        if not linked:
+            if not _filter({}, holds, values, 1).all():
+                return None
+        elif len(linked) == 1:
+            (choice,) = linked
+            keep = _filter({choice: narrowed[choice]}, holds, values, len(narrowed[choice]))
+            narrowed[choice] = narrowed[choice][keep]
+            if not len(narrowed[choice]):
+                return None
+        else:
+            pending.append(holds)
+    linked_choices = [choice for choice in narrowed if any(choice in holds.choices for holds in pending)]
+    columns, rows = _join(linked_choices, narrowed, pending, values)
+    if rows == 0:
+        return None
+    free = [choice for choice in narrowed if choice not in columns]
+    # A choice with fewer values left than it has cannot be a dense axis of all its values; it joins the rows.
+    for choice in free:
+        if len(narrowed[choice]) < len(choice.values) or not columns:
+            columns, rows = _cross(columns, rows, choice, narrowed[choice])
+    dense = tuple(choice for choice in free if choice not in columns)
+    return Axes(columns, dense, rows)
+
+
+def _join(
+    choices: list[Choice], narrowed: Mapping[Choice, np.ndarray], pending: list[Expression], values: Mapping[str, float]
+) -> tuple[Columns, int]:  # type: ignore[type-arg]
+    columns: Columns = {}
+    rows = 1
+    remaining, waiting = list(choices), list(pending)
+    while remaining:
+
+        def readiness(choice: Choice) -> tuple[int, int, int, int]:
+            have = {*columns, choice}
+            mine = [holds for holds in waiting if choice in holds.choices]
+            equalities = sum(1 for holds in mine if _is_equality(holds))
+            ready = sum(1 for holds in mine if holds.choices <= have)
+            touching = sum(1 for holds in mine if holds.choices & columns.keys())
+            return -equalities, -ready, -touching, len(narrowed[choice])
+
+        chosen = min(remaining, key=readiness)
+        remaining = [choice for choice in remaining if choice is not chosen]
+        columns, rows = _cross(columns, rows, chosen, narrowed[chosen])
+        ready = [holds for holds in waiting if holds.choices <= columns.keys()]
+        waiting = [holds for holds in waiting if not holds.choices <= columns.keys()]
+        for holds in ready:
+            keep = _filter(columns, holds, values, rows)
+            if not keep.all():
+                columns = {choice: column[keep] for choice, column in columns.items()}
+                rows = int(np.count_nonzero(keep))
+            if rows == 0:
+                return columns, 0
+    return columns, rows
+
+
+def _is_equality(holds: Expression) -> bool:
+    """Equalities leave fewest tuples: their choices are joined first."""
+    return isinstance(holds, Operation) and holds.atom.name == "equal"
+
+
+def _cross(columns: Columns, rows: int, choice: Choice, positions: np.ndarray) -> tuple[Columns, int]:  # type: ignore[type-arg]
+    count = len(positions)
+    if rows * count > ROWS_AT_ONCE:
+        raise TooManyRows
+    crossed = {other: np.repeat(column, count) for other, column in columns.items()}
+    crossed[choice] = np.tile(positions.astype(np.int32), rows)
+    return crossed, rows * count
+
+
+def _filter(columns: Columns, holds: Expression, values: Mapping[str, float], rows: int) -> np.ndarray:  # type: ignore[type-arg]
+    """Return, for each row, whether the constraint holds there."""
+    joined = {choice: column for choice, column in columns.items() if choice in holds.choices}
+    program = GridProgram([holds], values, Axes(joined, (), rows if joined else 1))
+    (table,) = program.tables()
+    return np.broadcast_to(table.astype(bool), (rows,))
+
+
+def spaces(domain: Domain, constraints: Sequence[Expression], values: Mapping[str, float]) -> Iterator[tuple[Domain, Axes]]:
+    """Yield the spaces that together hold every tuple of the box satisfying the structural constraints.
+
+    Boxes whose join would be too large are split, so memory is bounded for any space.
+    """
+    waiting = [domain]
+    while waiting:
+        box = waiting.pop()
+        try:
+            axes = join(box, constraints, values)
+        except TooManyRows:
+            waiting.extend(reversed(box.split()))
+            continue
+        if axes is not None:
+            yield box, axes

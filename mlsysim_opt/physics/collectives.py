@@ -1,0 +1,80 @@
+"""Times of collectives on a two-level network: a scale-up domain (NVLink) inside a scale-out fabric (InfiniBand, RoCE).
+
+Ranks are placed consecutively: tensor-parallel innermost, then context, then data, then pipeline. A group whose span fits
+in a domain uses scale-up links; a larger one works hierarchically, each accelerator driving its share of the node's NICs.
+
+Sources: Patarasuk & Yuan 2009 (ring bandwidth); nccl-tests PERFORMANCE.md (bus bandwidth); Thakur et al. 2005 (latency).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from mlsysim_opt.algebra.atoms import floor, log, maximum, minimum, where
+from mlsysim_opt.algebra.expression import Expression
+from mlsysim_opt.physics.transformer import ONE
+from mlsysim_opt.physics.view import View
+
+
+@dataclass(frozen=True)
+class Network:
+    """Achieved bandwidths (per accelerator, per direction) and latencies of both levels.
+
+    Attributes:
+        up, out: bandwidth inside the scale-up domain and between domains.
+        up_latency, out_latency: time per hop of a collective.
+        domain: accelerators in one scale-up domain.
+    """
+
+    up: Expression
+    out: Expression
+    up_latency: Expression
+    out_latency: Expression
+    domain: Expression
+
+    @staticmethod
+    def of(node: View, fabric: View, calibration: View, congestion: Expression) -> Network:
+        """Return the network of a fleet; `congestion` divides the bandwidth between nodes."""
+        per_accelerator = node.nics_per_node / node.accelerators_per_node
+        wire = fabric.bandwidth * per_accelerator / fabric.oversubscription_ratio
+        return Network(
+            up=node.number("scale_up.bandwidth") * calibration.scale_up_efficiency,
+            out=wire * calibration.scale_out_efficiency / congestion,
+            up_latency=calibration.scale_up_latency,
+            out_latency=calibration.scale_out_latency + fabric.latency,
+            domain=node.number("scale_up.domain_size"),
+        )
+
+    def inside(self, span: Expression) -> Expression:
+        """Return whether a group spanning this many consecutive ranks stays inside one domain."""
+        return span <= self.domain
+
+    def reduce_scatter(self, size: Expression, group: Expression, stride: Expression) -> Expression:
+        """Return the time of a reduce-scatter or all-gather of `size` (the full buffer) over a group.
+
+        Args:
+            size: bytes of the whole buffer on one rank.
+            group: ranks in the group.
+            stride: distance of neighbours in placement order (1 for tensor parallelism).
+        """
+        near = minimum(group, maximum(floor(self.domain / stride), 1))
+        far = group / near
+        # A ring runs through all nodes: both kinds of links carry it at the same time, the slower one sets the pace.
+        transfer = size * maximum((1 - 1 / near) / self.up, (1 - 1 / far) / near / self.out)
+        return transfer + (near - 1) * self.up_latency + self.far_hops(far) * self.out_latency
+
+    def far_hops(self, far: Expression) -> Expression:
+        """Return the hops between nodes that a collective over `far` nodes waits for."""
+        return log(far) / log(ONE * 2)
+
+    def all_to_all(self, size: Expression, group: Expression, stride: Expression) -> Expression:
+        """Return the time in which each rank sends `size` in all, spread evenly over its group (itself included)."""
+        near = minimum(group, maximum(floor(self.domain / stride), 1))
+        near_time = size * (near - 1) / group / self.up + (near - 1) * self.up_latency
+        far_time = size * (group - near) / group / self.out + where(group > near, 1, 0) * self.out_latency
+        return maximum(near_time, far_time)
+
+    def point_to_point(self, size: Expression, span: Expression) -> Expression:
+        """Return the time to send `size` to the neighbour in a group of this span."""
+        near = self.inside(span)
+        return size / where(near, self.up, self.out) + where(near, self.up_latency, self.out_latency)

@@ -1,0 +1,212 @@
+"""What a model may be given: each input checks a plain value, and hands the equations a leaf in its place."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from mlsysim_opt.algebra.expression import Choice, Expression, Symbol
+from mlsysim_opt.errors import InputError, UnknownNameError
+from mlsysim_opt.physics.view import View, entry_bindings
+from mlsysim_opt.registry import default_catalog
+from mlsysim_opt.registry.entry import Entry
+from mlsysim_opt.units import NONE, Dimension, as_measure, dimension_text, to_si
+
+REQUIRED: Any = object()
+
+
+@dataclass(frozen=True)
+class Input:
+    """One input of a model.
+
+    Attributes:
+        name: the argument's name. about: what it is, for help texts.
+        default: the value when it is not given; `REQUIRED` if it must be. None means it may be absent.
+    """
+
+    name: str
+    about: str = ""
+    default: Any = REQUIRED
+
+    structural = False
+    """Whether the value decides which equations there are (then it stands in the cache key)."""
+
+    def check(self, value: Any) -> Any:
+        """Return the plain value, or raise `InputError` naming what is wrong with it."""
+        raise NotImplementedError
+
+    def leaf(self, value: Any) -> Any:
+        """Return what the equations get in place of a checked value."""
+        raise NotImplementedError
+
+    def bind(self, value: Any) -> dict[str, Any]:
+        """Return the values of the leaves this input made."""
+        return {self.name: value}
+
+    def key(self, value: Any) -> Any:
+        """Return what of the value decides the equations."""
+        return None
+
+
+@dataclass(frozen=True)
+class Number(Input):
+    """A quantity with a dimension, or a plain number; `integer` for a count."""
+
+    unit: str = "dimensionless"
+    of: Dimension = NONE
+    integer: bool = False
+    low: float = 0.0
+    high: float = math.inf
+    open_low: bool = False
+
+    def check(self, value: Any) -> float:
+        if type(value) is int and self.of == NONE and self.low <= value <= self.high and value < 2**53:
+            return value if self.integer else float(value)
+        measure = as_measure(value, self.name)
+        if measure.dimension == NONE and self.of != NONE and not isinstance(value, str):
+            raise InputError(
+                f"{value!r} has no unit; a unit of {dimension_text(self.of)} is needed",
+                path=self.name,
+                hint=f"for example '{measure.magnitude:g} {self.unit}'",
+            )
+        number = to_si(measure, self.of, self.name)
+        if self.integer and not float(number).is_integer():
+            raise InputError(f"expected a whole number, got {value}", path=self.name)
+        if number < self.low or number > self.high or (self.open_low and number == self.low):
+            raise InputError(f"{value} is outside {self.range_text}", path=self.name, hint=self._percent_hint(number))
+        if self.integer and number > 2**53:
+            raise InputError(f"{value} is too large to be counted exactly (2**53 at most)", path=self.name)
+        return int(number) if self.integer else number
+
+    @property
+    def range_text(self) -> str:
+        """The allowed range, for messages."""
+        low = f"{'above' if self.open_low else 'at least'} {self.low:g}"
+        return low if math.isinf(self.high) else f"{low} and at most {self.high:g}"
+
+    def _percent_hint(self, number: float) -> str | None:
+        if self.high == 1.0 and 1.0 < number <= 100.0:
+            return f"a share is written as a number up to 1: {number / 100:g} for {number:g} percent"
+        return None
+
+    def leaf(self, value: Any) -> Expression:
+        if isinstance(value, Expression):
+            return value
+        return Symbol(self.name, self.of, integer=self.integer, low=self.low, high=self.high)
+
+
+@dataclass(frozen=True)
+class Option(Input):
+    """One of a few names."""
+
+    options: tuple[str, ...] = ()
+
+    def check(self, value: Any) -> str:
+        if not isinstance(value, str) or value not in self.options:
+            raise UnknownNameError(self.name, str(value), self.options, path=self.name)
+        return value
+
+    def leaf(self, value: Any) -> Expression:
+        return value if isinstance(value, Expression) else Choice(self.name, self.options)
+
+
+@dataclass(frozen=True)
+class Switch(Input):
+    """Yes or no."""
+
+    def check(self, value: Any) -> int:
+        if isinstance(value, bool) or (type(value) is int and value in (0, 1)):
+            return int(value)
+        raise InputError(f"expected true or false, got {value!r}", path=self.name)
+
+    def leaf(self, value: Any) -> Expression:
+        return value if isinstance(value, Expression) else Choice(self.name, (0, 1))
+
+
+@dataclass(frozen=True)
+class Given(Input):
+    """A catalog entry, by name or as an object; `kind` is its kind in the catalog."""
+
+    kind: str = ""
+
+    def check(self, value: Any) -> Entry:
+        if isinstance(value, Entry):
+            if value.kind != self.kind:
+                raise InputError(f"expected a {self.kind}, got the {value.kind} {value.name}", path=self.name)
+            return value
+        if isinstance(value, str):
+            return default_catalog().find(self.kind, value)
+        raise InputError(f"expected a {self.kind} or its name, got {type(value).__name__}", path=self.name)
+
+    def leaf(self, value: Any) -> View:
+        return value if isinstance(value, View) else View(self.name, [value])
+
+    def bind(self, value: Any) -> dict[str, Any]:
+        return entry_bindings(self.name, value)
+
+    def key(self, value: Any) -> Any:
+        return _signature(value)
+
+
+_signatures: dict[int, tuple[Entry, Any]] = {}
+
+
+def _signature(entry: Entry) -> Any:
+    """Return which numbers an entry has: entries that have the same ones share their equations."""
+    found = _signatures.get(id(entry))
+    if found is None or found[0] is not entry:
+        found = (entry, (type(entry), tuple(sorted(entry.parameters()))))
+        _signatures[id(entry)] = found
+    return found[1]
+
+
+@dataclass(frozen=True)
+class Text(Input):
+    """A name that decides the equations, such as a precision."""
+
+    of_kind: str = ""
+
+    def check(self, value: Any) -> str:
+        if not isinstance(value, str):
+            raise InputError(f"expected a name, got {value!r}", path=self.name)
+        return default_catalog().find(self.of_kind, value).name if self.of_kind else value
+
+    def leaf(self, value: Any) -> Any:
+        return value
+
+    def bind(self, value: Any) -> dict[str, Any]:
+        return {}
+
+    def key(self, value: Any) -> Any:
+        return value
+
+
+def check_all(inputs: Sequence[Input], given: dict[str, Any], aliases: dict[str, str], owner: str) -> dict[str, Any]:
+    """Return the checked value of every input.
+
+    Raises:
+        UnknownNameError: an argument is not known. InputError: one is missing or wrong.
+    """
+    by_name = {item.name: item for item in inputs}
+    values: dict[str, Any] = {}
+    for name, value in given.items():
+        real = aliases.get(name, name)
+        if real not in by_name:
+            raise UnknownNameError(f"argument of {owner}", name, [*by_name, *aliases])
+        if real in values:
+            raise InputError(f"{real!r} is given twice (as {name!r} too)", path=real)
+        values[real] = None if value is None else by_name[real].check(value)
+    for item in inputs:
+        if item.name in values and (values[item.name] is not None or item.default is None):
+            continue
+        if item.default is REQUIRED:
+            raise InputError(
+                f"{owner} needs {item.name!r}" + (f" ({item.about})" if item.about else ""), path=item.name
+            )
+        values[item.name] = item.default if item.default is None else item.check(item.default)
+    return values
+
+
+Preparation = Callable[[dict[str, Any]], dict[str, Any]]

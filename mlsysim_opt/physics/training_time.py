@@ -1,0 +1,453 @@
+"""Time of one training step: compute, exposed communication, bubble, optimizer, stragglers.
+
+Sources: Narayanan et al. 2021 (schedules, bubble); Korthikanti et al. 2022 (sequence parallelism, recomputation);
+Rajbhandari et al. 2020 (ZeRO traffic); Dao 2023 (fused attention does 5 products backward for 2 forward);
+Lepikhin et al. 2021 (expert all-to-all); Llama Team 2024, Section 3.3.2 (context parallelism, interleaving).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+
+from mlsysim_opt.algebra.atoms import log, maximum, minimum, sqrt, where
+from mlsysim_opt.algebra.expression import Expression, expression
+from mlsysim_opt.physics.collectives import Network
+from mlsysim_opt.physics.design import Job
+from mlsysim_opt.physics.transformer import MULTIPLY_ADD, ONE
+from mlsysim_opt.physics.view import View
+
+Product = Callable[..., Expression]
+TILE_ROWS, TILE_COLUMNS = 128, 256
+"""Rows and columns of outputs that one compute unit makes at a time (CUTLASS 3, efficient GEMM; rows of FlashAttention)."""
+SCORE_PASSES = 6
+"""Passes of unfused scores over the memory: product, scale and mask, softmax (read, write), dropout, weighted sum."""
+NO_TIME = expression("0 s")
+NO_WORK = expression("0 FLOP")
+
+
+@dataclass(frozen=True)
+class TrainingTime:
+    """Equations of time for a `Job` on an accelerator and a network.
+
+    Attributes:
+        job: the job and its split.
+        accelerator: the device. rate, attention_rate: its dense peak for matrix products and for the attention core.
+        calibration: what it reaches of its peaks. network: its links.
+        overlap_efficiency: share of a hidden communication that costs nothing; the rest slows the compute above it.
+        straggler_factor: slowdown by slow workers, on top of the jitter of the fleet's size.
+    """
+
+    job: Job
+    accelerator: View
+    rate: Expression
+    attention_rate: Expression
+    calibration: View
+    network: Network
+    nodes: Expression
+    overlap_efficiency: Expression
+    straggler_factor: Expression
+
+    # rates ------------------------------------------------------------------------------------------------------------
+    @cached_property
+    def _memory_rate(self) -> Expression:
+        return self.accelerator.number("memory.bandwidth") * self.calibration.memory_bandwidth_efficiency
+
+    @cached_property
+    def _half_wave(self) -> Expression:
+        """Outputs of a matrix product that cost as much as the last, on average half empty, wave of tiles."""
+        return self.calibration.compute_units * (TILE_ROWS * TILE_COLUMNS / 2)
+
+    def _forward_product(
+        self, rows: Expression, weights: Expression, widths: Expression, held: Expression | None = None
+    ) -> Expression:
+        """Time of the matrix products of `rows` rows by `weights` numbers.
+
+        `widths` are those of all inputs and outputs together, about half of them inputs, along which a wave of tiles
+        sums. `held` are the numbers read from memory, where they are not the `weights` a row meets (experts).
+        """
+        numerics = self.job.numerics
+        work = MULTIPLY_ADD * (rows * weights + self._half_wave * widths / 2)
+        traffic = (held or weights) * numerics.weight_bytes + rows * widths * numerics.activation_bytes
+        return self._roofline(work, traffic)
+
+    def _backward_product(
+        self, rows: Expression, weights: Expression, widths: Expression, held: Expression | None = None
+    ) -> Expression:
+        """Time of the gradients of inputs and weights: twice the products, and the weights' gradients are added up in
+        memory. The products for weights sum over the rows (two products in a block)."""
+        numerics = self.job.numerics
+        work = MULTIPLY_ADD * (2 * rows * weights + self._half_wave * (widths / 2 + 2 * rows))
+        update = (held or weights) * (numerics.weight_bytes + 2 * numerics.gradient_bytes)
+        return self._roofline(work, update + 2 * rows * widths * numerics.activation_bytes)
+
+    def _roofline(self, work: Expression, traffic: Expression) -> Expression:
+        """Time of work and memory traffic together: the longer of the two, with a rounded corner.
+
+        Near the ridge neither limit is reached (loads and products overlap imperfectly); the root of the squares is 41 %
+        above the sharp roofline at the ridge and 2 % above it at a fifth of the traffic.
+        """
+        compute = work / (self.rate * self.calibration.gemm_efficiency)
+        return sqrt(compute**2 + (traffic / self._memory_rate) ** 2)
+
+    # one layer, forward -----------------------------------------------------------------------------------------------
+    def _products(self, block: Product) -> Expression:
+        """Time of the linear layers of one layer and microbatch in one direction; `block` is that of one block."""
+        job, shapes = self.job, self.job.shapes
+        m, tokens = job.model, job.tokens
+        attention = block(tokens, shapes.attention_parameters, shapes.attention_widths)
+        if not shapes.experts:
+            return attention + block(tokens, shapes.ffn_parameters, shapes.ffn_widths(m.ffn))
+        held = m.number("moe.experts") / job.ep
+        # Each expert's rows fill whole tiles, of which the last is half empty on average.
+        rows = job.routed_tokens + held * (TILE_ROWS / 2)
+        width = 2 * m.hidden + (1 + shapes.ffn_matrices) * m.number("moe.expert_ffn")
+        experts = block(rows, shapes.expert_parameters, width, held * shapes.expert_parameters)
+        shared = m.number("moe.shared_experts") * m.number("moe.shared_expert_ffn")
+        return attention + experts + block(
+            tokens, shapes.shared_parameters + shapes.router_parameters, shapes.ffn_widths(shared)
+        )
+
+    @cached_property
+    def products_forward(self) -> Expression:
+        """Time of the linear layers of one layer and microbatch, forward."""
+        return self._products(self._forward_product)
+
+    @cached_property
+    def products_backward(self) -> Expression:
+        """Time of the linear layers of one layer and microbatch, backward."""
+        return self._products(self._backward_product)
+
+    @cached_property
+    def core(self) -> Expression:
+        """Time of the attention core of one layer and microbatch, forward.
+
+        Fused, a causal core skips what it does not need, but for half a tile of keys along the diagonal; unfused, it works
+        on the full square and its scores cross the memory. A wave of tiles of rows is half empty on average.
+        """
+        job = self.job
+        rows = job.tokens + self.calibration.compute_units * (TILE_ROWS / 2) * job.tp / job.model.heads
+        keys = where(job.unfused_attention, 2 * job.seq_len, job.seq_len + TILE_ROWS)
+        work = job.shapes.attention_core_flops(rows, keys)
+        time = work / (self.attention_rate * self.calibration.attention_efficiency)
+        scores = job.tokens * job.model.heads / job.tp * job.seq_len * job.numerics.activation_bytes
+        return time + where(job.unfused_attention, SCORE_PASSES * scores / self._memory_rate, NO_TIME)
+
+    @cached_property
+    def elementwise(self) -> Expression:
+        """Time of norms, residuals, activation functions and position codes, forward: memory traffic only."""
+        job, shapes = self.job, self.job.shapes
+        m = job.model
+        outside = 10 * m.hidden / job.sharded
+        if shapes.experts:
+            width = m.number("moe.experts_per_token") * m.number("moe.expert_ffn") * job.imbalance
+            width = width + m.number("moe.shared_experts") * m.number("moe.shared_expert_ffn")
+            permute = 4 * m.number("moe.experts_per_token") * m.hidden / job.tp
+        else:
+            width, permute = m.ffn, expression(0)
+        inside = (shapes.ffn_matrices * width + 4 * shapes.query_width) / job.tp + permute
+        return job.tokens * (outside + inside) * job.numerics.activation_bytes / self._memory_rate
+
+    # communication of one layer ---------------------------------------------------------------------------------------
+    @cached_property
+    def tensor_collective(self) -> Expression:
+        """Time of one all-gather or reduce-scatter of a layer's input over the tensor-parallel group."""
+        job = self.job
+        size = job.tokens * job.model.hidden * job.numerics.activation_bytes
+        return self.network.reduce_scatter(size, job.tp, ONE)
+
+    @cached_property
+    def tensor_forward(self) -> Expression:
+        """Tensor-parallel communication of one layer, forward: two collectives per block (an all-reduce is both)."""
+        if not self.job.shapes.experts:
+            return 4 * self.tensor_collective
+        shared = where(self.job.model.number("moe.shared_experts") > 0, 2, 0)
+        return (2 + shared) * self.tensor_collective
+
+    @cached_property
+    def tensor_backward(self) -> Expression:
+        """The same backward; with sequence parallelism inputs are gathered again, hidden when overlap is on."""
+        job = self.job
+        again = where(job.sequence_parallel & (job.tp > 1), self.tensor_forward / 2, NO_TIME)
+        return self.tensor_forward + where(job.overlap, again * (1 - self.overlap_efficiency), again)
+
+    @cached_property
+    def expert_exchange(self) -> Expression:
+        """Time of one dispatch or combine of a layer's routed tokens over the expert-parallel group."""
+        job = self.job
+        if not job.shapes.experts:
+            return NO_TIME
+        size = job.routed_tokens * job.model.hidden * job.numerics.activation_bytes
+        return self.network.all_to_all(size, job.ep, ONE)
+
+    @cached_property
+    def context_exchange(self) -> Expression:
+        """Time to bring keys and values of the whole sequence to each context-parallel rank, for one layer."""
+        job, shapes = self.job, self.job.shapes
+        m = job.model
+        width = (
+            (shapes.query_width + shapes.value_width) / job.tp
+            if shapes.latent
+            else 2 * shapes.kv_heads_per_rank * m.head_dim
+        )
+        size = job.microbatch_size * job.seq_len * width * job.numerics.activation_bytes
+        return self.network.reduce_scatter(size, job.cp, job.tp)
+
+    def _exposed(self, communication: Expression, window: Expression) -> Expression:
+        """What a communication costs: all of it, or with overlap what the compute it can hide behind does not cover."""
+        hidden = self.overlap_efficiency * minimum(communication, window)
+        return where(self.job.overlap, communication - hidden, communication)
+
+    # passes of one layer ----------------------------------------------------------------------------------------------
+    @cached_property
+    def context_forward(self) -> Expression:
+        """Exposed time of the context exchange of one layer, forward: it hides behind the attention core."""
+        return self._exposed(self.context_exchange, self.core)
+
+    @cached_property
+    def context_backward(self) -> Expression:
+        """The same backward: keys and values are gathered again, their gradients are reduced."""
+        return self._exposed(2 * self.context_exchange, 2 * self.core)
+
+    @cached_property
+    def forward_compute(self) -> Expression:
+        """Compute of one layer and microbatch, forward."""
+        return self.products_forward + self.core + self.elementwise + self.calibration.layer_overhead
+
+    @cached_property
+    def backward_compute(self) -> Expression:
+        """Compute of one layer and microbatch, backward, without recomputation."""
+        core = self.core * where(self.job.unfused_attention, 2, 2.5)
+        return self.products_backward + 2 * self.elementwise + core + self.calibration.layer_overhead
+
+    @cached_property
+    def forward_layer(self) -> Expression:
+        """Time of one layer and microbatch, forward, with its exposed communication."""
+        return self.forward_compute + self.tensor_forward + 2 * self.expert_exchange + self.context_forward
+
+    @cached_property
+    def recompute(self) -> Expression:
+        """Compute and communication of recomputing one layer before its backward pass."""
+        job = self.job
+        return where(job.full, self.forward_layer, where(job.selective, self.core + self.context_forward, NO_TIME))
+
+    @cached_property
+    def backward_layer(self) -> Expression:
+        """Time of one layer and microbatch, backward: recomputation included."""
+        communication = self.tensor_backward + 2 * self.expert_exchange + self.context_backward
+        return self.backward_compute + communication + self.recompute
+
+    @cached_property
+    def layer(self) -> Expression:
+        """Time of one layer and microbatch, both passes."""
+        return self.forward_layer + self.backward_layer
+
+    # where the time of one layer goes, both passes and recomputation together
+    @cached_property
+    def layer_tensor(self) -> Expression:
+        """Tensor-parallel communication."""
+        return self.tensor_forward * where(self.job.full, 2, 1) + self.tensor_backward
+
+    @cached_property
+    def layer_expert(self) -> Expression:
+        """Expert exchange: dispatch and combine, forward and backward."""
+        return self.expert_exchange * where(self.job.full, 6, 4)
+
+    @cached_property
+    def layer_context(self) -> Expression:
+        """Exposed context exchange."""
+        again = where(self.job.full | self.job.selective, 2, 1)
+        return self.context_forward * again + self.context_backward
+
+    # stages -----------------------------------------------------------------------------------------------------------
+    @cached_property
+    def head(self) -> Expression:
+        """Time of output projection and loss of one microbatch, both passes."""
+        job, shapes = self.job, self.job.shapes
+        width = job.model.vocab / job.tp
+        sides = (job.tokens, shapes.head_parameters, width + job.model.hidden)
+        product = self._forward_product(*sides) + self._backward_product(*sides)
+        loss = job.tokens * width * expression("20 byte") / self._memory_rate
+        return product + loss + 2 * self.tensor_collective
+
+    @cached_property
+    def embedding(self) -> Expression:
+        """Time of the embedding look-up and its gradient of one microbatch."""
+        job = self.job
+        traffic = 5 * job.tokens * job.model.hidden * job.numerics.activation_bytes / self._memory_rate
+        return traffic + 2 * self.tensor_collective
+
+    @cached_property
+    def slowest_stage(self) -> Expression:
+        """Time per microbatch of the stage that sets the pace, both passes, without boundary transfers."""
+        job = self.job
+        first = job.first_layers * self.layer + self.embedding
+        last = job.last_layers * self.layer + self.head
+        middle = where(job.pp >= 3, job.middle_layers, 0) * self.layer
+        alone = job.model.layers * self.layer + self.embedding + self.head
+        return where(job.single, alone, maximum(maximum(first, last), middle))
+
+    @cached_property
+    def boundary(self) -> Expression:
+        """Time to pass the activations (or gradients) of one microbatch from one stage to the next."""
+        job = self.job
+        size = job.tokens * job.model.hidden * job.numerics.activation_bytes / job.sharded
+        return self.network.point_to_point(size, job.devices)
+
+    @cached_property
+    def transfer(self) -> Expression:
+        """Exposed time per microbatch of passing activations and gradients between stages, for all chunks of a stage.
+
+        Under plain 1F1B a transfer stands in the way; interleaved, it can hide behind another chunk's compute.
+        """
+        job = self.job
+        window = self.slowest_stage / (2 * job.v_stages)
+        once = where(job.v_stages > 1, self._exposed(self.boundary, window), self.boundary)
+        return where(job.single, NO_TIME, 2 * job.v_stages * once)
+
+    @cached_property
+    def microbatch(self) -> Expression:
+        """Time per microbatch of the slowest stage with its transfers."""
+        return self.slowest_stage + self.transfer
+
+    @cached_property
+    def pipeline(self) -> Expression:
+        """Time of all microbatches through the pipeline."""
+        return self.busy + self.bubble
+
+    @cached_property
+    def busy(self) -> Expression:
+        """Time in which the slowest stage works."""
+        return self.job.microbatches * self.microbatch
+
+    @cached_property
+    def bubble(self) -> Expression:
+        """Time in which the slowest stage waits for the pipeline to fill and drain (tensor communication included)."""
+        return (self.job.pp - 1) / self.job.v_stages * self.microbatch
+
+    # gradients and weights --------------------------------------------------------------------------------------------
+    @cached_property
+    def stage_parameters(self) -> Expression:
+        """Weights on a rank of the fullest stage, without routed experts."""
+        job, shapes = self.job, self.job.shapes
+        first = job.first_layers * shapes.layer_parameters + shapes.embedding_parameters
+        middle = where(job.pp >= 3, job.middle_layers, job.first_layers) * shapes.layer_parameters
+        head = where(job.model.flag("tied_embeddings") == 1, 0, shapes.head_parameters)
+        alone = job.model.layers * shapes.layer_parameters + shapes.embedding_parameters + head
+        return where(job.single, alone, maximum(first, middle))
+
+    @cached_property
+    def stage_experts(self) -> Expression:
+        """Weights of routed experts on a rank of the fullest stage."""
+        job, shapes = self.job, self.job.shapes
+        if not shapes.experts:
+            return expression(0)
+        layers = where(job.single, shapes.expert_layers, job.slowest_layers)
+        return layers * job.model.number("moe.experts") / job.ep * shapes.expert_parameters
+
+    def _over_replicas(self, per_parameter: Expression) -> Expression:
+        """Time to reduce-scatter (or gather) this much per parameter over the ranks that share weights, layer by layer."""
+        job, layers = self.job, self._layers
+        size = self.stage_parameters * per_parameter / layers
+        dense = layers * self.network.reduce_scatter(size, job.replicas, job.tp)
+        if not job.shapes.experts:
+            return dense
+        routed = self.stage_experts * per_parameter / layers
+        return dense + layers * self.network.reduce_scatter(routed, job.expert_replicas, job.ep)
+
+    @cached_property
+    def _layers(self) -> Expression:
+        """Layers of the fullest stage: messages in which weights and gradients travel."""
+        return maximum(self.job.slowest_layers, 1)
+
+    @cached_property
+    def gradient_reduction(self) -> Expression:
+        """Communication of gradients per step: once, or once per round when they are kept split (ZeRO 2, 3)."""
+        once = self._over_replicas(self.job.numerics.gradient_bytes)
+        return where(self.job.zero_stage >= 2, self.job.rounds, 1) * once
+
+    @cached_property
+    def weight_gathering(self) -> Expression:
+        """Communication that brings weights back per step.
+
+        ZeRO 0: the second half of the gradients' all-reduce; 1 and 2: the updated weights once; 3: the weights of each
+        round, forward and backward.
+        """
+        job = self.job
+        weights = self._over_replicas(job.numerics.weight_bytes)
+        gradients = self._over_replicas(job.numerics.gradient_bytes)
+        return where(job.zero_stage >= 3, 2 * job.rounds * weights, where(job.zero_stage >= 1, weights, gradients))
+
+    @cached_property
+    def _windows(self) -> tuple[Expression, Expression]:
+        """Time per microbatch of forward and backward pass in which the links between nodes are free.
+
+        Context, expert and pipeline traffic use the same links, and compute that hides them cannot hide more.
+        """
+        job = self.job
+        share = self.slowest_stage / self.layer
+        taken = where(job.single, NO_TIME, job.v_stages * self.boundary)
+        experts = 2 * self.expert_exchange
+        forward = share * (self.forward_layer - self.context_exchange - experts) - taken
+        backward = share * (self.backward_layer - 2 * self.context_exchange - experts) - taken
+        return maximum(forward, NO_TIME), maximum(backward, NO_TIME)
+
+    @cached_property
+    def replica_communication(self) -> Expression:
+        """Exposed communication of gradients and weights per step.
+
+        It hides behind the passes it belongs to: the backward (or forward) of the last (or first) microbatches a chunk
+        runs in a row, or of all of them when each round communicates; no pass hides more than its length. The first
+        layer's share can never hide.
+        """
+        job = self.job
+        forward, backward = self._windows
+        gradients, weights = self.gradient_reduction, self.weight_gathering
+        hideable = 1 - 1 / self._layers
+        reducing = where(job.zero_stage >= 2, job.microbatches, job.group_microbatches) * backward
+        first = minimum(gradients * hideable, reducing)
+        gathering = where(
+            job.zero_stage >= 3, job.microbatches * (forward + backward) - first, job.group_microbatches * forward
+        )
+        hidden = first + minimum(weights * hideable, gathering)
+        return gradients + weights - where(job.overlap, self.overlap_efficiency * hidden, NO_TIME)
+
+    @cached_property
+    def optimizer(self) -> Expression:
+        """Time to update the weights: every state is read and written once."""
+        job, numerics = self.job, self.job.numerics
+        split = self.stage_parameters / job.replicas + self.stage_experts / job.expert_replicas
+        mine = where(job.zero_stage >= 1, split, self.stage_parameters + self.stage_experts)
+        traffic = 2 * numerics.optimizer_bytes + numerics.gradient_bytes + numerics.weight_bytes
+        return mine * traffic / self._memory_rate
+
+    @cached_property
+    def jitter(self) -> Expression:
+        """How much longer the slowest of many nodes takes than the mean one: sigma sqrt(2 ln n)."""
+        return self.straggler_factor * (1 + self.calibration.step_jitter * sqrt(2 * log(maximum(self.nodes, 1))))
+
+    @cached_property
+    def step(self) -> Expression:
+        """Time of one optimizer step."""
+        fixed = self.optimizer + self.calibration.step_overhead
+        return (self.pipeline + self.replica_communication + fixed) * self.jitter
+
+    # work -------------------------------------------------------------------------------------------------------------
+    @cached_property
+    def useful_flops(self) -> Expression:
+        """Work of one step that the model needs: three forward passes' worth, recomputation not counted."""
+        job = self.job
+        return 3 * job.global_batch_size * job.seq_len * job.shapes.useful_forward_flops_per_token(job.seq_len)
+
+    @cached_property
+    def executed_flops(self) -> Expression:
+        """Work of one step with recomputation, as hardware utilization counts it."""
+        job = self.job
+        tokens = job.global_batch_size * job.seq_len
+        whole = job.shapes.__class__(job.model, ONE)
+        forward = whole.useful_forward_flops_per_token(job.seq_len)
+        head = MULTIPLY_ADD * whole.head_parameters
+        core = job.model.layers * whole.attention_core_flops(ONE, job.seq_len)
+        again = where(job.full, forward - head, where(job.selective, core, NO_WORK))
+        return tokens * (3 * forward + again)
