@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mlsysim_opt.algebra.expression import Choice, Expression, Symbol
-from mlsysim_opt.errors import InputError, MissingFieldError
+from mlsysim_opt.errors import InputError, MissingFieldError, UnknownNameError
 from mlsysim_opt.optimize.formulation import Formulation
 from mlsysim_opt.optimize.problem import Lever, Problem
 from mlsysim_opt.physics.inputs import Given, Input, Number, Switch, Text
@@ -90,6 +90,13 @@ METRIC_ALIASES = {
     "virtual_stages": "v_stages", "zero": "zero_stage", "total_memory": "memory", "latency": "step_time",
     "throughput": "tokens_per_second", "carbon_footprint": "carbon", "overlap": "overlap_comm",
 }  # fmt: skip
+PART_OF = {
+    **dict.fromkeys(("weights", "gradients", "optimizer_state", "activations", "logits", "buffers"), "memory"),
+    **dict.fromkeys(
+        ("compute_time", "tp_time", "ep_time", "cp_time", "pp_time", "bubble_time", "dp_time", "optimizer_time",
+         "straggler_time"), "step_time",
+    ),
+}  # fmt: skip
 UNCHANGED_SYMBOLS = (
     "overlap_efficiency", "congestion_factor", "straggler_factor", "moe_routing_imbalance_factor", "memory_reserve",
     "fused_attention", "dropout",
@@ -137,12 +144,12 @@ def _build(values: dict[str, Any], narrowed: Mapping[str, Any]) -> Problem:
     numerics = default_catalog().find("numerics", values["precision"])
     problem.values.update(entry_bindings("numerics", numerics))
 
-    def decide(name: str, candidates: Iterable[Any], about: str) -> Choice:
+    narrowed = {METRIC_ALIASES.get(name, name): allowed for name, allowed in narrowed.items()}
+
+    def decide(name: str, candidates: Iterable[Any], about: str, *, closed: bool = False) -> Choice:
         options = list(candidates)
         if name in narrowed:
-            allowed = narrowed[name]
-            allowed = [allowed] if isinstance(allowed, str | int | float) else list(allowed)
-            options = [int(item) if isinstance(item, bool) else item for item in allowed]
+            options = _narrowed(name, narrowed[name], options if closed else None)
         return problem.choose(name, options, about=about)
 
     accelerators: tuple[Entry, ...] = values["accelerator"] or (fleet.node.accelerator,)
@@ -167,10 +174,10 @@ def _build(values: dict[str, Any], narrowed: Mapping[str, Any]) -> Problem:
         "ep_size": decide("ep_size", divisors(experts), "expert parallelism"),
         "microbatch_size": decide("microbatch_size", divisors(batch), "sequences per microbatch"),
         "v_stages": decide("v_stages", range(1, layers + 3), "virtual stages per pipeline stage"),
-        "zero_stage": decide("zero_stage", range(4), "ZeRO stage"),
-        "recomputation": decide("recomputation", RECOMPUTATION, "activation recomputation"),
-        "sequence_parallel": decide("sequence_parallel", (0, 1), "sequence parallelism"),
-        "overlap_comm": decide("overlap_comm", (0, 1), "overlap of communication with compute"),
+        "zero_stage": decide("zero_stage", range(4), "ZeRO stage", closed=True),
+        "recomputation": decide("recomputation", RECOMPUTATION, "activation recomputation", closed=True),
+        "sequence_parallel": decide("sequence_parallel", (0, 1), "sequence parallelism", closed=True),
+        "overlap_comm": decide("overlap_comm", (0, 1), "overlap of communication with compute", closed=True),
         "tp_across_nodes": bool(values["tp_across_nodes"]),
     }
     unknown = set(narrowed) - set(problem.decisions)
@@ -197,6 +204,21 @@ def _build(values: dict[str, Any], narrowed: Mapping[str, Any]) -> Problem:
     if values["nodes"] is None:
         problem.levers.append(_more_nodes(values, narrowed, int(fleet.node_count)))
     return problem
+
+
+def _narrowed(name: str, given: Any, options: list[Any] | None) -> list[Any]:
+    """Return the values a user allows: some of a closed set of options, or else whole numbers from 1."""
+    several = [given] if isinstance(given, str | int | float) else list(given)
+    if options is None:
+        size = Number(f"choices.{name}", integer=True, low=1)
+        return [size.check(item) for item in several]
+    values = [int(item) if isinstance(item, bool) else item for item in several]
+    for item in values:
+        if item not in options:
+            raise UnknownNameError(
+                f"value of {name}", str(item), [str(option) for option in options], path=f"choices.{name}"
+            )
+    return values
 
 
 def _system(
@@ -236,26 +258,26 @@ def _metrics(
         ("tokens_per_second", "token/s", "tokens of the whole job per second"),
         ("flops_per_device", "TFLOP/s", "useful work per accelerator and second"),
         ("total_memory", "GiB", "memory of the fullest rank"),
-        ("weights", "GiB", "of it: weights"),
-        ("gradients", "GiB", "of it: gradients"),
-        ("optimizer_state", "GiB", "of it: optimizer states"),
-        ("activations", "GiB", "of it: activations"),
-        ("logits", "GiB", "of it: logits"),
-        ("buffers", "GiB", "of it: communication buffers"),
-        ("compute_time", "s", "of the step: compute"),
-        ("tp_time", "s", "of the step: tensor-parallel communication"),
-        ("ep_time", "s", "of the step: expert exchange"),
-        ("cp_time", "s", "of the step: exposed context exchange"),
-        ("pp_time", "s", "of the step: exposed pipeline transfers"),
-        ("bubble_time", "s", "of the step: pipeline bubble"),
-        ("dp_time", "s", "of the step: exposed gradient and weight communication"),
-        ("optimizer_time", "s", "of the step: weight update"),
-        ("straggler_time", "s", "of the step: fixed overhead and slow workers"),
+        ("weights", "GiB", "weights"),
+        ("gradients", "GiB", "gradients"),
+        ("optimizer_state", "GiB", "optimizer states"),
+        ("activations", "GiB", "activations"),
+        ("logits", "GiB", "logits"),
+        ("buffers", "GiB", "communication buffers"),
+        ("compute_time", "s", "compute"),
+        ("tp_time", "s", "tensor-parallel communication"),
+        ("ep_time", "s", "expert exchange"),
+        ("cp_time", "s", "exposed context exchange"),
+        ("pp_time", "s", "exposed pipeline transfers"),
+        ("bubble_time", "s", "pipeline bubble"),
+        ("dp_time", "s", "exposed gradient and weight communication"),
+        ("optimizer_time", "s", "weight update"),
+        ("straggler_time", "s", "fixed overhead and slow workers"),
         ("bubble_fraction", None, "share of the step the slowest stage waits"),
         ("microbatches", None, "microbatches per replica and step"),
     ):
         label = "memory" if name == "total_memory" else name
-        problem.measure(label, getattr(result, name), unit=unit, about=about)
+        problem.measure(label, getattr(result, name), unit=unit, about=about, part_of=PART_OF.get(name))
     problem.measure("devices", system.devices, about="accelerators at work")
 
     nodes = system.devices / system.node.accelerators_per_node
@@ -322,10 +344,8 @@ def _price_names(system: System) -> str:
 
 def _more_nodes(values: dict[str, Any], narrowed: Mapping[str, Any], now: int) -> Lever:
     def candidates() -> Iterable[int]:
-        count = now
-        while count < 64 * now + 64:
-            count += max(1, count // 16)
-            yield count
+        near = range(now + 1, now + 33)
+        yield from sorted({*near, *(2**k for k in range(17) if 2**k > now), *(now * k for k in range(2, 65))})
 
     return Lever(
         name="nodes",
@@ -366,4 +386,14 @@ parallelism = Formulation(
     inputs=INPUTS,
     build=_build,
     aliases=ALIASES,
+    example={
+        "model": "Llama3_8B",
+        "fleet": "Lab_64_H100",
+        "global_batch_size": 512,
+        "seq_len": 8192,
+        "token_budget": "1e12 token",
+        "price": "2.50 USD/h",
+        "pue": 1.2,
+        "carbon_intensity": "400 gCO2e/kWh",
+    },
 )

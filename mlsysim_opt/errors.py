@@ -170,6 +170,35 @@ class CatalogError(InputError):
     code = "bad-catalog"
 
 
+class FileError(MlsysimError):
+    """A file could not be read or written."""
+
+    code = "file"
+    exit_code = 4
+
+
+class PlanError(InputError):
+    """A plan file is not valid: an unknown key, a value of the wrong type; all of its errors are named at once."""
+
+    code = "bad-plan"
+
+    def __init__(self, message: str, *, errors: Sequence[MlsysimError] = (), **place: Any) -> None:
+        super().__init__(message, **place)
+        self.errors = tuple(errors)
+
+    @classmethod
+    def of(cls, label: str, errors: Sequence[MlsysimError]) -> PlanError:
+        """Return one error that names all of these, each with its place."""
+        if len(errors) == 1 and isinstance(errors[0], PlanError):
+            return errors[0]
+        lines = [f"{len(errors)} errors", *("  - " + str(error).replace("\n", "\n    ") for error in errors)]
+        return cls("\n".join(lines), path=label, errors=errors)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the error as JSON, with all errors of the file under ``errors``, each with its own place."""
+        return {**super().as_dict(), "errors": [error.as_dict() for error in self.errors]}
+
+
 class MissingFieldError(InputError, AttributeError):
     """A number that decides the answer is absent: a price, a power, a rate. It is never replaced by a default."""
 

@@ -1,4 +1,8 @@
-"""Algebra: expressions with units, evaluated, bounded, differentiated, inverted and rendered. Knows no ML systems."""
+"""Algebra: expressions with units, evaluated, bounded, differentiated, inverted and rendered. Knows no ML systems.
+
+Functions that bear the name of their module are imported from it: ``algebra.evaluate.evaluate``, and likewise
+`bounds`, `expression`, `invert`, `parse` and `render`.
+"""
 
 from __future__ import annotations
 
@@ -16,9 +20,9 @@ from mlsysim_opt.algebra.atoms import (
     sqrt,
     where,
 )
-from mlsysim_opt.algebra.bounds import all_bounds, bounds
+from mlsysim_opt.algebra.bounds import all_bounds
 from mlsysim_opt.algebra.derive import elasticity, gradient
-from mlsysim_opt.algebra.evaluate import Axes, GridProgram, ScalarProgram, evaluate
+from mlsysim_opt.algebra.evaluate import Axes, GridProgram, ScalarProgram
 from mlsysim_opt.algebra.expression import (
     Choice,
     Constant,
@@ -26,13 +30,12 @@ from mlsysim_opt.algebra.expression import (
     Operation,
     Symbol,
     constant,
-    expression,
     substitute,
     symbols,
     topological,
 )
 from mlsysim_opt.algebra.interval import Interval
-from mlsysim_opt.algebra.render import equation, equations_latex, equations_text, latex, render
+from mlsysim_opt.algebra.render import equation, equations_latex, equations_text, latex
 from mlsysim_opt.algebra.transport import freeze, thaw
 
 __all__ = [
@@ -47,7 +50,6 @@ __all__ = [
     "Symbol",
     "all_bounds",
     "argmax_label",
-    "bounds",
     "ceil",
     "ceildiv",
     "constant",
@@ -56,9 +58,7 @@ __all__ = [
     "equation",
     "equations_latex",
     "equations_text",
-    "evaluate",
     "exp",
-    "expression",
     "floor",
     "freeze",
     "gradient",
@@ -67,7 +67,6 @@ __all__ = [
     "lookup",
     "maximum",
     "minimum",
-    "render",
     "sqrt",
     "substitute",
     "symbols",

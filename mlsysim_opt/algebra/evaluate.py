@@ -19,6 +19,8 @@ from mlsysim_opt.algebra.expression import Choice, Constant, Expression, Operati
 from mlsysim_opt.errors import InputError
 
 Leaf = Symbol | Choice
+Key = tuple[int, ...]
+"""The joined choices that a node depends on, by their place in the space."""
 BLOCK = 1 << 15
 """Elements of one block: 256 KiB per intermediate, so that a handful stay in the second-level cache."""
 TABLE_LIMIT = 1 << 18
@@ -218,8 +220,8 @@ class GridProgram:
         for node in self._nodes:
             if isinstance(node, Choice) and node not in axes.joined and node not in self._dense_position:
                 raise InputError(f"the space has no axis for {node.name!r}", path=node.name)
-        self._projections: dict[tuple[Choice, ...], _Projection] = {}
-        self._keys: dict[int, tuple[Choice, ...]] = {}
+        self._projections: dict[Key, _Projection] = {}
+        self._keys: dict[int, Key] = {}
         self._values: dict[int, Any] = {}
         self._blocked: list[Expression] = []
         uses: dict[int, int] = {}
@@ -230,7 +232,7 @@ class GridProgram:
         needed_later: set[int] = set(root_ids)
         with np.errstate(all="ignore"):
             for node in self._nodes:
-                key = tuple(choice for choice in self._order if choice in node.choices)
+                key = tuple(index for index, choice in enumerate(self._order) if choice in node.choices)
                 self._keys[id(node)] = key
                 if self._is_table(node, key):
                     self._values[id(node)] = self._compute(node, key, values)
@@ -243,15 +245,16 @@ class GridProgram:
                     if not uses[id(item)] and id(item) not in needed_later:
                         self._values.pop(id(item), None)
 
-    def _projection(self, key: tuple[Choice, ...]) -> _Projection:
+    def _projection(self, key: Key) -> _Projection:
         found = self._projections.get(key)
         if found is None:
-            columns = [self.axes.joined[choice] for choice in key]
-            found = _project(columns, [len(choice.values) for choice in key], self.axes.rows)
+            choices = [self._order[index] for index in key]
+            columns = [self.axes.joined[choice] for choice in choices]
+            found = _project(columns, [len(choice.values) for choice in choices], self.axes.rows)
             self._projections[key] = found
         return found
 
-    def _is_table(self, node: Expression, key: tuple[Choice, ...]) -> bool:
+    def _is_table(self, node: Expression, key: Key) -> bool:
         if not node.args or (isinstance(node, Operation) and node.atom.by_position):
             return True  # at most as large as one choice
         if any(id(item) not in self._values for item in node.args):
@@ -262,7 +265,7 @@ class GridProgram:
                 width *= len(choice.values)
         return not key or self._projection(key).count * width <= TABLE_LIMIT
 
-    def _compute(self, node: Expression, key: tuple[Choice, ...], values: Mapping[str, float]) -> Any:
+    def _compute(self, node: Expression, key: Key, values: Mapping[str, float]) -> Any:
         if isinstance(node, Constant):
             return node.value
         if isinstance(node, Symbol):
@@ -282,24 +285,25 @@ class GridProgram:
             return node.atom.scalar(*args, param=node.param)
         return node.atom.array(*args) if node.param is None else node.atom.array(*args, param=node.param)
 
-    def _positions(self, choice: Choice, key: tuple[Choice, ...]) -> Any:
-        shape = [1] * (1 + len(self.axes.dense))
+    def _positions(self, choice: Choice, key: Key) -> Any:
         if choice in self._dense_position:
-            shape[1 + self._dense_position[choice]] = len(choice.values)
+            shape = [1] * (1 + len(self.axes.dense))
+            shape[self._dense_position[choice]] = len(choice.values)
             return np.arange(len(choice.values)).reshape(shape)
-        first = self._projection(key).first
-        shape[0] = len(first)
-        return self.axes.joined[choice][first].reshape(shape)
+        return self.axes.joined[choice][self._projection(key).first]  # the last axis, to which all others broadcast
 
-    def _gathered(self, node: Expression, key: tuple[Choice, ...]) -> Any:
+    def _gathered(self, node: Expression, key: Key) -> Any:
         value = self._values[id(node)]
         mine = self._keys[id(node)]
         if mine == key or not mine:
             return value
-        return value[self._projection(mine).inverse[self._projection(key).first]]
+        return np.take(value, self._projection(mine).inverse[self._projection(key).first], axis=-1)
 
     def blocks(self) -> Iterator[tuple[int, int, list[Any]]]:
-        """Yield (first row, last row + 1, values of the roots), the values broadcast to (rows, *dense shape)."""
+        """Yield (first row, last row + 1, values of the roots), the values broadcast to (*dense shape, rows).
+
+        Rows are the last axis: loops over it are long, whatever the dense axes are.
+        """
         width = max(1, int(np.prod(self.axes.dense_shape, dtype=np.int64)))
         step = max(1, BLOCK // width)
         plan = self._plan()
@@ -326,7 +330,7 @@ class GridProgram:
                         local[item] = value
                     given.append(value)
                 local[out] = function(*given) if param is None else function(*given, param=param)
-            shape = (stop - start, *self.axes.dense_shape)
+            shape = (*self.axes.dense_shape, stop - start)
             result = []
             for root in self.roots:
                 value = local.get(id(root))
@@ -339,14 +343,14 @@ class GridProgram:
         value, key = self._values[item], self._keys[item]
         if not key:
             return value
-        return value[self._projection(key).inverse[start:stop]]
+        return np.take(value, self._projection(key).inverse[start:stop], axis=-1)
 
     def tables(self) -> list[np.ndarray[Any, Any]]:
         """Return the values of the roots over the whole space, of shape (rows, *dense shape)."""
         parts: list[list[np.ndarray[Any, Any]]] = [[] for _ in self.roots]
         for _, _, values in self.blocks():
             for part, value in zip(parts, values, strict=True):
-                part.append(np.array(value))
+                part.append(np.moveaxis(value, -1, 0).copy())
         if not self.axes.rows:
             return [np.empty((0, *self.axes.dense_shape)) for _ in self.roots]
         return [np.concatenate(part) for part in parts]

@@ -122,12 +122,16 @@ class Expression:
     def __eq__(self, other: object) -> Any:
         if isinstance(other, str) and self.sort == "label":
             return is_value(self, other)
-        return _apply("equal", self, other) if _is_operand(other) else NotImplemented
+        if isinstance(other, Expression):
+            return _compare("equal", self, other)
+        return _apply("equal", self, other) if _is_quantity(other) else NotImplemented
 
     def __ne__(self, other: object) -> Any:
         if isinstance(other, str) and self.sort == "label":
             return _apply("not", is_value(self, other))
-        return _apply("not_equal", self, other) if _is_operand(other) else NotImplemented
+        if isinstance(other, Expression):
+            return _compare("not_equal", self, other)
+        return _apply("not_equal", self, other) if _is_quantity(other) else NotImplemented
 
     __hash__ = object.__hash__
 
@@ -174,9 +178,46 @@ def short(node: Expression, limit: int = 80) -> str:
     return render(node, limit=limit)
 
 
-def _is_operand(value: object) -> bool:
+def _is_quantity(value: object) -> bool:
     """Whether comparing with `value` is meant as an equation; anything else is simply another object."""
-    return isinstance(value, Expression | int | float | str) or hasattr(value, "magnitude")
+    return isinstance(value, int | float | str) or hasattr(value, "magnitude")
+
+
+def _compare(name: str, left: Expression, right: Expression) -> Any:
+    try:
+        return _apply(name, left, right)
+    except InputError as error:
+        return Incomparable(error, name != "equal")
+
+
+class Incomparable:
+    """What ``==`` gives between expressions that no equation can connect, such as a time and a price.
+
+    As a truth value it says that they are not the same, so that ``in`` works on lists of any expressions. Used as an
+    equation it raises the error that names both units.
+    """
+
+    __slots__ = ("error", "truth")
+
+    def __init__(self, error: InputError, truth: bool) -> None:
+        self.error = error
+        self.truth = truth
+
+    def __bool__(self) -> bool:
+        return self.truth
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        raise self.error
+
+    def _refuse(self, *others: object) -> Any:
+        raise self.error
+
+    __and__ = __or__ = __rand__ = __ror__ = __invert__ = __add__ = __mul__ = _refuse
+
+    def __repr__(self) -> str:
+        return f"<no equation: {self.error.message}>"
 
 
 class Constant(Expression):
@@ -360,6 +401,8 @@ def expression(value: Operand) -> Expression:
         return value
     if isinstance(value, bool):
         raise InputError(f"expected an expression or a quantity, got {value}", hint="compare with an expression")
+    if isinstance(value, Incomparable):
+        raise value.error
     measure = as_measure(value)
     return Constant(measure.magnitude, measure.unit)
 

@@ -33,6 +33,9 @@ from mlsysim_opt.units import Measure, as_time, dimension_text, show
 TOLERANCE = 1e-9
 """Relative difference from the target that an accepted root may leave."""
 
+ROUNDING = 1e-13
+"""Relative difference that rounding alone may make: an end of the box this near to the target is a root."""
+
 Method = Literal["closed form", "bracketed root", "all roots"]
 
 
@@ -101,7 +104,10 @@ def isolate(root: Expression, target: Expression, unknown: Symbol) -> tuple[Expr
         inside = [index for index, item in enumerate(node.args) if id(item) in dependent]
         if not isinstance(node, Operation) or len(inside) != 1:
             return None
-        step = node.atom.inverse(inside[0], node.args, formula)
+        try:
+            step = node.atom.inverse(inside[0], node.args, formula)
+        except InputError:  # the target is one that the operation never gives: 1 / x = 0
+            step = None
         if step is None:
             return None
         conditions.extend(step.conditions)
@@ -141,7 +147,8 @@ def invert(
         raise task.failure(bounds)
     if move == 0:
         raise NotInvertibleError(f"{short(root)} does not change with {unknown.name} between the given bounds")
-    return task.bracketed(move, bounds) if move is not None else task.all_roots(effort, bounds)
+    found = None if move is None else task.bracketed(move)
+    return found or task.all_roots(effort, bounds)
 
 
 def invert_integer(
@@ -277,7 +284,7 @@ class _Task:
         if not (math.isfinite(value) and self.low <= value <= self.high and self.residual(value) <= TOLERANCE):
             return None
         held = ScalarProgram(conditions).run_named({**self.values, self.unknown.name: value})
-        if not all(held) or not self.only_one() or self.plateau(value):
+        if not all(held) or not self.only_one() or self.plateau(value, self.low, self.high) != (value, value):
             return None
         return self.answer([(value, Interval(value, value))], method="closed form", complete=True)
 
@@ -285,18 +292,33 @@ class _Task:
         """Whether every step to the unknown has one inverse over the box."""
         return self.prover.direction(self.box(self.low, self.high)) is not None
 
-    def plateau(self, x: float) -> bool:
-        """Whether the target is attained beside `x` too."""
-        near = [x * (1 - 1e-6), x * (1 + 1e-6)] if x else [-1e-300, 1e-300]
-        return any(self.low <= item <= self.high and self.function(item) == self.goal for item in near)
+    def plateau(self, x: float, low: float, high: float) -> Interval:
+        """Return how far around the root `x` the target is attained, where the expression only rises or falls."""
+        attained = (self.goal, self.function(x))  # the two may differ in the last digit
+        step = abs(x) * 1e-6 or 1e-300
+
+        def same(item: float) -> bool:
+            return self.function(item) in attained
+
+        return Interval(
+            _edge(same, x, low) if x > low and same(max(low, x - step)) else x,
+            _edge(same, x, high) if x < high and same(min(high, x + step)) else x,
+        )
 
     # (b) ----------------------------------------------------------------------------------------------------
-    def bracketed(self, move: int, bounds: Interval) -> Inverse:
+    def bracketed(self, move: int) -> Inverse | None:
+        """Return the root of an expression that never falls (`move` 1) or never rises (-1).
+
+        None if it has no value at some place, so that a root may be hidden beyond.
+        """
         found = find_bracket(lambda x: move * (self.function(x) - self.goal), self.low, self.high)
+        if found.undefined:
+            return None
         if found.root is None:
-            ends = [self.function(item) for item in (found.low, found.high)]
-            known = [item for item in ends if not math.isnan(item)]
-            raise self.failure(Interval(min(known), max(known)) if len(known) == 2 else bounds)
+            end = min((found.low, found.high), key=self.residual)
+            if self.residual(end) > ROUNDING:
+                raise self.failure(Interval(*sorted(self.function(item) for item in (found.low, found.high))))
+            return self.answer([(end, Interval(end, end))], method="bracketed root", complete=True)
         x = found.root
         if self.residual(x) > TOLERANCE:
             below, above = (self.show(self.function(math.nextafter(x, end))) for end in (-math.inf, math.inf))
@@ -304,24 +326,17 @@ class _Task:
                 f"{short(self.root)} never is {self.show(self.goal)}: at {self.unknown.name} = "
                 f"{show(x, self.unknown.dimension, 6)} it jumps between {below} and {above}"
             )
-        span = self.plateau_range(x, move)
-        return self.answer(
-            [(span.low, span) if span.low < span.high else (x, span)], method="bracketed root", complete=True
-        )
-
-    def plateau_range(self, x: float, move: int) -> Interval:
-        """Return how far the target is attained on both sides of `x`."""
-        if not self.plateau(x):
-            return Interval(x, x)
-        goal = self.function(x)
-        low = _edge(lambda item: self.function(item) == goal, x, self.low)
-        high = _edge(lambda item: self.function(item) == goal, x, self.high)
-        return Interval(low, high)
+        span = self.plateau(x, self.low, self.high)
+        return self.answer([(span.low if span.low < span.high else x, span)], method="bracketed root", complete=True)
 
     # (c) ----------------------------------------------------------------------------------------------------
     def all_roots(self, effort: int, bounds: Interval) -> Inverse:
         search = Search(
-            self.function, self.goal, lambda low, high: self.prover.study(self.box(low, high)), self.residual
+            self.function,
+            self.goal,
+            lambda low, high: self.prover.study(self.box(low, high)),
+            self.residual,
+            self.plateau,
         )
         found = search.run(self.low, self.high, effort)
         if not found.roots:

@@ -61,6 +61,8 @@ class Prover:
         if composed is not None or not continuous or self._slope is None:
             return bounds, composed
         slope = found[id(self._slope)]
+        if slope == (0.0, 0.0):
+            return bounds, 0
         if slope.low >= 0.0:
             return bounds, 1
         return bounds, -1 if slope.high <= 0.0 else None

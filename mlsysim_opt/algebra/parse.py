@@ -112,6 +112,7 @@ class _Parser:
         self.text, self.names, self.what = text, names, what
         self.tokens = tokens(text, what)
         self.functions = functions()
+        self.written: dict[int, str] = {}
         self.index = 0
         self.depth = 0
 
@@ -197,8 +198,8 @@ class _Parser:
         if name != "power":
             return self.apply(name, [left, right], token.column)
         raised = self.apply(name, [left, self.exponent(right, token)], token.column)
-        if isinstance(left, Constant) and not math.isfinite(evaluate(raised)):
-            raise located(ScaleError(f"{short(raised)} is not a finite number"), self.text, token.column)
+        if isinstance(left, Constant) and math.isinf(evaluate(raised)):
+            raise located(ScaleError(f"{short(raised)} is too large"), self.text, token.column)
         return raised
 
     def exponent(self, node: Expression, token: Token) -> Expression:
@@ -217,7 +218,11 @@ class _Parser:
         try:
             return ATOMS[name](*args)
         except DimensionError as error:
-            raise self.located(_missing_unit(args) or error, column) from None
+            complaint = _missing_unit(args) or error
+            for item in args:  # the user's word for it, not what stands behind that word
+                if id(item) in self.written:
+                    complaint.message = complaint.message.replace(short(item), self.written[id(item)])
+            raise self.located(complaint, column) from None
         except MlsysimError as error:
             raise self.located(error, column) from None
 
@@ -340,6 +345,7 @@ class _Parser:
     def name(self, token: Token) -> Expression:
         found = self.names.get(token.word)
         if isinstance(found, Expression):
+            self.written[id(found)] = token.word
             return found
         hint = None
         if not token.quoted and token.word in self.functions:
@@ -513,11 +519,9 @@ class _Parser:
             self.take()
             return self.bracketed_unit()
         if self.token.kind == "number":
-            if (
-                self.token.word != "1"
-                or not self.unit_at(self.index + 2, names)
-                or not _is_word(self.following(), ("/",))
-            ):
+            # Two numbers side by side are only meant as in 5 1/s.
+            inverse = self.token.word == "1" and _is_word(self.following(), ("/",))
+            if not inverse or not self.unit_at(self.index + 2, names):
                 self.fail(f"expected an operator between {number.word} and {self.token.word}")
         elif self.token.kind != "name" or self.token.quoted or self.token.word in KEYWORDS:
             return DIMENSIONLESS

@@ -6,6 +6,7 @@ the atoms give, piece by piece, so that neither depth nor length costs more than
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
@@ -15,7 +16,7 @@ from mlsysim_opt.algebra.expression import ATOMS, Choice, Constant, Expression, 
 from mlsysim_opt.errors import ScaleError
 from mlsysim_opt.units import DIMENSIONLESS, is_unit
 
-LONGEST = 20_000_000
+LONGEST = 4_000_000
 """A text longer than this is refused: a DAG that shares much would fill the memory as a tree."""
 
 KEYWORDS = frozenset({"and", "or", "not", "in", "none"})
@@ -40,17 +41,20 @@ def functions() -> dict[str, str]:
     return {**found, "sqrt": "power", "lookup": "lookup", "argmax_label": "argmax_label"}
 
 
-def render(node: Expression, *, limit: int | None = None, brief: bool = False) -> str:
+def render(node: Expression, *, names: Iterable[str] = (), limit: int | None = None, brief: bool = False) -> str:
     """Return the text form of an expression, with no more parentheses than needed.
 
     Args:
         node: the expression.
+        names: what else the text will be read with, besides the leaves of the expression: where one of them is the
+            name of a unit too, units are written in brackets.
         limit: cut the text to this many characters, ending in ``...``.
         brief: leave out the numbers of look-ups that have a title; such a text is for people and does not parse.
     Raises:
         ScaleError: the text would be longer than `LONGEST` (and no limit is given).
     """
-    return _write(node, _text_writer(node, brief), "()", limit)
+    bracketed = True if any(is_unit(name) for name in names) else None
+    return _write(node, _text_writer(node, brief, bracketed), "()", limit)
 
 
 def latex(node: Expression, names: Mapping[str, str] | None = None) -> str:
@@ -73,10 +77,10 @@ def equations_text(roots: Mapping[str, Expression]) -> str:
 
     Look-ups with a title are shown by it; the text is for people.
     """
-    names = _shared(roots, "x{}")
+    names, definitions = _definitions(roots, "x{}")
     bracketed = _unit_like_leaves(roots.values())
     lines: list[str] = []
-    for number, (name, node, own) in enumerate(_definitions(roots, names)):
+    for number, (name, node, own) in enumerate(definitions):
         writer = _named(_text_writer(node, True, bracketed), names, own)
         if number == len(roots):
             lines.append("where")
@@ -93,10 +97,10 @@ def equations_latex(roots: Mapping[str, Expression], names: Mapping[str, str] | 
         names: LaTeX of symbols, choices and roots by name.
     """
     given = names or {}
-    shared = _shared(roots, "x_{{{}}}")
+    shared, definitions = _definitions(roots, "x_{{{}}}")
     labels = {key: _latex_name(name, given) if name in roots else name for key, name in shared.items()}
     lines = []
-    for number, (name, node, own) in enumerate(_definitions(roots, shared)):
+    for number, (name, node, own) in enumerate(definitions):
         left = _latex_name(name, given) if number < len(roots) else name
         right = _write(node, _named(_latex_writer(given), labels, own), (r"\left(", r"\right)"), None)
         lines.append(f"  {left} &= {right}")
@@ -227,51 +231,53 @@ def _named(writer: Writer, names: Mapping[int, str], own: int) -> Writer:
     return write
 
 
-def _shared(roots: Mapping[str, Expression], form: str) -> dict[int, str]:
-    """Return names for the roots, and for sub-expressions that are used more than once and worth a name."""
+def _shared(roots: Mapping[str, Expression]) -> set[int]:
+    """Return the sub-expressions that are used more than once and are worth a name."""
     order = topological(list(roots.values()))
     uses: dict[int, int] = {}
     for node in order:
         for item in node.args:
             uses[id(item)] = uses.get(id(item), 0) + 1
-    named: dict[int, str] = {}
-    for name, node in roots.items():
-        if node.args:
-            named.setdefault(id(node), name)
-    taken = {node.name for node in order if isinstance(node, Symbol | Choice)} | set(roots)
-    size: dict[int, int] = {}
-    number = 0
+    shared: set[int] = set()
+    size: dict[int, int] = {id(node): 0 for node in roots.values()}
     for node in order:
-        own = 1 + sum(size[id(item)] for item in node.args) if node.args else 0
-        if own > 1 and uses.get(id(node), 0) > 1 and id(node) not in named:
-            number += 1
-            while form.format(number) in taken:
-                number += 1
-            named[id(node)] = form.format(number)
-        size[id(node)] = 0 if id(node) in named else own
-    return named
+        if id(node) in size:
+            continue
+        size[id(node)] = 1 + sum(size[id(item)] for item in node.args) if node.args else 0
+        if size[id(node)] > 1 and uses.get(id(node), 0) > 1:
+            shared.add(id(node))
+            size[id(node)] = 0
+    return shared
 
 
-def _definitions(roots: Mapping[str, Expression], shared: Mapping[int, str]) -> Iterable[tuple[str, Expression, int]]:
-    """Yield name and node of the roots, then of what they use, in order of appearance.
+def _definitions(
+    roots: Mapping[str, Expression], form: str
+) -> tuple[dict[int, str], list[tuple[str, Expression, int]]]:
+    """Return names of nodes, and name and node of each definition: first the roots, then in order of appearance.
 
     The third item is the identity of the node where this is its definition, 0 where it is another name of it.
     """
-    waiting = list(roots.items())
-    listed = {id(node) for _, node in waiting}
+    names: dict[int, str] = {}
+    for name, node in roots.items():
+        if node.args:
+            names.setdefault(id(node), name)
+    shared = _shared(roots) | set(names)
+    leaves = (node for node in topological(list(roots.values())) if isinstance(node, Symbol | Choice))
+    taken = {node.name for node in leaves} | set(roots)
+    fresh = (name for name in map(form.format, itertools.count(1)) if name not in taken)
+    found = [(name, node, id(node) if names.get(id(node)) == name else 0) for name, node in roots.items()]
     at = 0
-    while at < len(waiting):
-        name, node = waiting[at]
+    while at < len(found):
+        _, node, own = found[at]
         at += 1
-        own = id(node) if shared.get(id(node)) == name else 0
-        yield name, node, own
         for item in _used(node, shared, own):
-            if id(item) not in listed:
-                listed.add(id(item))
-                waiting.append((shared[id(item)], item))
+            if id(item) not in names:
+                names[id(item)] = next(fresh)
+                found.append((names[id(item)], item, id(item)))
+    return names, found
 
 
-def _used(root: Expression, names: Mapping[int, str], own: int) -> list[Expression]:
+def _used(root: Expression, names: set[int], own: int) -> list[Expression]:
     """Return the named nodes that stand in the text of `root`, in order of appearance."""
     found: list[Expression] = []
     met: set[int] = set()

@@ -53,11 +53,15 @@ def brent(function: Function, low: float, high: float, at_low: float, at_high: f
 
 @dataclass(frozen=True)
 class Bracket:
-    """A root of a rising function, or None, with the points between which it was sought."""
+    """A root of a rising function, or None, with the points between which it was sought.
+
+    Where the function has no value at one of them, the absence of a root is not shown.
+    """
 
     root: float | None
     low: float
     high: float
+    undefined: bool = False
 
 
 def find_bracket(function: Function, low: float, high: float) -> Bracket:
@@ -70,15 +74,15 @@ def find_bracket(function: Function, low: float, high: float) -> Bracket:
     near, at_near = start, value
     for far in _outwards(start, high if upwards else low, upwards):
         at_far = function(far)
-        if math.isnan(at_far):
-            break
+        if math.isnan(at_far) or math.isnan(at_near):
+            return Bracket(None, min(start, far), max(start, far), undefined=True)
         if at_far == 0.0:
             return Bracket(far, far, far)
-        if not math.isnan(at_near) and (at_far > 0.0) != (at_near > 0.0):
+        if (at_far > 0.0) != (at_near > 0.0):
             ends = sorted([(near, at_near), (far, at_far)])
             return Bracket(_root(function, ends), ends[0][0], ends[1][0])
         near, at_near = far, at_far
-    return Bracket(None, *sorted((start, near)))
+    return Bracket(None, min(start, near), max(start, near))
 
 
 def _root(function: Function, ends: list[tuple[float, float]]) -> float:
@@ -160,6 +164,8 @@ class Search:
         goal: the wanted value.
         study: for an interval, bounds of the function over it and whether it rises, falls, stays (None: not known).
         residual: the relative difference from the goal at a point.
+        plateau: for a root and an interval over which the function never falls or never rises, how far around the
+            root the goal is attained.
     """
 
     def __init__(
@@ -168,8 +174,10 @@ class Search:
         goal: float,
         study: Callable[[float, float], tuple[Interval, int | None]],
         residual: Function,
+        plateau: Callable[[float, float, float], Interval],
     ) -> None:
-        self.function, self.goal, self.study, self.residual = function, goal, study, residual
+        self.function, self.goal, self.study = function, goal, study
+        self.residual, self.plateau = residual, plateau
 
     def run(self, low: float, high: float, effort: int) -> Found:
         """Return all roots in [low, high]; after `effort` pieces, what was found so far."""
@@ -204,19 +212,15 @@ class Search:
         at_a, at_b = self.function(a) - self.goal, self.function(b) - self.goal
         if not (math.isfinite(at_a) and math.isfinite(at_b)):
             return False
-        if at_a == 0.0 and at_b == 0.0:
-            found.roots.append((a, Interval(a, b)))
-        elif at_a == 0.0 or at_b == 0.0:
-            # An end may be the edge of a plateau: divide on until a piece is flat or the rest is excluded.
-            if _width(a, b) > 1e-9:
-                return False
-            x = a if at_a == 0.0 else b
-            found.roots.append((x, Interval(x, x)))
-        elif (at_a > 0.0) != (at_b > 0.0):
-            x = brent(lambda item: self.function(item) - self.goal, a, b, at_a, at_b)
-            if self.residual(x) <= 1e-9:
-                found.roots.append((x, Interval(x, x)))
+        if at_a * at_b > 0.0:
+            return True
+        x = a if at_a == 0.0 else b if at_b == 0.0 else self._crossing(a, b, at_a, at_b)
+        if self.residual(x) <= 1e-9:
+            found.roots.append((x, self.plateau(x, a, b)))
         return True
+
+    def _crossing(self, a: float, b: float, at_a: float, at_b: float) -> float:
+        return brent(lambda item: self.function(item) - self.goal, a, b, at_a, at_b)
 
     def _candidate(self, a: float, b: float, found: Found) -> None:
         """Take a piece that cannot be divided further for a root if the goal is attained there."""

@@ -84,7 +84,8 @@ def evaluate(
     Args:
         problem: as for `optimize`. design: a value for each decision that has several.
     Returns:
-        ``design``, ``metrics`` (a `Metrics`), ``constraints`` (name to whether it holds), ``feasible``.
+        ``design``, ``metrics`` (a `Metrics`), ``constraints`` (name to whether it holds), ``slack`` (of each
+        inequality, a `Value`), ``feasible``.
     Raises:
         InputError: a decision has no value, or a value it does not have.
     """
@@ -97,21 +98,28 @@ def evaluate(
         aliases.get(name, name): int(value) if isinstance(value, bool) else value for name, value in design.items()
     }
     base.problem.fixed(asked)
+    missing = []
     for name, decision in base.problem.decisions.items():
         if name in asked:
             chosen[name] = asked[name]
         elif len(decision.choice.values) == 1:
             chosen[name] = decision.choice.values[0]
         else:
-            shown = ", ".join(str(item) for item in decision.choice.values[:12])
-            raise InputError(f"no value for the decision {name!r}", path=name, hint=f"values: {shown}")
+            missing.append(f"{name} ({', '.join(str(item) for item in decision.choice.values[:12])})")
+    if missing:
+        raise InputError(f"no value for {'; '.join(missing)}", path="design")
     _, metrics, truths, slack = base.scalar.at(chosen)
-    holds = dict(zip((item.name for item in base.problem.constraints), truths, strict=True))
+    names = [item.name for item in base.problem.constraints]
+    sides = [item.sides for item in base.problem.constraints]
     return {
         "design": chosen,
         "metrics": _shown_metrics(base, metrics),
-        "constraints": holds,
-        "slack": slack,
+        "constraints": dict(zip(names, truths, strict=True)),
+        "slack": {
+            name: base.shown(pair[1], amount)
+            for name, pair, amount in zip(names, sides, slack, strict=True)
+            if pair is not None and amount is not None
+        },
         "feasible": all(truths),
     }
 

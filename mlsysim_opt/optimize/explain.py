@@ -21,7 +21,7 @@ from mlsysim_opt.optimize.search import TIE, Outcome, Violation, conflicts
 from mlsysim_opt.optimize.solution import Relaxation, Runner, Slack, Solution, Value, relative
 from mlsysim_opt.optimize.space import Domain, spaces
 
-LEVER_SECONDS = 20.0
+LEVER_SECONDS = 10.0
 """How long other values of a given are tried when nothing is feasible."""
 
 

@@ -25,6 +25,7 @@ class Formulation:
         inputs: what may be given, checked before anything is built.
         build: makes the problem from checked values (and candidate values of decisions the user narrowed).
         aliases: other names of inputs.
+        example: givens of a small instance, for pages that explain the formulation.
     """
 
     name: str
@@ -32,6 +33,7 @@ class Formulation:
     inputs: tuple[Input, ...]
     build: Callable[[dict[str, Any], Mapping[str, Any]], Problem]
     aliases: dict[str, str] = field(default_factory=dict)
+    example: dict[str, Any] = field(default_factory=dict)
 
     def problem(self, given: Mapping[str, Any], choices: Mapping[str, Any] | None = None) -> Problem:
         """Return the problem for these givens.
@@ -46,8 +48,12 @@ class Formulation:
 
     def fits(self, given: Mapping[str, Any]) -> bool:
         """Return whether these givens are inputs of this formulation."""
-        names = {item.name for item in self.inputs} | set(self.aliases)
-        return set(given) <= names
+        return set(given) <= self.takes
+
+    @property
+    def takes(self) -> set[str]:
+        """The names and aliases of its inputs."""
+        return {item.name for item in self.inputs} | set(self.aliases)
 
 
 @functools.cache
@@ -82,17 +88,21 @@ def formulation(name: str) -> Formulation:
 
 
 def infer(given: Mapping[str, Any]) -> Formulation:
-    """Return the one formulation that takes all these givens.
+    """Return the one formulation that takes all these givens; where none does, the one that knows most of them.
+
+    The latter then says itself which name it does not know.
 
     Raises:
-        InputError: none or several do; the message lists them.
+        InputError: several formulations do; the message lists them.
     """
-    fitting = [name for name in formulation_names() if formulation(name).fits(given)]
-    if len(fitting) != 1:
-        shown = ", ".join(fitting) if fitting else "none of " + ", ".join(formulation_names())
-        raise InputError(
-            f"{len(fitting)} formulations take {', '.join(given) or 'no givens'}: {shown}",
-            path="formulation",
-            hint="name it: optimize('parallelism', ...)",
-        )
-    return formulation(fitting[0])
+    found = [formulation(name) for name in formulation_names()]
+    fitting = [item for item in found if item.fits(given)]
+    if len(fitting) == 1:
+        return fitting[0]
+    if not fitting and given:
+        return min(found, key=lambda item: len(set(given) - item.takes))
+    raise InputError(
+        f"{len(fitting)} formulations take {', '.join(given) or 'no givens'}: {', '.join(i.name for i in fitting)}",
+        path="formulation",
+        hint="name it: optimize('parallelism', ...)",
+    )

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from mlsysim_opt.algebra.expression import Choice, Expression, Operation, short
+from mlsysim_opt.algebra.expression import Choice, Expression, Operation
 from mlsysim_opt.errors import InputError, MlsysimError, UnknownNameError
 from mlsysim_opt.units import Unit, parse_unit, readable_unit
 
@@ -60,7 +60,7 @@ class Constraint:
             )
         if self.holds.sort != "truth":
             raise InputError(
-                f"{short(self.holds)} is not a comparison", path=self.name, hint="write it with <=, >= or =="
+                f"{self.name!r} is not a comparison", hint="write it with <=, >= or =="
             )
 
     @property
@@ -91,13 +91,20 @@ class Objective:
 
 @dataclass(frozen=True)
 class Metric:
-    """A named result of a design. `unavailable` is the error to raise if it is asked for without what it needs."""
+    """A named result of a design.
+
+    Attributes:
+        unit: it is shown in. about: what it is, for people.
+        part_of: the metric of which it is one of the parts, where there is one.
+        unavailable: the error to raise if it is asked for without what it needs.
+    """
 
     name: str
     expression: Expression | None
     unit: str | None = None
     about: str = ""
     unavailable: MlsysimError | None = None
+    part_of: str | None = None
 
     def display_unit(self, value: float) -> Unit:
         """Return the unit a value is shown in."""
@@ -159,14 +166,16 @@ class Problem:
         """Declare a constraint."""
         self.constraints.append(Constraint(name, holds, structural, given_by_user))
 
-    def measure(self, name: str, value: Any, *, unit: str | None = None, about: str = "") -> None:
+    def measure(
+        self, name: str, value: Any, *, unit: str | None = None, about: str = "", part_of: str | None = None
+    ) -> None:
         """Declare a metric: an expression, or a function making one whose failure is kept until it is asked for."""
         try:
             made = value() if callable(value) else value
         except MlsysimError as error:
-            self.metrics[name] = Metric(name, None, unit, about, error)
+            self.metrics[name] = Metric(name, None, unit, about, error, part_of)
             return
-        self.metrics[name] = Metric(name, made, unit, about)
+        self.metrics[name] = Metric(name, made, unit, about, part_of=part_of)
 
     # asking -----------------------------------------------------------------------------------------------------------
     @property

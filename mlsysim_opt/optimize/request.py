@@ -7,11 +7,16 @@ from typing import Any
 
 from mlsysim_opt.algebra.expression import Expression, Operation, short, topological
 from mlsysim_opt.algebra.parse import parse
-from mlsysim_opt.errors import InputError, UnknownNameError, did_you_mean
+from mlsysim_opt.errors import InputError, ParseError, UnknownNameError, did_you_mean
 from mlsysim_opt.optimize.problem import Constraint, Objective, Problem
 
 ObjectiveSpec = str | Expression | Callable[[Any], Any]
 ConstraintSpec = str | Expression | Callable[[Any], Any]
+
+
+GRAMMAR = (
+    "an objective is min_<metric>, max_<metric>, or an expression to minimise such as 'cost + 100 USD/tCO2e * carbon'"
+)
 
 
 class Metrics:
@@ -46,7 +51,11 @@ def read_objective(problem: Problem, spec: ObjectiveSpec | None) -> Objective:
         if spec is None:
             raise InputError("this problem has no default objective", path="objective")
     if isinstance(spec, str):
-        return _objective_text(problem, spec.strip())
+        try:
+            return _objective_text(problem, spec.strip())
+        except InputError as error:
+            error.path = error.path or "objective"
+            raise
     if isinstance(spec, Expression):
         return Objective(short(spec), "min", spec)
     if callable(spec):
@@ -84,12 +93,9 @@ def _objective_text(problem: Problem, text: str) -> Objective:
             raise UnknownNameError("objective", text, offered, path="objective")
     try:
         made = parse(text, problem.names(), what="objective")
-    except InputError as error:
-        if error.hint is None:
-            error.hint = (
-                "an objective is min_<metric>, max_<metric>, or an expression to minimise such as "
-                "'cost + 100 USD/tCO2e * carbon'"
-            )
+    except (ParseError, UnknownNameError) as error:
+        near = did_you_mean(word.rstrip(":"), senses) if rest else None
+        error.hint = near or "; ".join(hint for hint in (error.hint, GRAMMAR) if hint)
         raise
     return Objective(text, "min", made)
 
@@ -100,7 +106,14 @@ def read_constraints(problem: Problem, specs: Sequence[ConstraintSpec]) -> list[
     Raises:
         InputError: one is a plain bool, is not a comparison, or compares a continuous quantity strictly.
     """
-    return [_constraint(problem, spec, index) for index, spec in enumerate(specs)]
+    read = []
+    for index, spec in enumerate(specs):
+        try:
+            read.append(_constraint(problem, spec, index))
+        except InputError as error:
+            error.path = error.path or f"constraints[{index}]"
+            raise
+    return read
 
 
 def _constraint(problem: Problem, spec: ConstraintSpec, index: int) -> Constraint:
@@ -125,8 +138,8 @@ def _constraint(problem: Problem, spec: ConstraintSpec, index: int) -> Constrain
     for node in topological([constraint.holds]):
         if isinstance(node, Operation) and node.atom.name == "less" and not all(item.integer for item in node.args):
             raise InputError(
-                f"{short(node)} is strict, but its sides are continuous",
-                path=name,
+                f"{name!r} is strict, but its sides are continuous",
+                path=f"constraints[{index}]",
                 hint="use <= or >=; strict comparison is only for whole numbers",
             )
     return constraint

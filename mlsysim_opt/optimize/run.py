@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -13,7 +13,7 @@ from mlsysim_opt.algebra.derive import gradient
 from mlsysim_opt.algebra.evaluate import ScalarProgram
 from mlsysim_opt.algebra.expression import Expression, Symbol, symbols
 from mlsysim_opt.errors import InputError, LimitReachedError, UnknownNameError, VerificationError
-from mlsysim_opt.optimize.backends.base import Answer, Backend
+from mlsysim_opt.optimize.backends.base import Answer, Backend, Status
 from mlsysim_opt.optimize.formulation import formulation
 from mlsysim_opt.optimize.problem import Constraint, Objective, Problem
 from mlsysim_opt.optimize.request import ConstraintSpec, ObjectiveSpec, read_constraints, read_objective
@@ -213,13 +213,14 @@ def solve(
     if answer.design is None or answer.cost is None:
         raise LimitReachedError(f"no design was found: {answer.proof}", hint="raise the time limit")
     design = task.design_values(answer.design)
-    rechecked, metrics, slack = _recheck(task, design, answer)
+    rechecked, metrics, slack = _recheck(task, design, answer, first)
     sign = 1.0 if task.objective.sense == "min" else -1.0
     cost = rechecked.pop("cost")
-    outcome = (first.outcome or task.search().run()) if explain else None
+    explain = explain and answer.status == "optimal"  # explaining takes a look at the whole space
+    outcome = (first.outcome or task.search().run()) if explain else first.outcome
     others = [item for item in (outcome.best if outcome else []) if item.design != answer.design]
     runners = [task.runner(item.design, item.cost, cost) for item in others]
-    ties = [item for item in runners if abs(item.worse_by) <= TIE * 1e3]
+    ties = [item for item in runners if abs(item.worse_by) <= TIE]
     bound = first.bound if first.bound is not None else -math.inf
     reasons = excluded_reasons([task.objective.expression, *(item.holds for item in task.problem.constraints)])
     return Solution(
@@ -229,7 +230,7 @@ def solve(
         sense=task.objective.sense,
         objective=task.shown(task.objective.expression, sign * cost),
         bound=task.shown(task.objective.expression, sign * bound, sign * cost) if math.isfinite(bound) else None,
-        gap=max(0.0, relative(cost, bound)) if math.isfinite(bound) and bound else (0.0 if bound == cost else None),
+        gap=0.0 if first.status == "optimal" else _gap(cost, bound),
         design=design,
         metrics=_shown_metrics(task, metrics),
         constraints=slacks(task, cost, slack, explain=explain),
@@ -270,15 +271,32 @@ def _refine(
         search.choices, objective.cost, search.structural, [*search.questioned, named], search.values, search.keep
     )
     found = engine.solve(narrowed, prune=prune, time_limit=limit)
-    return found, narrowed
+    if found.design is not None:
+        status: Status = "optimal" if answer.status == found.status == "optimal" else "feasible"
+        return replace(found, status=status), narrowed
+    if found.status == "infeasible":  # the next objective is defined for none of them: it cannot decide
+        return answer, search
+    return replace(answer, status="feasible"), search
+
+
+def _gap(cost: float, bound: float) -> float | None:
+    """Return how far a cost is above its bound, relatively; None where that says nothing."""
+    if not math.isfinite(bound):
+        return None
+    gap = max(0.0, relative(cost, bound))
+    return gap if math.isfinite(gap) else None
 
 
 def _recheck(
-    task: Task, design: Mapping[str, Any], answer: Answer
+    task: Task, design: Mapping[str, Any], answer: Answer, first: Answer
 ) -> tuple[dict[str, Any], dict[str, float], list[float | None]]:
-    """Evaluate the design by the scalar path, and refuse it if anything disagrees."""
+    """Evaluate the design by the scalar path, and refuse it if anything disagrees.
+
+    Args:
+        answer: what is held. first: the answer for the first objective alone, whose cost the design must have.
+    """
     cost, metrics, truths, slack = task.scalar.at(design)
-    claimed = answer.cost if not task.then else cost
+    claimed = first.cost
     assert claimed is not None
     deviation = abs(relative(cost, claimed)) if claimed else abs(cost)
     failing = [item.name for item, holds in zip(task.problem.constraints, truths, strict=True) if not holds]

@@ -2,11 +2,15 @@
 
 One pass over the space keeps the best designs, all ties, the best design that violates each single constraint (what the
 constraint costs), and, where nothing is feasible, which sets of constraints the designs violate.
+
+**Order of designs.** The cheaper comes first; of designs whose cost is the same number, the one whose values stand earlier
+in their lists, decision by decision in the order of declaration. Every backend keeps to this order.
 """
 
 from __future__ import annotations
 
 import heapq
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,16 +21,20 @@ from mlsysim_opt.algebra.bounds import bounds
 from mlsysim_opt.algebra.evaluate import Axes, GridProgram
 from mlsysim_opt.algebra.expression import Choice, Expression, Operation, topological
 from mlsysim_opt.algebra.interval import Interval
+from mlsysim_opt.errors import UnboundedError
 from mlsysim_opt.optimize.problem import Constraint
 from mlsysim_opt.optimize.space import Domain, spaces
 
 TIE = 1e-12
 """Objectives closer than this, relatively, are ties: the error of evaluating them in another order."""
-MANY = 4096
-"""More ties than this are counted but not listed."""
+FEW = 16
+"""For so many constraints, a table of all their subsets is small."""
+WORD = 62
+"""Constraints whose truths are gathered in one machine integer."""
 
 Design = tuple[int, ...]
 """Positions of the chosen values, in the order of the choices."""
+Array = np.ndarray[Any, Any]
 
 
 @dataclass(order=True)
@@ -52,11 +60,13 @@ class Outcome:
     """What a pass over the space found.
 
     Attributes:
-        best: the best designs, cheapest first. ties: how many share the smallest cost.
-        feasible, evaluated, excluded: numbers of points that satisfy all, that were computed, and that are undefined.
+        best: the best designs, in the order of designs. ties: how many share the smallest cost.
+        feasible, evaluated, excluded: numbers of points that satisfy all, that were computed, and whose cost is undefined.
+        structural: numbers of points that satisfy the structural constraints, those of `pruned` boxes left out.
         single: for each questioned constraint, the designs that violate it alone.
         violated: the sets of questioned constraints that some design violates, none containing another.
         pruned: combinations of boxes left out because their bound cannot beat what is known.
+        stopped: whether the time was up before the whole space was seen.
     """
 
     choices: list[Choice]
@@ -69,6 +79,7 @@ class Outcome:
     pruned: int = 0
     single: list[Violation] = field(default_factory=list)
     violated: set[int] = field(default_factory=set)
+    stopped: bool = False
 
 
 class Search:
@@ -100,7 +111,12 @@ class Search:
         self.keep = keep
 
     def run(
-        self, fixed: Mapping[Choice, int] | None = None, *, diagnose: bool = False, better_than: float = np.inf
+        self,
+        fixed: Mapping[Choice, int] | None = None,
+        *,
+        diagnose: bool = False,
+        better_than: float = np.inf,
+        time_limit: float | None = None,
     ) -> Outcome:
         """Search the whole space (or the part where some choices are fixed).
 
@@ -108,26 +124,31 @@ class Search:
             fixed: choices that may not vary, with the position of their value.
             diagnose: also record which constraints designs violate, and by how much.
             better_than: designs that violate one constraint are of interest only below this cost.
+            time_limit: seconds after which the search stops with what it has.
+        Raises:
+            UnboundedError: the cost of a feasible design is minus infinity.
         """
         outcome = Outcome(self.choices, single=[Violation() for _ in self.questioned])
-        domain = Domain.of(self.choices, fixed)
-        for box, axes in spaces(domain, self.structural, self.values):
+        deadline = np.inf if time_limit is None else time.monotonic() + time_limit
+
+        def cut(box: Domain) -> bool:
+            outcome.stopped = outcome.stopped or time.monotonic() > deadline
+            if outcome.stopped or diagnose or not self._cannot_beat(box, outcome):
+                return outcome.stopped
+            outcome.pruned += box.size
+            return True
+
+        for axes in spaces(Domain.of(self.choices, fixed), self.structural, self.values, cut):
             outcome.structural += axes.points
-            if not diagnose and self._cannot_beat(box, outcome):
-                outcome.pruned += axes.points
-                continue
             for part in self.evaluated(axes, diagnose):
                 self._take(part, outcome, better_than if diagnose else None)
-        if outcome.best:
-            smallest = outcome.best[0].cost
-            outcome.best = [item for item in outcome.best if item.cost < np.inf]
-            outcome.ties = max(outcome.ties, sum(1 for item in outcome.best if _tied(item.cost, smallest)))
+                if time.monotonic() > deadline:
+                    outcome.stopped = True
+                    return outcome
         return outcome
 
-    def _cannot_beat(self, box: Domain, outcome: Outcome) -> bool:
-        """Return whether interval bounds prove that no design of the box beats the worst design kept."""
-        if len(outcome.best) < self.keep or box.size == 0:
-            return False
+    def lower_bound(self, box: Domain | None = None) -> float:
+        """Return a number that the cost of no design of a box (or of the whole space) is below."""
         limits = {
             choice.name: Interval(
                 float(min(choice.values[index] for index in positions)),
@@ -135,10 +156,18 @@ class Search:
             )
             if choice.numeric
             else Interval(float(positions.min()), float(positions.max()))
-            for choice, positions in box.positions.items()
+            for choice, positions in (box or Domain.of(self.choices)).positions.items()
         }
         known = {name: Interval(value, value) for name, value in self.values.items()}
-        return bounds(self.cost, {**known, **limits}).low > outcome.best[-1].cost
+        low = bounds(self.cost, {**known, **limits}).low
+        return low if low == low else -np.inf
+
+    def _cannot_beat(self, box: Domain, outcome: Outcome) -> bool:
+        """Return whether interval bounds prove that no design of the box comes before the worst design kept."""
+        if len(outcome.best) < self.keep or box.size == 0:
+            return False
+        worst = outcome.best[-1].cost
+        return self.lower_bound(box) > worst + TIE * abs(worst)
 
     def evaluated(self, axes: Axes, sides: bool = False) -> Iterator[Part]:
         """Yield the space in blocks: cost and truth of each questioned constraint at every point."""
@@ -146,9 +175,10 @@ class Search:
         slots: list[int | None] = []
         if sides:
             for item in self.questioned:
-                slots.append(len(wanted) if item.sides else None)
-                if item.sides:
-                    wanted.append(item.sides[0] - item.sides[1])
+                amount = _excess(item)
+                slots.append(None if amount is None else len(wanted))
+                if amount is not None:
+                    wanted.append(amount)
         program = GridProgram(wanted, self.values, axes)
         count = len(self.questioned)
         for start, _, values in program.blocks():
@@ -156,63 +186,76 @@ class Search:
             yield Part(self.choices, axes, start, values[0], values[1 : 1 + count], excess)
 
     def _take(self, part: Part, outcome: Outcome, diagnose: float | None) -> None:
-        cost = part.cost
-        defined = ~np.isnan(cost)
-        feasible = defined.copy()
-        for holds in part.holds:
-            feasible &= holds
-        outcome.evaluated += cost.size
-        outcome.excluded += cost.size - int(np.count_nonzero(defined))
-        outcome.feasible += int(np.count_nonzero(feasible))
-        self._keep_best(part, np.where(feasible, cost, np.inf), outcome)
+        feasible = part.feasible()
+        outcome.evaluated += part.cost.size
+        outcome.excluded += part.cost.size - int(np.count_nonzero(part.defined))
+        flat = np.flatnonzero(feasible)
+        if len(flat):
+            outcome.feasible += len(flat)
+            self._keep_best(part, flat, outcome)
         if diagnose is not None:
-            self._diagnose(part, defined, outcome, diagnose)
+            self._diagnose(part, outcome, diagnose)
 
-    def _keep_best(self, part: Part, cost: np.ndarray[Any, Any], outcome: Outcome) -> None:
+    def _keep_best(self, part: Part, flat: Array, outcome: Outcome) -> None:
+        cost = part.cost.reshape(-1)[flat]
+        low = float(cost.min())
+        if not outcome.best or (low < outcome.best[0].cost and not _tied(low, outcome.best[0].cost)):
+            outcome.ties, smallest = 0, low
+        else:
+            smallest = outcome.best[0].cost
+        outcome.ties += int(np.count_nonzero(cost <= smallest + TIE * abs(smallest)))
         limit = outcome.best[-1].cost if len(outcome.best) >= self.keep else np.inf
-        smallest = outcome.best[0].cost if outcome.best else np.inf
-        flat = cost.reshape(-1)
-        low = flat.min(initial=np.inf)
-        if low == np.inf or (low > limit and not _tied(low, smallest)):
+        if low > limit:
             return
-        if low < smallest and not _tied(low, smallest):
-            outcome.ties = 0
-            smallest = low
-        outcome.ties += int(np.count_nonzero(flat <= smallest + TIE * abs(smallest)))
-        candidates = np.flatnonzero(flat <= (limit if limit < np.inf else np.finfo(float).max))
-        if len(candidates) > self.keep:
-            order = np.lexsort((candidates, flat[candidates]))[: self.keep]
-            candidates = candidates[order]
-        fresh = [Found(float(flat[index]), part.design(int(index))) for index in candidates]
+        if len(cost) > self.keep:
+            limit = min(limit, float(np.partition(cost, self.keep - 1)[self.keep - 1]))
+        near = np.flatnonzero(cost <= limit)
+        fresh = part.ordered(flat[near], cost[near], self.keep)
         outcome.best = heapq.nsmallest(self.keep, [*outcome.best, *fresh])
 
-    def _diagnose(
-        self, part: Part, defined: np.ndarray[Any, Any], outcome: Outcome, better_than: float
-    ) -> None:
-        mask = np.zeros(part.cost.shape, dtype=np.int64)
-        for index, holds in enumerate(part.holds):
-            mask |= np.where(holds, 0, 1 << index)
-        mask = np.where(defined, mask, -1)
-        for found in np.unique(mask):
-            if found >= 0:
-                _add_minimal(outcome.violated, int(found))
-        for index, violation in enumerate(outcome.single):
-            alone = np.flatnonzero(((mask == 1 << index) & (part.cost < better_than)).reshape(-1))
-            if not len(alone):
+    def _diagnose(self, part: Part, outcome: Outcome, better_than: float) -> None:
+        failing = np.zeros(part.cost.shape, dtype=np.intp)
+        for found in _violated(part):
+            _add_minimal(outcome.violated, found)
+        for holds in part.holds:
+            failing += ~holds
+        alone = part.defined & (failing == 1) & (part.cost < better_than)
+        if not alone.any():
+            return
+        for holds, excess, violation in zip(part.holds, part.excess, outcome.single, strict=True):
+            flat = np.flatnonzero(alone & ~holds)
+            if not len(flat):
                 continue
-            cost = part.cost.reshape(-1)[alone]
-            first = int(np.argmin(cost))
-            candidate = Found(float(cost[first]), part.design(int(alone[first])))
+            cost = part.cost.reshape(-1)[flat]
+            near = np.flatnonzero(cost == cost.min())
+            (candidate,) = part.ordered(flat[near], cost[near], 1)
             if violation.best is None or candidate < violation.best:
                 violation.best = candidate
-            excess = part.excess[index]
             if excess is not None:
-                amounts = excess.reshape(-1)[alone]
-                order = np.lexsort((cost, amounts))
-                first = int(order[0])
-                if (amounts[first], cost[first]) < (violation.least, violation.least_cost):
-                    violation.least, violation.least_cost = float(amounts[first]), float(cost[first])
-                    violation.least_design = part.design(int(alone[first]))
+                _keep_least(part, flat, cost, excess.reshape(-1)[flat], violation)
+
+
+def _excess(constraint: Constraint) -> Expression | None:
+    """Return by how much an inequality must give way, where it is violated: one more if it is strict (then it is whole)."""
+    if constraint.sides is None:
+        return None
+    small, large = constraint.sides
+    strict = isinstance(constraint.holds, Operation) and constraint.holds.atom.name == "less"
+    return small - large + 1 if strict else small - large
+
+
+def _keep_least(part: Part, flat: Array, cost: Array, amounts: Array, violation: Violation) -> None:
+    """Keep the design that violates a constraint least; the cheapest of them."""
+    known = ~np.isnan(amounts)
+    if not known.any():
+        return
+    least = amounts[known].min()
+    near = np.flatnonzero(amounts == least)
+    (candidate,) = part.ordered(flat[near], cost[near], 1)
+    held = (violation.least, violation.least_cost, violation.least_design or ())
+    if (float(least), candidate.cost, candidate.design) < held or violation.least_design is None:
+        violation.least, violation.least_cost = float(least), candidate.cost
+        violation.least_design = candidate.design
 
 
 @dataclass
@@ -222,22 +265,66 @@ class Part:
     choices: list[Choice]
     axes: Axes
     start: int
-    cost: np.ndarray[Any, Any]
-    holds: list[np.ndarray[Any, Any]]
-    excess: list[np.ndarray[Any, Any] | None]
+    cost: Array
+    holds: list[Array]
+    excess: list[Array | None]
+
+    def __post_init__(self) -> None:
+        self.defined = np.isfinite(self.cost)
+
+    def feasible(self) -> Array:
+        """Return which points have a cost and satisfy every constraint.
+
+        Raises:
+            UnboundedError: a point that satisfies every constraint costs minus infinity.
+        """
+        good = self.defined
+        for holds in self.holds:
+            good = good & holds
+        if not self.defined.all() and (lowest := np.flatnonzero(self.cost == -np.inf)).size:
+            for holds in self.holds:
+                lowest = lowest[holds.reshape(-1)[lowest]]
+            if lowest.size:
+                at = zip(self.choices, self.design(int(lowest[0])), strict=True)
+                shown = ", ".join(f"{choice.name}={choice.values[index]}" for choice, index in at)
+                raise UnboundedError(f"the objective has no limit: it is infinite at {shown}")
+        return good
+
+    def positions(self, flat: Array) -> list[Array]:
+        """Return the position of each choice's value at flat indices of the block."""
+        *dense, row = np.unravel_index(flat, self.cost.shape)
+        at = dict(zip(self.axes.dense, dense, strict=True))
+        return [at[choice] if choice in at else self.axes.joined[choice][self.start + row] for choice in self.choices]
 
     def design(self, flat: int) -> Design:
         """Return the design at a flat index of the block."""
-        row, *dense = np.unravel_index(flat, self.cost.shape)
-        at = dict(zip(self.axes.dense, dense, strict=True))
-        return tuple(
-            int(at[choice]) if choice in at else int(self.axes.joined[choice][self.start + int(row)])
-            for choice in self.choices
-        )
+        return tuple(int(column[0]) for column in self.positions(np.array([flat])))
+
+    def ordered(self, flat: Array, cost: Array, most: int) -> list[Found]:
+        """Return the first of these points, in the order of designs."""
+        columns = self.positions(flat)
+        order = np.lexsort((*reversed(columns), cost))[:most]
+        return [Found(float(cost[at]), tuple(int(column[at]) for column in columns)) for at in order]
+
+
+def _violated(part: Part) -> set[int]:
+    """Return the sets of constraints (as bits) that the defined points of a block violate."""
+    words: list[Array] = []
+    for first in range(0, max(1, len(part.holds)), WORD):
+        word = np.zeros(part.cost.shape, dtype=np.int64)
+        for bit, holds in enumerate(part.holds[first : first + WORD]):
+            word |= np.where(holds, 0, 1 << bit)
+        words.append(word[part.defined])
+    if len(part.holds) <= FEW:
+        seen = np.zeros(1 << len(part.holds), dtype=bool)
+        seen[words[0]] = True
+        return set(np.flatnonzero(seen).tolist())
+    rows = np.unique(np.stack(words, axis=1), axis=0)
+    return {sum(int(word) << (WORD * index) for index, word in enumerate(row)) for row in rows}
 
 
 def _tied(left: float, right: float) -> bool:
-    return abs(left - right) <= TIE * max(abs(left), abs(right)) or left == right
+    return abs(left - right) <= TIE * max(abs(left), abs(right))
 
 
 def _add_minimal(sets: set[int], new: int) -> None:
@@ -272,8 +359,8 @@ def conflicts(violated: set[int], count: int) -> list[int]:
                 continue
             grown.extend(chosen | (1 << bit) for bit in range(count) if family >> bit & 1)
         minimal: list[int] = []
-        for chosen in sorted(set(grown), key=int.bit_count):
+        for chosen in sorted(set(grown), key=lambda item: (item.bit_count(), item)):
             if not any(other & chosen == other for other in minimal):
                 minimal.append(chosen)
         hitting = minimal
-    return sorted(hitting, key=int.bit_count)
+    return sorted(hitting, key=lambda item: (item.bit_count(), item))

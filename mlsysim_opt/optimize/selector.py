@@ -11,18 +11,17 @@ no constraint that is left can see the difference. Without it every feasible row
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from mlsysim_opt.algebra.expression import Choice
 from mlsysim_opt.errors import LimitReachedError
-from mlsysim_opt.optimize.search import Design, Search
+from mlsysim_opt.optimize.search import Array, Design, Search
 from mlsysim_opt.optimize.space import Domain, spaces
 
 ROW_BUDGET = 20_000
 """Rows a solver is given at most when pruning; choices are eliminated, last declared first, until they fit."""
-ROW_LIMIT = 4_000_000
+ROW_LIMIT = 2_000_000
 """Rows that are held at once."""
 
 
@@ -37,8 +36,8 @@ class SelectorForm:
     """
 
     choices: list[Choice]
-    positions: np.ndarray[Any, np.dtype[np.int32]]
-    costs: np.ndarray[Any, np.dtype[np.float64]]
+    positions: Array
+    costs: Array
     linked: list[int]
     feasible: int
     evaluated: int
@@ -57,48 +56,49 @@ def selector_form(search: Search, *, prune: bool) -> SelectorForm:
     Raises:
         LimitReachedError: there are more feasible designs than can be held; pruning or enumeration handles them.
     """
-    positions: list[np.ndarray[Any, Any]] = []
-    costs: list[np.ndarray[Any, Any]] = []
+    width = len(search.choices)
+    linked = list(range(width))
+    tables: list[Array] = [np.zeros((0, width), dtype=np.int32)]
+    costs: list[Array] = [np.zeros(0)]
     held = evaluated = feasible = 0
-    for _, axes in spaces(Domain.of(search.choices), search.structural, search.values):
+    for axes in spaces(Domain.of(search.choices), search.structural, search.values):
         for part in search.evaluated(axes):
-            good = ~np.isnan(part.cost)
-            for holds in part.holds:
-                good = good & holds
             evaluated += part.cost.size
-            flat = np.flatnonzero(good.reshape(-1))
+            flat = np.flatnonzero(part.feasible())
             if not len(flat):
                 continue
             feasible += len(flat)
-            rows, *dense = np.unravel_index(flat, part.cost.shape)
-            at = dict(zip(axes.dense, dense, strict=True))
-            columns = [
-                at[choice] if choice in at else axes.joined[choice][part.start + rows] for choice in search.choices
-            ]
-            positions.append(np.stack(columns, axis=1).astype(np.int32))
-            costs.append(part.cost.reshape(-1)[flat])
             held += len(flat)
-            if held > ROW_LIMIT:
+            tables.append(np.stack(part.positions(flat), axis=1).astype(np.int32))
+            costs.append(part.cost.reshape(-1)[flat])
+            if held > ROW_LIMIT and prune:
+                table, cost = _fitted(np.concatenate(tables), np.concatenate(costs), linked)
+                tables, costs, held = [table], [cost], len(cost)
+            elif held > ROW_LIMIT:
                 raise LimitReachedError(
                     f"more than {ROW_LIMIT:,} feasible designs to hand to a solver",
-                    hint="use backend='enumerate', which needs no table",
+                    hint="let it prune (prune=True), or use backend='enumerate', which needs no table",
                 )
-    width = len(search.choices)
-    table = np.concatenate(positions) if positions else np.zeros((0, width), dtype=np.int32)
-    cost = np.concatenate(costs) if costs else np.zeros(0)
-    linked = list(range(width))
+    table, cost = np.concatenate(tables), np.concatenate(costs)
     if prune:
-        while len(cost) > ROW_BUDGET and linked:
-            linked.pop()
-            table, cost = _cheapest(table, cost, linked)
+        table, cost = _fitted(table, cost, linked)
     return SelectorForm(search.choices, table, cost, linked, feasible, evaluated)
 
 
-def _cheapest(
-    table: np.ndarray[Any, Any], cost: np.ndarray[Any, Any], linked: list[int]
-) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
-    """Return, of rows that agree in the linked choices, the cheapest."""
-    order = np.lexsort((cost, *(table[:, index] for index in reversed(linked))))
+def _fitted(table: Array, cost: Array, linked: list[int]) -> tuple[Array, Array]:
+    """Eliminate choices, the last declared first, until the rows fit the budget; takes them out of `linked`."""
+    while len(cost) > ROW_BUDGET and linked:
+        table, cost = _cheapest(table, cost, linked)
+        if len(cost) > ROW_BUDGET:
+            linked.pop()
+    return table, cost
+
+
+def _cheapest(table: Array, cost: Array, linked: list[int]) -> tuple[Array, Array]:
+    """Return, of rows that agree in the linked choices, the first in the order of designs."""
+    others = [index for index in range(table.shape[1]) if index not in linked]
+    by_design = (table[:, index] for index in reversed(others))
+    order = np.lexsort((*by_design, cost, *(table[:, index] for index in reversed(linked))))
     table, cost = table[order], cost[order]
     if not linked:
         return table[:1], cost[:1]

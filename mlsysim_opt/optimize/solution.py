@@ -65,15 +65,16 @@ class Metrics(Mapping[str, Any]):
 
 @dataclass(frozen=True)
 class Runner:
-    """Another design with its objective and how much worse it is."""
+    """Another design with its objective and how much worse it is, relatively; infinite if the best is zero."""
 
     design: dict[str, Any]
     objective: Value
     worse_by: float
 
     def as_dict(self) -> dict[str, Any]:
-        """Return it as JSON data."""
-        return {"design": self.design, "objective": self.objective.as_dict(), "worse_by": self.worse_by}
+        """Return it as JSON data, in which only finite numbers can stand."""
+        worse = self.worse_by if math.isfinite(self.worse_by) else None
+        return {"design": self.design, "objective": self.objective.as_dict(), "worse_by": worse}
 
 
 @dataclass(frozen=True)
@@ -198,6 +199,10 @@ class Solution:
     def binding(self) -> list[Slack]:
         """The constraints that a better design would violate."""
         return [item for item in self.constraints if item.binding]
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what another process needs: the compiled task stays here, and is made again from the request."""
+        return {**self.__dict__, "task": None}
 
     # storing ----------------------------------------------------------------------------------------------------------
     def as_dict(self) -> dict[str, Any]:
@@ -335,7 +340,8 @@ def _value(item: dict[str, Any] | None) -> Value:
 
 
 def _runner(item: dict[str, Any]) -> Runner:
-    return Runner(item["design"], _value(item["objective"]), item["worse_by"])
+    worse = math.nan if item["worse_by"] is None else item["worse_by"]
+    return Runner(item["design"], _value(item["objective"]), worse)
 
 
 def _slack(item: dict[str, Any]) -> Slack:

@@ -7,16 +7,18 @@ whose joined rows satisfy every structural constraint, and whose dense axes are 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from mlsysim_opt.algebra.evaluate import Axes, GridProgram
+from mlsysim_opt.algebra.evaluate import BLOCK, Axes, GridProgram
 from mlsysim_opt.algebra.expression import Choice, Expression, Operation
 
-ROWS_AT_ONCE = 1 << 21
+ROWS_AT_ONCE = 1 << 20
 """A join that would hold more rows than this is split along one of its choices."""
+DENSE_AT_ONCE = BLOCK // 8
+"""Dense axes hold at most this many combinations, so that a block of rows is not a single one."""
 
 Columns = dict[Choice, np.ndarray]  # type: ignore[type-arg]
 
@@ -84,12 +86,18 @@ def join(domain: Domain, constraints: Sequence[Expression], values: Mapping[str,
     if rows == 0:
         return None
     free = [choice for choice in narrowed if choice not in columns]
-    # A choice with fewer values left than it has cannot be a dense axis of all its values; it joins the rows.
+    # Small axes stay dense. A choice with fewer values left than it has cannot be one; it joins the rows.
+    dense: set[Choice] = set()
+    width = 1
+    for choice in sorted(free, key=lambda choice: len(choice.values)):
+        whole = len(narrowed[choice]) == len(choice.values)
+        if whole and width * len(choice.values) <= DENSE_AT_ONCE:
+            dense.add(choice)
+            width *= len(choice.values)
     for choice in free:
-        if len(narrowed[choice]) < len(choice.values) or not columns:
+        if choice not in dense:
             columns, rows = _cross(columns, rows, choice, narrowed[choice])
-    dense = tuple(choice for choice in free if choice not in columns)
-    return Axes(columns, dense, rows)
+    return Axes(columns, tuple(choice for choice in free if choice in dense), rows)
 
 
 def _join(
@@ -145,18 +153,28 @@ def _filter(columns: Columns, holds: Expression, values: Mapping[str, float], ro
     return np.broadcast_to(table.astype(bool), (rows,))
 
 
-def spaces(domain: Domain, constraints: Sequence[Expression], values: Mapping[str, float]) -> Iterator[tuple[Domain, Axes]]:
+def spaces(
+    domain: Domain,
+    constraints: Sequence[Expression],
+    values: Mapping[str, float],
+    cut: Callable[[Domain], bool] = lambda box: False,
+) -> Iterator[Axes]:
     """Yield the spaces that together hold every tuple of the box satisfying the structural constraints.
 
     Boxes whose join would be too large are split, so memory is bounded for any space.
+
+    Args:
+        cut: whether a box, before it is joined, can be left out.
     """
     waiting = [domain]
     while waiting:
         box = waiting.pop()
+        if cut(box):
+            continue
         try:
             axes = join(box, constraints, values)
         except TooManyRows:
             waiting.extend(reversed(box.split()))
             continue
         if axes is not None:
-            yield box, axes
+            yield axes

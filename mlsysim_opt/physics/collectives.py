@@ -1,18 +1,19 @@
 """Times of collectives on a two-level network: a scale-up domain (NVLink) inside a scale-out fabric (InfiniBand, RoCE).
 
-Ranks are placed consecutively: tensor-parallel innermost, then context, then data, then pipeline. A group whose span fits
-in a domain uses scale-up links; a larger one works hierarchically, each accelerator driving its share of the node's NICs.
+Ranks are placed consecutively: tensor-parallel innermost, then context, then data, then pipeline. A group whose span
+fits in a domain uses scale-up links; a larger one runs rings through all its nodes, each accelerator driving its share
+of the node's NICs.
 
-Sources: Patarasuk & Yuan 2009 (ring bandwidth); nccl-tests PERFORMANCE.md (bus bandwidth); Thakur et al. 2005 (latency).
+Sources: Patarasuk & Yuan 2009 (bandwidth and steps of a ring); nccl-tests PERFORMANCE.md (bus bandwidth); NCCL (rings
+for reduce-scatter and all-gather).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from mlsysim_opt.algebra.atoms import floor, log, maximum, minimum, where
+from mlsysim_opt.algebra.atoms import floor, maximum, minimum, where
 from mlsysim_opt.algebra.expression import Expression
-from mlsysim_opt.physics.transformer import ONE
 from mlsysim_opt.physics.view import View
 
 
@@ -61,11 +62,7 @@ class Network:
         far = group / near
         # A ring runs through all nodes: both kinds of links carry it at the same time, the slower one sets the pace.
         transfer = size * maximum((1 - 1 / near) / self.up, (1 - 1 / far) / near / self.out)
-        return transfer + (near - 1) * self.up_latency + self.far_hops(far) * self.out_latency
-
-    def far_hops(self, far: Expression) -> Expression:
-        """Return the hops between nodes that a collective over `far` nodes waits for."""
-        return log(far) / log(ONE * 2)
+        return transfer + (near - 1) * self.up_latency + (far - 1) * self.out_latency
 
     def all_to_all(self, size: Expression, group: Expression, stride: Expression) -> Expression:
         """Return the time in which each rank sends `size` in all, spread evenly over its group (itself included)."""

@@ -23,6 +23,7 @@ class Job:
         microbatch_size: sequences per microbatch. v_stages: model chunks per pipeline stage.
         zero_stage: 0 nothing, 1 optimizer states, 2 gradients too, 3 weights too are split over data parallelism.
         selective, full: truths, which recomputation is used. sequence_parallel, overlap: truths.
+        tensor_overlap: truth, tensor-parallel communication hides too. fused_kernels: truth, see `training_time`.
     """
 
     model: View
@@ -41,6 +42,8 @@ class Job:
     full: Expression
     sequence_parallel: Expression
     overlap: Expression
+    tensor_overlap: Expression
+    fused_kernels: Expression
     unfused_attention: Expression
     dropout: Expression
     imbalance: Expression
@@ -75,6 +78,19 @@ class Job:
         """By how much activations outside the tensor-parallel region are split."""
         return where(self.sequence_parallel, self.tp, 1)
 
+    @cached_property
+    def context_bytes(self) -> Expression:
+        """Keys and values of the whole sequence that a rank of context parallelism works with, for one layer and
+        microbatch. Latent ones are exchanged after their projection."""
+        shapes = self.shapes
+        width = (
+            (shapes.query_width + shapes.value_width) / self.tp
+            if shapes.latent
+            else 2 * shapes.kv_heads_per_rank * self.model.head_dim
+        )
+        whole: Expression = self.microbatch_size * self.seq_len * width * self.numerics.activation_bytes
+        return whole
+
     # layers on the stages ---------------------------------------------------------------------------------------------
     @cached_property
     def chunk_layers(self) -> Expression:
@@ -104,7 +120,8 @@ class Job:
     @cached_property
     def single(self) -> Expression:
         """Whether there is no pipeline."""
-        return self.pp == 1
+        alone: Expression = self.pp == 1
+        return alone
 
     @cached_property
     def slowest_layers(self) -> Expression:
@@ -126,8 +143,8 @@ class Job:
     def rounds(self) -> Expression:
         """How often per step sharded gradients are reduced (ZeRO 2) or weights gathered (ZeRO 3).
 
-        An interleaved schedule runs a chunk for `pp` microbatches in a row, and reduces once after them; otherwise it is
-        once per microbatch.
+        An interleaved schedule runs a chunk for `pp` microbatches in a row, and reduces once after them; otherwise it
+        is once per microbatch.
         """
         return where(self.v_stages > 1, ceildiv(self.microbatches, self.pp), self.microbatches)
 
@@ -138,5 +155,13 @@ class Job:
 
     @cached_property
     def live_layers(self) -> Expression:
-        """Layers whose gathered weights or unreduced gradients are held at once under ZeRO 2 and 3."""
-        return where(self.v_stages > 1, self.chunk_layers, minimum(self.slowest_layers, 2))
+        """Layers whose unreduced gradients (or gathered weights) one pass holds at once under ZeRO 2 and 3.
+
+        Interleaved, a whole chunk, for it runs several microbatches in a row; with overlap another one is on its way.
+        """
+        return where(self.v_stages > 1, self.chunk_layers, 1) * where(self.overlap, 2, 1)
+
+    @cached_property
+    def live_passes(self) -> Expression:
+        """Passes that hold gathered weights at once: interleaved, forward and backward run different chunks."""
+        return where(self.v_stages > 1, 2, 1)

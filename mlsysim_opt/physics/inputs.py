@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from mlsysim_opt.algebra.expression import Choice, Expression, Symbol
-from mlsysim_opt.errors import InputError, UnknownNameError
+from mlsysim_opt.errors import InputError, ParseError, UnitError, UnknownNameError
 from mlsysim_opt.physics.view import View, entry_bindings
 from mlsysim_opt.registry import default_catalog
 from mlsysim_opt.registry.entry import Entry
-from mlsysim_opt.units import NONE, Dimension, as_measure, dimension_text, to_si
+from mlsysim_opt.units import NONE, Dimension, Measure, as_measure, dimension_text, to_si
 
 REQUIRED: Any = object()
 
@@ -36,6 +36,14 @@ class Input:
     def check(self, value: Any) -> Any:
         """Return the plain value, or raise `InputError` naming what is wrong with it."""
         raise NotImplementedError
+
+    def read(self, value: Any) -> Any:
+        """Return the checked value; whatever is wrong with it, the error says in which input."""
+        try:
+            return self.check(value)
+        except InputError as error:
+            error.path = error.path or self.name
+            raise
 
     def leaf(self, value: Any) -> Any:
         """Return what the equations get in place of a checked value."""
@@ -64,7 +72,7 @@ class Number(Input):
     def check(self, value: Any) -> float:
         if type(value) is int and self.of == NONE and self.low <= value <= self.high and value < 2**53:
             return value if self.integer else float(value)
-        measure = as_measure(value, self.name)
+        measure = self._measure(value)
         if measure.dimension == NONE and self.of != NONE and not isinstance(value, str):
             raise InputError(
                 f"{value!r} has no unit; a unit of {dimension_text(self.of)} is needed",
@@ -79,6 +87,15 @@ class Number(Input):
         if self.integer and number > 2**53:
             raise InputError(f"{value} is too large to be counted exactly (2**53 at most)", path=self.name)
         return int(number) if self.integer else number
+
+    def _measure(self, value: Any) -> Measure:
+        try:
+            return as_measure(value, self.name)
+        except (ParseError, UnitError) as error:
+            if self.of != NONE or not isinstance(value, str):
+                raise
+            wanted = "a whole number" if self.integer else "a number"
+            raise InputError(f"expected {wanted}, got {value!r}", path=self.name, hint=error.hint) from error
 
     @property
     def range_text(self) -> str:
@@ -197,7 +214,7 @@ def check_all(inputs: Sequence[Input], given: dict[str, Any], aliases: dict[str,
             raise UnknownNameError(f"argument of {owner}", name, [*by_name, *aliases])
         if real in values:
             raise InputError(f"{real!r} is given twice (as {name!r} too)", path=real)
-        values[real] = None if value is None else by_name[real].check(value)
+        values[real] = None if value is None else by_name[real].read(value)
     for item in inputs:
         if item.name in values and (values[item.name] is not None or item.default is None):
             continue

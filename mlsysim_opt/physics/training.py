@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from mlsysim_opt.algebra.atoms import argmax_label, divides, maximum, where
-from mlsysim_opt.algebra.expression import Expression, expression
+from mlsysim_opt.algebra.atoms import argmax_label, divides, maximum
+from mlsysim_opt.algebra.expression import Choice, Expression, expression
 from mlsysim_opt.errors import InputError
 from mlsysim_opt.physics.base import Model, Result
 from mlsysim_opt.physics.collectives import Network
@@ -18,6 +18,7 @@ from mlsysim_opt.physics.design import Job
 from mlsysim_opt.physics.inputs import Given, Input, Number, Option, Switch, Text
 from mlsysim_opt.physics.training_memory import Parts, TrainingMemory
 from mlsysim_opt.physics.training_time import TrainingTime
+from mlsysim_opt.physics.transformer import ONE, ZERO
 from mlsysim_opt.physics.view import View, entry_bindings
 from mlsysim_opt.registry import default_catalog
 from mlsysim_opt.registry.entry import Entry
@@ -69,8 +70,9 @@ QUESTIONED = ("tp within the scale-up domain", "memory fits")
 def split_rules(job: Job, devices: Expression, domain: Expression, tp_across_nodes: bool) -> dict[str, Expression]:
     """Return what makes a split a valid one, by name.
 
-    Sources: Shoeybi et al. 2019 and Narayanan et al. 2021 (divisibility); Megatron-Core (interleaving in multiples of the
-    pipeline size; experts with tensor parallelism need sequence parallelism); Llama Team 2024 (uneven first and last stage).
+    Sources: Shoeybi et al. 2019 and Narayanan et al. 2021 (divisibility); Megatron-Core (interleaving in multiples of
+    the pipeline size; experts with tensor parallelism need sequence parallelism); Llama Team 2024 (uneven first and
+    last stage; context in 2 cp chunks for balance).
     """
     m = job.model
     rules = {
@@ -81,7 +83,7 @@ def split_rules(job: Job, devices: Expression, domain: Expression, tp_across_nod
         "layers + 2 >= pp x virtual stages": m.layers + 2 >= job.pp * job.v_stages,
         "virtual stages need a pipeline": (job.v_stages == 1) | (job.pp > 1),
         "interleaving needs microbatches in multiples of pp": (job.v_stages == 1) | divides(job.pp, job.microbatches),
-        "cp divides the sequence": divides(job.cp, job.seq_len),
+        "cp divides the sequence": (job.cp == 1) | divides(2 * job.cp, job.seq_len),
         "sequence parallelism needs tp": ~job.sequence_parallel | (job.tp > 1),
     }
     if not tp_across_nodes:
@@ -129,6 +131,8 @@ SPLIT_INPUTS: tuple[Input, ...] = (
     Option("recomputation", default="none", options=RECOMPUTATION),
     Switch("sequence_parallel", default=False),
     Switch("overlap_comm", default=False),
+    Switch("tp_comm_overlap", "tensor-parallel communication hides behind the products it feeds", default=False),
+    Switch("fused_kernels", "fused norms and activations, attention kernels of 2023 and later", default=True),
     Switch("fused_attention", "attention scores are never stored", default=True),
     Switch("dropout", default=False),
     Number("moe_routing_imbalance_factor", "load of the fullest expert over the mean", default=1.0, low=1.0),
@@ -140,9 +144,16 @@ SPLIT_ALIASES = {
 }  # fmt: skip
 
 
-def job_of(
-    model: View, numerics: View, leaves: Mapping[str, Any], batch_size: Expression, seq_len: Expression
-) -> Job:
+def _takes(choice: Any, label: str) -> Expression:
+    """Return the truth of a choice being `label`, which a narrowed choice may never be."""
+    if isinstance(choice, Choice) and label not in choice.position:
+        never: Expression = expression(0) == 1
+        return never
+    truth: Expression = choice == label
+    return truth
+
+
+def job_of(model: View, numerics: View, leaves: Mapping[str, Any], batch_size: Expression, seq_len: Expression) -> Job:
     """Return the job described by the leaves of `SPLIT_INPUTS`."""
     recomputation = leaves["recomputation"]
     return Job(
@@ -158,10 +169,12 @@ def job_of(
         microbatch_size=leaves["microbatch_size"],
         v_stages=leaves["v_stages"],
         zero_stage=leaves["zero_stage"],
-        selective=recomputation == "selective",
-        full=recomputation == "full",
+        selective=_takes(recomputation, "selective"),
+        full=_takes(recomputation, "full"),
         sequence_parallel=leaves["sequence_parallel"] == 1,
         overlap=leaves["overlap_comm"] == 1,
+        tensor_overlap=(leaves.get("tp_comm_overlap", ZERO) == 1) & (leaves["sequence_parallel"] == 1),
+        fused_kernels=leaves.get("fused_kernels", ONE) == 1,
         unfused_attention=leaves["fused_attention"] == 0,
         dropout=leaves["dropout"] == 1,
         imbalance=leaves["moe_routing_imbalance_factor"],
@@ -301,8 +314,8 @@ class DistributedModel(Model):
     """Time, utilization and memory of one training step on a fleet under tensor, pipeline, data, context and expert
     parallelism.
 
-    MFU counts useful work only: recomputation never raises it. Every rank works, no sample is dropped: sizes that do not
-    multiply to the fleet or divide the batch are errors, not roundings.
+    MFU counts useful work only: recomputation never raises it. Every rank works, no sample is dropped: sizes that do
+    not multiply to the fleet or divide the batch are errors, not roundings.
 
     Sources: see `training_time`, `training_memory` and `collectives`.
     """
@@ -313,7 +326,9 @@ class DistributedModel(Model):
         Given("fleet", kind="fleet"),
         Number("batch_size", "sequences per optimizer step", default=1, integer=True, low=1),
         Text("precision", default="fp16", of_kind="numerics"),
-        Number("efficiency", "reached share of the peak; calibrated when absent", default=None, high=1.0, open_low=True),
+        Number(
+            "efficiency", "reached share of the peak; calibrated when absent", default=None, high=1.0, open_low=True
+        ),
         *SPLIT_INPUTS,
         Number("seq_len", "tokens per sequence", default=2048, integer=True, low=1),
         Number("overlap_efficiency", "share of a hidden communication that costs nothing", default=0.85, high=1.0),

@@ -25,9 +25,7 @@ class Parts:
 
     @cached_property
     def total(self) -> Expression:
-        return (
-            self.weights + self.gradients + self.optimizer_states + self.activations + self.logits + self.buffers
-        )
+        return self.weights + self.gradients + self.optimizer_states + self.activations + self.logits + self.buffers
 
 
 @dataclass(frozen=True)
@@ -84,8 +82,8 @@ class TrainingMemory:
     def _in_flight(self, before_last: Expression, layers: Expression) -> Expression:
         """Layers times microbatches that a stage of this many layers holds at its peak.
 
-        Korthikanti et al. 2022, Section 4.2.3: under 1F1B stage r holds pp - r microbatches; interleaved, its first chunk
-        holds 2 (pp - r) - 1 and each other chunk pp. Never more than there are microbatches.
+        Korthikanti et al. 2022, Section 4.2.3: under 1F1B stage r holds pp - r microbatches; interleaved, its first
+        chunk holds 2 (pp - r) - 1 and each other chunk pp. Never more than there are microbatches.
         """
         job = self.job
         m, p, v, chunk = job.microbatches, job.pp, job.v_stages, job.chunk_layers
@@ -93,17 +91,19 @@ class TrainingMemory:
         interleaved = (v - 1) * chunk * minimum(m, p) + first_chunk * minimum(m, 2 * before_last - 1)
         return where(v > 1, interleaved, layers * minimum(m, before_last))
 
-    def _states(self, dense: Expression, routed: Expression, layer: Expression, expert_layer: Expression) -> tuple[
-        Expression, Expression, Expression
-    ]:
-        """Weights, gradients and optimizer states for these many parameters on a rank, after ZeRO."""
+    def _states(
+        self, dense: Expression, routed: Expression, live: Expression
+    ) -> tuple[Expression, Expression, Expression]:
+        """Weights, gradients and optimizer states for these many parameters on a rank, after ZeRO.
+
+        What is split is whole for a while: `live` parameters at a time (never more than there are).
+        """
         job, numerics = self.job, self.job.numerics
-        shards, expert_shards = job.replicas, job.expert_replicas
-        split = dense / shards + routed / expert_shards
+        split = dense / job.replicas + routed / job.expert_replicas
         whole = dense + routed
-        live = job.live_layers * (layer + expert_layer)
-        weights = where(job.zero_stage >= 3, split + live, whole) * numerics.weight_bytes
-        gradients = where(job.zero_stage >= 2, split + live, whole) * numerics.gradient_bytes
+        gathered = minimum(split + job.live_passes * live, whole)
+        weights = where(job.zero_stage >= 3, gathered, whole) * numerics.weight_bytes
+        gradients = where(job.zero_stage >= 2, minimum(split + live, whole), whole) * numerics.gradient_bytes
         optimizer = where(job.zero_stage >= 1, split, whole) * numerics.optimizer_bytes
         return weights, gradients, optimizer
 
@@ -113,22 +113,26 @@ class TrainingMemory:
         job, shapes = self.job, self.job.shapes
         layer = shapes.layer_parameters
         dense = (layers - dense_layers) * layer + dense_layers * shapes.dense_layer_parameters + extra
-        expert_layer = (
+        experts = (
             job.model.number("moe.experts") / job.ep * shapes.expert_parameters if shapes.experts else expression(0)
         )
-        weights, gradients, optimizer = self._states(dense, (layers - dense_layers) * expert_layer, layer, expert_layer)
+        live = job.live_layers * (layer + experts) + extra
+        weights, gradients, optimizer = self._states(dense, (layers - dense_layers) * experts, live)
         activations = in_flight * self.stored_per_layer + self.working_layer
         return Parts(weights, gradients, optimizer, activations, logits, self.buffers)
 
     @cached_property
     def buffers(self) -> Expression:
-        """Communication buffers: a gathered layer input, boundary tensors, one gradient bucket; doubled to overlap."""
+        """Communication buffers: a gathered layer input, the gathered keys and values of a layer, boundary tensors, the
+        gradients of a layer on their way (with ZeRO 2 and 3 those are counted as gradients); doubled to overlap."""
         job = self.job
+        nothing = expression("0 byte")
         tensor = job.tokens * job.model.hidden * job.numerics.activation_bytes
-        gathered = where(job.tp > 1, tensor, expression("0 byte"))
-        boundary = where(job.single, expression("0 byte"), 2 * tensor / job.sharded)
-        bucket = where(job.replicas > 1, job.shapes.layer_parameters, 0) * job.numerics.gradient_bytes
-        return (gathered + boundary + bucket) * where(job.overlap, 2, 1)
+        gathered = where(job.tp > 1, tensor, nothing)
+        context = where(job.cp > 1, job.context_bytes, nothing)
+        boundary = where(job.single, nothing, 2 * tensor / job.sharded)
+        travelling = where((job.replicas > 1) & (job.zero_stage <= 1), job.shapes.layer_parameters, 0)
+        return (gathered + context + boundary + travelling * job.numerics.gradient_bytes) * where(job.overlap, 2, 1)
 
     @cached_property
     def logits(self) -> Expression:
@@ -155,7 +159,8 @@ class TrainingMemory:
         middle = self._stage(
             job.middle_layers, zero, self._in_flight(maximum(job.pp - 1, 1), job.middle_layers), no_logits, zero
         )
-        last = self._stage(job.last_layers, shapes.head_parameters, self._in_flight(expression(1), job.last_layers), self.logits, zero)
+        waiting = self._in_flight(expression(1), job.last_layers)
+        last = self._stage(job.last_layers, shapes.head_parameters, waiting, self.logits, zero)
         return first, middle, last
 
     @cached_property
@@ -180,7 +185,5 @@ class TrainingMemory:
         """Bytes on the fullest stage."""
         first, middle, last = self.stages
         zero = expression("0 byte")
-        others = maximum(
-            where(self.job.pp >= 3, middle.total, zero), where(self.job.single, zero, last.total)
-        )
+        others = maximum(where(self.job.pp >= 3, middle.total, zero), where(self.job.single, zero, last.total))
         return maximum(first.total, others)

@@ -7,147 +7,32 @@ Lepikhin et al. 2021 (expert all-to-all); Llama Team 2024, Section 3.3.2 (contex
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
 from mlsysim_opt.algebra.atoms import log, maximum, minimum, sqrt, where
 from mlsysim_opt.algebra.expression import Expression, expression
 from mlsysim_opt.physics.collectives import Network
-from mlsysim_opt.physics.design import Job
+from mlsysim_opt.physics.kernels import NO_TIME, Kernels
 from mlsysim_opt.physics.transformer import MULTIPLY_ADD, ONE
-from mlsysim_opt.physics.view import View
 
-Product = Callable[..., Expression]
-TILE_ROWS, TILE_COLUMNS = 128, 256
-"""Rows and columns of outputs that one compute unit makes at a time (CUTLASS 3, efficient GEMM; rows of FlashAttention)."""
-SCORE_PASSES = 6
-"""Passes of unfused scores over the memory: product, scale and mask, softmax (read, write), dropout, weighted sum."""
-NO_TIME = expression("0 s")
 NO_WORK = expression("0 FLOP")
 
 
 @dataclass(frozen=True)
-class TrainingTime:
-    """Equations of time for a `Job` on an accelerator and a network.
+class TrainingTime(Kernels):
+    """Equations of time for a `Job` on accelerators and a network.
 
     Attributes:
-        job: the job and its split.
-        accelerator: the device. rate, attention_rate: its dense peak for matrix products and for the attention core.
-        calibration: what it reaches of its peaks. network: its links.
+        network: the links. nodes: how many nodes work.
         overlap_efficiency: share of a hidden communication that costs nothing; the rest slows the compute above it.
         straggler_factor: slowdown by slow workers, on top of the jitter of the fleet's size.
     """
 
-    job: Job
-    accelerator: View
-    rate: Expression
-    attention_rate: Expression
-    calibration: View
     network: Network
     nodes: Expression
     overlap_efficiency: Expression
     straggler_factor: Expression
-
-    # rates ------------------------------------------------------------------------------------------------------------
-    @cached_property
-    def _memory_rate(self) -> Expression:
-        return self.accelerator.number("memory.bandwidth") * self.calibration.memory_bandwidth_efficiency
-
-    @cached_property
-    def _half_wave(self) -> Expression:
-        """Outputs of a matrix product that cost as much as the last, on average half empty, wave of tiles."""
-        return self.calibration.compute_units * (TILE_ROWS * TILE_COLUMNS / 2)
-
-    def _forward_product(
-        self, rows: Expression, weights: Expression, widths: Expression, held: Expression | None = None
-    ) -> Expression:
-        """Time of the matrix products of `rows` rows by `weights` numbers.
-
-        `widths` are those of all inputs and outputs together, about half of them inputs, along which a wave of tiles
-        sums. `held` are the numbers read from memory, where they are not the `weights` a row meets (experts).
-        """
-        numerics = self.job.numerics
-        work = MULTIPLY_ADD * (rows * weights + self._half_wave * widths / 2)
-        traffic = (held or weights) * numerics.weight_bytes + rows * widths * numerics.activation_bytes
-        return self._roofline(work, traffic)
-
-    def _backward_product(
-        self, rows: Expression, weights: Expression, widths: Expression, held: Expression | None = None
-    ) -> Expression:
-        """Time of the gradients of inputs and weights: twice the products, and the weights' gradients are added up in
-        memory. The products for weights sum over the rows (two products in a block)."""
-        numerics = self.job.numerics
-        work = MULTIPLY_ADD * (2 * rows * weights + self._half_wave * (widths / 2 + 2 * rows))
-        update = (held or weights) * (numerics.weight_bytes + 2 * numerics.gradient_bytes)
-        return self._roofline(work, update + 2 * rows * widths * numerics.activation_bytes)
-
-    def _roofline(self, work: Expression, traffic: Expression) -> Expression:
-        """Time of work and memory traffic together: the longer of the two, with a rounded corner.
-
-        Near the ridge neither limit is reached (loads and products overlap imperfectly); the root of the squares is 41 %
-        above the sharp roofline at the ridge and 2 % above it at a fifth of the traffic.
-        """
-        compute = work / (self.rate * self.calibration.gemm_efficiency)
-        return sqrt(compute**2 + (traffic / self._memory_rate) ** 2)
-
-    # one layer, forward -----------------------------------------------------------------------------------------------
-    def _products(self, block: Product) -> Expression:
-        """Time of the linear layers of one layer and microbatch in one direction; `block` is that of one block."""
-        job, shapes = self.job, self.job.shapes
-        m, tokens = job.model, job.tokens
-        attention = block(tokens, shapes.attention_parameters, shapes.attention_widths)
-        if not shapes.experts:
-            return attention + block(tokens, shapes.ffn_parameters, shapes.ffn_widths(m.ffn))
-        held = m.number("moe.experts") / job.ep
-        # Each expert's rows fill whole tiles, of which the last is half empty on average.
-        rows = job.routed_tokens + held * (TILE_ROWS / 2)
-        width = 2 * m.hidden + (1 + shapes.ffn_matrices) * m.number("moe.expert_ffn")
-        experts = block(rows, shapes.expert_parameters, width, held * shapes.expert_parameters)
-        shared = m.number("moe.shared_experts") * m.number("moe.shared_expert_ffn")
-        return attention + experts + block(
-            tokens, shapes.shared_parameters + shapes.router_parameters, shapes.ffn_widths(shared)
-        )
-
-    @cached_property
-    def products_forward(self) -> Expression:
-        """Time of the linear layers of one layer and microbatch, forward."""
-        return self._products(self._forward_product)
-
-    @cached_property
-    def products_backward(self) -> Expression:
-        """Time of the linear layers of one layer and microbatch, backward."""
-        return self._products(self._backward_product)
-
-    @cached_property
-    def core(self) -> Expression:
-        """Time of the attention core of one layer and microbatch, forward.
-
-        Fused, a causal core skips what it does not need, but for half a tile of keys along the diagonal; unfused, it works
-        on the full square and its scores cross the memory. A wave of tiles of rows is half empty on average.
-        """
-        job = self.job
-        rows = job.tokens + self.calibration.compute_units * (TILE_ROWS / 2) * job.tp / job.model.heads
-        keys = where(job.unfused_attention, 2 * job.seq_len, job.seq_len + TILE_ROWS)
-        work = job.shapes.attention_core_flops(rows, keys)
-        time = work / (self.attention_rate * self.calibration.attention_efficiency)
-        scores = job.tokens * job.model.heads / job.tp * job.seq_len * job.numerics.activation_bytes
-        return time + where(job.unfused_attention, SCORE_PASSES * scores / self._memory_rate, NO_TIME)
-
-    @cached_property
-    def elementwise(self) -> Expression:
-        """Time of norms, residuals, activation functions and position codes, forward: memory traffic only."""
-        job, shapes = self.job, self.job.shapes
-        m = job.model
-        outside = 10 * m.hidden / job.sharded
-        if shapes.experts:
-            width = m.number("moe.experts_per_token") * m.number("moe.expert_ffn") * job.imbalance
-            width = width + m.number("moe.shared_experts") * m.number("moe.shared_expert_ffn")
-            permute = 4 * m.number("moe.experts_per_token") * m.hidden / job.tp
-        else:
-            width, permute = m.ffn, expression(0)
-        inside = (shapes.ffn_matrices * width + 4 * shapes.query_width) / job.tp + permute
-        return job.tokens * (outside + inside) * job.numerics.activation_bytes / self._memory_rate
 
     # communication of one layer ---------------------------------------------------------------------------------------
     @cached_property
@@ -158,19 +43,31 @@ class TrainingTime:
         return self.network.reduce_scatter(size, job.tp, ONE)
 
     @cached_property
-    def tensor_forward(self) -> Expression:
+    def _tensor_collectives(self) -> Expression:
         """Tensor-parallel communication of one layer, forward: two collectives per block (an all-reduce is both)."""
         if not self.job.shapes.experts:
             return 4 * self.tensor_collective
         shared = where(self.job.model.number("moe.shared_experts") > 0, 2, 0)
         return (2 + shared) * self.tensor_collective
 
+    def _tensor_exposed(self, communication: Expression, window: Expression) -> Expression:
+        """What tensor-parallel communication costs. Where it overlaps, it runs in as many pieces as there are ranks,
+        behind the products it feeds; the first piece cannot hide."""
+        job = self.job
+        hidden = self.overlap_efficiency * minimum(communication * (1 - 1 / job.tp), window)
+        return where(job.tensor_overlap, communication - hidden, communication)
+
+    @cached_property
+    def tensor_forward(self) -> Expression:
+        """Exposed tensor-parallel communication of one layer, forward."""
+        return self._tensor_exposed(self._tensor_collectives, self.products_forward)
+
     @cached_property
     def tensor_backward(self) -> Expression:
-        """The same backward; with sequence parallelism inputs are gathered again, hidden when overlap is on."""
-        job = self.job
-        again = where(job.sequence_parallel & (job.tp > 1), self.tensor_forward / 2, NO_TIME)
-        return self.tensor_forward + where(job.overlap, again * (1 - self.overlap_efficiency), again)
+        """The same backward; with sequence parallelism inputs are gathered again, behind another product."""
+        again = where(self.job.sequence_parallel, self._tensor_collectives / 2, NO_TIME)
+        once = self._tensor_exposed(self._tensor_collectives, self.products_backward)
+        return once + self._exposed(again, self.products_backward)
 
     @cached_property
     def expert_exchange(self) -> Expression:
@@ -184,15 +81,7 @@ class TrainingTime:
     @cached_property
     def context_exchange(self) -> Expression:
         """Time to bring keys and values of the whole sequence to each context-parallel rank, for one layer."""
-        job, shapes = self.job, self.job.shapes
-        m = job.model
-        width = (
-            (shapes.query_width + shapes.value_width) / job.tp
-            if shapes.latent
-            else 2 * shapes.kv_heads_per_rank * m.head_dim
-        )
-        size = job.microbatch_size * job.seq_len * width * job.numerics.activation_bytes
-        return self.network.reduce_scatter(size, job.cp, job.tp)
+        return self.network.reduce_scatter(self.job.context_bytes, self.job.cp, self.job.tp)
 
     def _exposed(self, communication: Expression, window: Expression) -> Expression:
         """What a communication costs: all of it, or with overlap what the compute it can hide behind does not cover."""
@@ -267,15 +156,15 @@ class TrainingTime:
         job, shapes = self.job, self.job.shapes
         width = job.model.vocab / job.tp
         sides = (job.tokens, shapes.head_parameters, width + job.model.hidden)
-        product = self._forward_product(*sides) + self._backward_product(*sides)
-        loss = job.tokens * width * expression("20 byte") / self._memory_rate
+        product = self.roofline(self.forward_load(*sides)) + self.roofline(self.backward_load(*sides))
+        loss = job.tokens * width * expression("20 byte") / self.memory_rate
         return product + loss + 2 * self.tensor_collective
 
     @cached_property
     def embedding(self) -> Expression:
         """Time of the embedding look-up and its gradient of one microbatch."""
         job = self.job
-        traffic = 5 * job.tokens * job.model.hidden * job.numerics.activation_bytes / self._memory_rate
+        traffic = 5 * job.tokens * job.model.hidden * job.numerics.activation_bytes / self.memory_rate
         return traffic + 2 * self.tensor_collective
 
     @cached_property
@@ -290,10 +179,15 @@ class TrainingTime:
 
     @cached_property
     def boundary(self) -> Expression:
-        """Time to pass the activations (or gradients) of one microbatch from one stage to the next."""
+        """Time to pass the activations (or gradients) of one microbatch from one stage to the next.
+
+        Each tensor-parallel rank sends its share; without sequence parallelism the receivers gather the whole among
+        them (Narayanan et al. 2021, Section 4.1).
+        """
         job = self.job
-        size = job.tokens * job.model.hidden * job.numerics.activation_bytes / job.sharded
-        return self.network.point_to_point(size, job.devices)
+        size = job.tokens * job.model.hidden * job.numerics.activation_bytes / job.tp
+        gather = where(job.sequence_parallel, NO_TIME, self.tensor_collective)
+        return self.network.point_to_point(size, job.devices) + gather
 
     @cached_property
     def transfer(self) -> Expression:
@@ -347,7 +241,7 @@ class TrainingTime:
         return layers * job.model.number("moe.experts") / job.ep * shapes.expert_parameters
 
     def _over_replicas(self, per_parameter: Expression) -> Expression:
-        """Time to reduce-scatter (or gather) this much per parameter over the ranks that share weights, layer by layer."""
+        """Time to reduce-scatter (or gather) this much per parameter over the ranks that share weights, by layers."""
         job, layers = self.job, self._layers
         size = self.stage_parameters * per_parameter / layers
         dense = layers * self.network.reduce_scatter(size, job.replicas, job.tp)
@@ -420,7 +314,7 @@ class TrainingTime:
         split = self.stage_parameters / job.replicas + self.stage_experts / job.expert_replicas
         mine = where(job.zero_stage >= 1, split, self.stage_parameters + self.stage_experts)
         traffic = 2 * numerics.optimizer_bytes + numerics.gradient_bytes + numerics.weight_bytes
-        return mine * traffic / self._memory_rate
+        return mine * traffic / self.memory_rate
 
     @cached_property
     def jitter(self) -> Expression:

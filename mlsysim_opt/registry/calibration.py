@@ -14,9 +14,9 @@ class Calibration(Entry):
     The name is the `generation` of the accelerators it holds for. Efficiencies are the reached share of a
     peak rate: large matrix products, attention, memory reads, collectives inside the scale-up domain and
     between nodes. `compute_units` are the parts of the device that each make one tile of outputs at a time
-    (streaming multiprocessors, compute units). Latencies are per hop of a collective; `layer_overhead` is per layer and pass,
-    `step_overhead` per training step, `step_jitter` the share by which the slowest of many workers exceeds
-    the mean.
+    (streaming multiprocessors, compute units). Latencies are per hop of a collective; `layer_overhead` is per
+    layer and pass, `step_overhead` per training step; `step_jitter` is the standard deviation of the nodes'
+    times, of which a step waits for the longest.
     """
 
     kind: ClassVar[str] = "calibration"

@@ -136,7 +136,7 @@ def test_numerics_are_those_of_the_literature() -> None:
         recipe.name: sum(recipe.parameter(f"{part}_bytes").si for part in ("weight", "gradient", "optimizer"))
         for recipe in Numerics
     }
-    assert total == {"bf16": 18, "fp16": 20, "bf16_zero": 16, "fp8": 18, "fp32": 16}
+    assert total == {"bf16": 18, "fp16": 20, "bf16_zero": 16, "fp8": 18, "fp8_zero": 16, "fp32": 16}
 
 
 def test_attention_forms() -> None:

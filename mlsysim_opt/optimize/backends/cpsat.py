@@ -1,23 +1,33 @@
 """OR-Tools CP-SAT on the selector rows, with integer costs and a stated rounding bound.
 
-Passes: selector form -> costs floored at a resolution -> CP-SAT -> row -> exact re-ranking of rows inside the rounding.
+Passes: selector form -> scaled costs -> floored to whole steps -> CP-SAT -> row -> exact ranking inside the rounding.
 """
 
 from __future__ import annotations
 
-from typing import Any
+import math
+import threading
+from collections.abc import Callable
+from importlib.metadata import version
+from typing import Any, TypeVar
 
 import numpy as np
 
-from mlsysim_opt.errors import MlsysimError
+from mlsysim_opt.errors import MlsysimError, ScaleError
 from mlsysim_opt.optimize.backends._imports import load_cpsat
 from mlsysim_opt.optimize.backends.base import Answer
-from mlsysim_opt.optimize.backends.rows import infeasible, rank_band, scaled
-from mlsysim_opt.optimize.search import Search
+from mlsysim_opt.optimize.backends.rows import CAP, infeasible, scaled, settled
+from mlsysim_opt.optimize.search import Array, Search
 from mlsysim_opt.optimize.selector import SelectorForm, selector_form
 
-STEPS = 2**40
-"""Integer costs span this many steps: far inside int64, and a rounding of 1e-12 of the largest cost."""
+FINEST = 50
+"""Steps per unit, as a power of two: finer ones would be lost in the 53 bits of a float."""
+COARSEST = 24
+"""Coarser steps than this tell nothing."""
+WHOLE = 62
+"""The sum of all whole costs stays below two to this power: CP-SAT refuses an objective that could leave int64."""
+
+T = TypeVar("T")
 
 
 class CpSatBackend:
@@ -26,37 +36,50 @@ class CpSatBackend:
     name = "cpsat"
 
     def solve(self, search: Search, *, prune: bool = True, time_limit: float | None = None) -> Answer:
-        """Return the cheapest row; rows within the rounding of the proven value are re-ranked exactly."""
+        """Return the cheapest row; rows within the rounding of the proven value are ranked exactly."""
+        load_cpsat()
+        solver = f"OR-Tools CP-SAT {version('ortools')}"
         form = selector_form(search, prune=prune)
-        solver_name = f"OR-Tools CP-SAT {_version()}"
         if not len(form.costs):
-            return infeasible(form, solver_name)
+            return infeasible(form, solver)
         costs, unit = scaled(form.costs)
-        whole = np.floor(costs * STEPS).astype(np.int64)
+        whole, steps = whole_costs(costs)
         status, picked, bound = _run(form, whole, time_limit)
+        details = {"rows": len(costs), "feasible": form.feasible, "evaluated": form.evaluated, "steps_per_unit": steps}
         if picked is None:
-            return Answer("unknown", None, None, None, f"stopped with {status}", solver_name)
-        best = rank_band(form, float(whole[picked]), whole.astype(float), 0.0)
-        proven = status == "OPTIMAL" and bound >= whole[picked]
+            return Answer("unknown", None, None, None, f"CP-SAT stopped with {status}", solver, details)
+        proven = status == "OPTIMAL" and bound > whole[picked] - 1  # whole costs: nothing lies between
+        best = settled(form, picked, whole, 0, proven=proven, solver=solver)
         proof = (
-            f"CP-SAT {status}: integer value {whole[picked]} = bound {bound}, steps of {unit / STEPS:.3g} "
-            f"(floored, so at most one step low); rows in that step re-ranked exactly"
+            f"CP-SAT {status}: whole value {int(whole[picked])}, bound {bound:.0f}, in steps of {unit / steps:.3g} "
+            f"(floored, so less than one step low); rows in that step ranked exactly"
         )
         cost = float(form.costs[best])
-        return Answer(
-            "optimal" if proven else "feasible",
-            form.design(best),
-            cost,
-            cost if proven else bound / STEPS * unit,
-            proof,
-            solver_name,
-            {"rows": len(costs), "feasible": form.feasible, "evaluated": form.evaluated},
+        held = cost if proven else min(cost, bound / steps * unit) if math.isfinite(bound) else None
+        return Answer("optimal" if proven else "feasible", form.design(best), cost, held, proof, solver, details)
+
+
+def whole_costs(costs: Array) -> tuple[Array, int]:
+    """Return scaled costs as whole numbers of steps, rounded down, and how many steps make a unit.
+
+    The steps are as fine as int64 allows: the sum of all costs must not leave it.
+
+    Raises:
+        ScaleError: there are so many rows that no useful step is left.
+    """
+    finest = min(FINEST, WHOLE - math.ceil(math.log2(CAP * max(1, len(costs)))))
+    if finest < COARSEST:
+        raise ScaleError(
+            f"{len(costs):,} rows leave int64 no room for costs in steps of 2^-{COARSEST}",
+            path="objective",
+            hint="let it prune (prune=True), or use backend='enumerate'",
         )
+    steps = 2**finest
+    return np.floor(costs * steps).astype(np.int64), steps
 
 
-def _run(
-    form: SelectorForm, whole: np.ndarray[Any, Any], time_limit: float | None
-) -> tuple[str, int | None, float]:
+def _run(form: SelectorForm, whole: Array, time_limit: float | None) -> tuple[str, int | None, float]:
+    """Return CP-SAT's status, the row it picked and its bound."""
     cp_model = load_cpsat()
     model = cp_model.CpModel()
     rows = [model.new_bool_var(f"row{index}") for index in range(len(whole))]
@@ -70,7 +93,7 @@ def _run(
         for value, literal in values.items():
             mine = np.flatnonzero(form.positions[:, index] == value)
             model.add(sum(rows[int(row)] for row in mine) == literal)
-    model.minimize(cp_model.LinearExpr.weighted_sum(rows, [int(item) for item in whole]))
+    model.minimize(cp_model.LinearExpr.weighted_sum(rows, whole.tolist()))
     invalid = model.validate()
     if invalid:
         raise MlsysimError(f"CP-SAT rejects the model: {invalid}")
@@ -78,16 +101,41 @@ def _run(
     solver.parameters.num_workers = 1
     solver.parameters.random_seed = 0
     solver.parameters.cp_model_probing_level = 0
+    solver.parameters.catch_sigint_signal = False
     if time_limit is not None:
         solver.parameters.max_time_in_seconds = time_limit
-    status = solver.status_name(solver.solve(model))
-    if status not in ("OPTIMAL", "FEASIBLE"):
-        return status, None, -np.inf
+    code = _interruptible(lambda: solver.solve(model), solver.stop_search)
+    status: str = solver.status_name(code)
+    if status not in ("OPTIMAL", "FEASIBLE", "UNKNOWN"):
+        raise MlsysimError(f"CP-SAT stopped with {status} on a problem that has {len(whole)} feasible rows")
+    if status == "UNKNOWN":
+        return status, None, -math.inf
     picked = next(index for index, literal in enumerate(rows) if solver.boolean_value(literal))
-    return status, picked, solver.best_objective_bound
+    return status, picked, float(solver.best_objective_bound)
 
 
-def _version() -> str:
-    from importlib.metadata import version
+def _interruptible(solve: Callable[[], T], stop: Callable[[], Any]) -> T:
+    """Return what `solve` returns; Ctrl-C stops it and is raised, where CP-SAT itself would swallow it."""
+    if threading.current_thread() is not threading.main_thread():
+        return solve()
+    found: list[T] = []
+    failed: list[BaseException] = []
 
-    return version("ortools")
+    def work() -> None:
+        try:
+            found.append(solve())
+        except BaseException as error:  # handed to the thread that waits
+            failed.append(error)
+
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    try:
+        while thread.is_alive():
+            thread.join(0.2)
+    except KeyboardInterrupt:
+        stop()
+        thread.join()
+        raise
+    if failed:
+        raise failed[0]
+    return found[0]

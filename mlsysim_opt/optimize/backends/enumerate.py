@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from mlsysim_opt.optimize.backends.base import Answer
@@ -14,8 +16,8 @@ class EnumerateBackend:
     name = "enumerate"
 
     def solve(self, search: Search, *, prune: bool = True, time_limit: float | None = None) -> Answer:
-        """Return the cheapest design of the whole space."""
-        outcome = search.run()
+        """Return the cheapest design of the whole space, or the cheapest one found when the time is up."""
+        outcome = search.run(time_limit=time_limit)
         solver = f"numpy {np.__version__}"
         details = {
             "evaluated": outcome.evaluated,
@@ -24,12 +26,18 @@ class EnumerateBackend:
             "structurally_valid": outcome.structural,
             "cut_by_bound": outcome.pruned,
         }
-        if not outcome.best:
+        best = outcome.best[0] if outcome.best else None
+        if outcome.stopped:
+            proof = f"the time was up after {outcome.evaluated:,} designs; the bound is that of interval arithmetic"
+            if best is None:
+                return Answer("unknown", None, None, None, proof, solver, details)
+            low = search.lower_bound()
+            bound = low if math.isfinite(low) else None
+            return Answer("feasible", best.design, best.cost, bound, proof, solver, details, outcome)
+        if best is None:
             proof = f"none of the {outcome.evaluated:,} structurally valid designs satisfies every constraint"
             return Answer("infeasible", None, None, None, proof, solver, details)
-        best = outcome.best[0]
-        proof = (
-            f"all {outcome.structural:,} structurally valid designs: {outcome.evaluated:,} evaluated, "
-            f"{outcome.pruned:,} excluded by interval bounds"
-        )
+        proof = f"all {outcome.evaluated:,} structurally valid designs evaluated"
+        if outcome.pruned:
+            proof += f", but those of {outcome.pruned:,} combinations that interval bounds exclude"
         return Answer("optimal", best.design, best.cost, best.cost, proof, solver, details, outcome)

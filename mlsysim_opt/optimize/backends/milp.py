@@ -1,23 +1,32 @@
 """MILP through Pyomo, solved by HiGHS: one selector per row, linked to one-hot variables of the choices.
 
-Passes: selector form -> scaled costs -> Pyomo model -> HiGHS -> row -> exact re-ranking inside the solver's tolerance.
+Passes: selector form -> scaled costs -> Pyomo model -> HiGHS -> row -> exact ranking inside the solver's tolerance.
 """
 
 from __future__ import annotations
 
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.metadata import version
 from typing import Any
 
 import numpy as np
 
-from mlsysim_opt.errors import MlsysimError
+from mlsysim_opt.errors import MlsysimError, VerificationError
 from mlsysim_opt.optimize.backends._imports import load_highs, load_pyomo
 from mlsysim_opt.optimize.backends.base import Answer
-from mlsysim_opt.optimize.backends.rows import infeasible, rank_band, scaled
-from mlsysim_opt.optimize.search import Search
+from mlsysim_opt.optimize.backends.rows import infeasible, scaled, settled
+from mlsysim_opt.optimize.search import Array, Search
 from mlsysim_opt.optimize.selector import SelectorForm, selector_form
 
 TOLERANCE = 1e-6
-"""HiGHS's feasibility and optimality tolerance: rows closer than this, of the scaled costs, are re-ranked exactly."""
+"""HiGHS's feasibility and optimality tolerance: rows closer than this, of the scaled costs, are ranked exactly."""
+
+_one_at_a_time = threading.Lock()
+"""Pyomo redirects the output of the whole process while a solver runs."""
 
 
 class MilpBackend:
@@ -26,74 +35,109 @@ class MilpBackend:
     name = "milp"
 
     def solve(self, search: Search, *, prune: bool = True, time_limit: float | None = None) -> Answer:
-        """Return the cheapest row, proven by the solver's bound and re-ranked exactly within its tolerance."""
+        """Return the cheapest row, proven by the solver's bound and ranked exactly within its tolerance."""
+        load_highs()
+        solver = f"HiGHS {version('highspy')} through Pyomo {version('pyomo')}"
         form = selector_form(search, prune=prune)
         if not len(form.costs):
-            return infeasible(form, f"HiGHS {_highs_version()}")
+            return infeasible(form, solver)
         costs, unit = scaled(form.costs)
-        model = pyomo_model(form, costs)
-        picked, bound, optimal = _run(model, len(costs), time_limit)
-        if picked is None:
-            return Answer("unknown", None, None, None, "time limit before any solution", f"HiGHS {_highs_version()}")
-        best = rank_band(form, float(costs[picked]), costs, TOLERANCE)
-        proof = (
-            f"HiGHS bound {bound:.9g} and value {costs[picked]:.9g} in units of {unit:.6g}; "
-            f"rows within {TOLERANCE:g} of it re-ranked exactly"
-        )
+        with _one_at_a_time:
+            run = _run(pyomo_model(form, costs), len(costs), time_limit)
+        details = {"rows": len(costs), "feasible": form.feasible, "evaluated": form.evaluated}
+        if run.picked is None:
+            return Answer("unknown", None, None, None, "the time was up before any design was found", solver, details)
+        value = float(costs[run.picked])
+        proven = run.optimal and run.bound is not None and run.bound >= value - TOLERANCE
+        best = settled(form, run.picked, costs, TOLERANCE, proven=proven, solver=solver)
         cost = float(form.costs[best])
-        proven = optimal and bound >= costs[picked] - TOLERANCE
-        return Answer(
-            "optimal" if proven else "feasible",
-            form.design(best),
-            cost,
-            cost if proven else bound * unit,
-            proof,
-            f"HiGHS {_highs_version()} through Pyomo",
-            {"rows": len(costs), "feasible": form.feasible, "evaluated": form.evaluated},
+        bound = cost if proven else None if run.bound is None else min(cost, run.bound * unit)
+        shown = "none" if run.bound is None else f"{run.bound:.9g}"
+        proof = (
+            f"HiGHS bound {shown} and value {value:.9g} in units of {unit:.6g}; "
+            f"rows within {TOLERANCE:g} of it ranked exactly"
         )
+        return Answer("optimal" if proven else "feasible", form.design(best), cost, bound, proof, solver, details)
 
 
-def pyomo_model(form: SelectorForm, costs: np.ndarray[Any, Any]) -> Any:
+def pyomo_model(form: SelectorForm, costs: Array) -> Any:
     """Return the Pyomo model of a selector form, to solve, inspect or export."""
     pyo = load_pyomo()
     model = pyo.ConcreteModel()
     model.row = pyo.Var(range(len(costs)), bounds=(0, 1))
-    model.one_row = pyo.Constraint(expr=sum(model.row.values()) == 1)
-    model.cost = pyo.Objective(
-        expr=sum(float(cost) * variable for cost, variable in zip(costs, model.row.values(), strict=True))
-    )
-    model.links = pyo.ConstraintList()
-    pairs = [(index, int(value)) for index in form.linked for value in np.unique(form.positions[:, index])]
+    rows = list(model.row.values())
+    model.one_row = pyo.Constraint(expr=pyo.quicksum(rows) == 1)
+    model.cost = pyo.Objective(expr=pyo.quicksum(float(cost) * row for cost, row in zip(costs, rows, strict=True)))
+    present = {index: np.unique(form.positions[:, index]) for index in form.linked}
+    pairs = [(index, int(value)) for index, values in present.items() if len(values) > 1 for value in values]
     model.value = pyo.Var(pairs, domain=pyo.Binary)
+    model.links = pyo.ConstraintList()
     for index, value in pairs:
-        rows = np.flatnonzero(form.positions[:, index] == value)
-        model.links.add(sum(model.row[int(row)] for row in rows) == model.value[index, value])
+        mine = np.flatnonzero(form.positions[:, index] == value)
+        model.links.add(pyo.quicksum(rows[row] for row in mine) == model.value[index, value])
     return model
 
 
-def _run(model: Any, rows: int, time_limit: float | None) -> tuple[int | None, float, bool]:
-    """Return the picked row, the proven bound and whether the solver calls it optimal."""
-    load_highs()
-    pyo = load_pyomo()
-    solver = pyo.SolverFactory("appsi_highs")
-    solver.config.load_solution = False
-    solver.config.time_limit = time_limit
-    solver.highs_options = {"mip_rel_gap": 0.0, "mip_abs_gap": 0.0, "threads": 1, "random_seed": 0}
-    results = solver.solve(model, load_solutions=False)
-    condition = str(results.solver.termination_condition)
-    if condition not in ("optimal", "maxTimeLimit"):
-        raise MlsysimError(f"HiGHS stopped with {condition} on a problem that has {rows} feasible rows")
-    bound = results.problem.lower_bound
-    bound = -np.inf if bound is None else float(bound)
+@dataclass(frozen=True)
+class _Run:
+    """What HiGHS holds: the row it picked, its bound, and whether it calls the row optimal."""
+
+    picked: int | None
+    bound: float | None
+    optimal: bool
+
+
+def _run(model: Any, rows: int, time_limit: float | None) -> _Run:
+    load_pyomo()
+    from pyomo.contrib.solver.common.factory import SolverFactory
+    from pyomo.contrib.solver.common.results import SolutionStatus, TerminationCondition
+
+    with _interrupts_raised():
+        results = SolverFactory("highs").solve(
+            model,
+            load_solutions=False,
+            raise_exception_on_nonoptimal_result=False,
+            time_limit=time_limit,
+            threads=1,
+            rel_gap=0.0,
+            abs_gap=0.0,
+            solver_options={"random_seed": 0},
+        )
+    why = results.termination_condition
+    if why not in (TerminationCondition.convergenceCriteriaSatisfied, TerminationCondition.maxTimeLimit):
+        raise MlsysimError(f"HiGHS stopped with {why.name} on a problem that has {rows} feasible rows")
+    bound = None if results.objective_bound is None else float(results.objective_bound)
+    if bound is not None and not np.isfinite(bound):
+        bound = None
+    if results.solution_status not in (SolutionStatus.optimal, SolutionStatus.feasible):
+        return _Run(None, bound, False)
+    variables = list(model.row.values())
+    results.solution_loader.load_vars(variables)
+    shares = [variable.value or 0.0 for variable in variables]
+    picked = int(np.argmax(shares))
+    if shares[picked] < 0.5:
+        raise VerificationError("HiGHS returns a mixture of designs where one is asked for")
+    return _Run(picked, bound, why == TerminationCondition.convergenceCriteriaSatisfied)
+
+
+@contextmanager
+def _interrupts_raised() -> Iterator[None]:
+    """Raise KeyboardInterrupt after the block if Ctrl-C was pressed in it: HiGHS stops on it, but swallows it."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    pressed: list[int] = []
+    before = signal.getsignal(signal.SIGINT)
+
+    def note(number: int, frame: Any) -> None:
+        pressed.append(number)
+        if callable(before):
+            before(number, frame)
+
+    signal.signal(signal.SIGINT, note)
     try:
-        solver.load_vars()
-    except Exception:  # no incumbent: the interface raises its own kinds
-        return None, bound, False
-    values = np.array([variable.value or 0.0 for variable in model.row.values()])
-    return int(np.argmax(values)), bound, condition == "optimal"
-
-
-def _highs_version() -> str:
-    from importlib.metadata import version
-
-    return version("highspy")
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+        if pressed:
+            raise KeyboardInterrupt

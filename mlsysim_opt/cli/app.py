@@ -1,0 +1,321 @@
+"""The commands and their options. Each imports what it needs when it runs."""
+
+from __future__ import annotations
+
+import functools
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from mlsysim_opt import __version__
+from mlsysim_opt.cli.output import give
+
+if TYPE_CHECKING:
+    from mlsysim_opt.cli.question import Asked
+
+SETTINGS = {"help_option_names": ["-h", "--help"]}
+
+cli = typer.Typer(
+    name="mlsysim-opt",
+    no_args_is_help=True,
+    context_settings=SETTINGS,
+    pretty_exceptions_enable=False,
+    help="Declare what may be chosen, what must hold and what is wanted; get the provably best ML system.",
+)
+zoo_commands = typer.Typer(no_args_is_help=True, context_settings=SETTINGS, help="Look into the catalog.")
+cli.add_typer(zoo_commands, name="zoo")
+
+
+@functools.cache
+def app() -> Any:
+    """Return the command line, ready to be run."""
+    return typer.main.get_command(cli)
+
+
+def usage_fault() -> type[Exception]:
+    """Return the base class of the parser's complaints, wherever this version of typer keeps it."""
+    return next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
+
+
+# completion -----------------------------------------------------------------------------------------------------------
+def _starting(names: list[str], typed: str) -> list[str]:
+    return [name for name in names if name.lower().startswith(typed.lower())]
+
+
+def _entries(kind: str, typed: str) -> list[str]:
+    from mlsysim_opt.registry import default_catalog
+
+    return _starting(default_catalog().names(kind), typed)
+
+
+def complete_model(incomplete: str) -> list[str]:
+    """Return models of the catalog."""
+    return _entries("model", incomplete)
+
+
+def complete_fleet(incomplete: str) -> list[str]:
+    """Return fleets of the catalog."""
+    return _entries("fleet", incomplete)
+
+
+def complete_precision(incomplete: str) -> list[str]:
+    """Return number formats of the catalog."""
+    return _entries("numerics", incomplete)
+
+
+def complete_formulation(incomplete: str) -> list[str]:
+    """Return formulations."""
+    from mlsysim_opt.optimize import formulation_names
+
+    return _starting(formulation_names(), incomplete)
+
+
+def complete_backend(incomplete: str) -> list[str]:
+    """Return backends."""
+    from mlsysim_opt.optimize import BACKENDS
+
+    return _starting([*BACKENDS, "auto"], incomplete)
+
+
+def complete_kind(incomplete: str) -> list[str]:
+    """Return kinds of catalog entries."""
+    from mlsysim_opt.registry.kinds import KINDS
+
+    return _starting(list(KINDS), incomplete)
+
+
+# options --------------------------------------------------------------------------------------------------------------
+Formulation = Annotated[
+    str | None,
+    typer.Argument(
+        help="The decision problem; left out where only one takes all that is given.",
+        autocompletion=complete_formulation,
+        show_default=False,
+    ),
+]
+Model = Annotated[
+    str | None, typer.Option(help="A model of the catalog.", autocompletion=complete_model, show_default=False)
+]
+Fleet = Annotated[
+    str | None, typer.Option(help="A fleet of the catalog.", autocompletion=complete_fleet, show_default=False)
+]
+Batch = Annotated[
+    str | None,
+    typer.Option("--batch-size", "--global-batch-size", help="Sequences per optimizer step.", show_default=False),
+]
+Sequence = Annotated[str | None, typer.Option("--seq-len", help="Tokens per sequence.", show_default=False)]
+Precision = Annotated[
+    str | None, typer.Option(help="Number format.", autocompletion=complete_precision, show_default=False)
+]
+Set = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="NAME=VALUE", help="Any other given; again for more.", show_default=False),
+]
+Choose = Annotated[
+    list[str] | None,
+    typer.Option("--choose", metavar="NAME=V1,V2", help="The values a decision may have.", show_default=False),
+]
+Objective = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--objective",
+        help="min_<metric>, max_<metric>, or an expression to minimise; again for the next among ties.",
+        show_default=False,
+    ),
+]
+Constraint = Annotated[
+    list[str] | None,
+    typer.Option("--constraint", help="Such as 'memory <= 76 GiB'; again for more.", show_default=False),
+]
+PlanFile = Annotated[
+    str | None,
+    typer.Option(
+        "--plan", metavar="FILE", help="A YAML file with all of this; options win over it.", show_default=False
+    ),
+]
+Design = Annotated[
+    list[str], typer.Option("--design", metavar="NAME=VALUE,...", help="Values of decisions.", show_default=False)
+]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"mlsysim-opt {__version__}")
+        raise typer.Exit
+
+
+@cli.callback()
+def root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Hold the options of the program itself."""
+
+
+def _asked(
+    formulation: str | None,
+    named: dict[str, str | None],
+    given: list[str] | None,
+    choices: list[str] | None = None,
+    objectives: list[str] | None = None,
+    constraints: list[str] | None = None,
+    plan: str | None = None,
+) -> Asked:
+    from mlsysim_opt.cli.question import Asked
+
+    return Asked(formulation, named, given or [], choices or [], objectives or [], constraints or [], plan)
+
+
+def _named(
+    model: str | None, fleet: str | None, batch: str | None, length: str | None, precision: str | None
+) -> dict[str, str | None]:
+    return {
+        "model": model,
+        "fleet": fleet,
+        "global_batch_size": batch,
+        "seq_len": length,
+        "precision": precision,
+    }
+
+
+@cli.command()
+def optimize(
+    formulation: Formulation = None,
+    model: Model = None,
+    fleet: Fleet = None,
+    batch_size: Batch = None,
+    seq_len: Sequence = None,
+    precision: Precision = None,
+    set_: Set = None,
+    choose: Choose = None,
+    objective: Objective = None,
+    constraint: Constraint = None,
+    plan: PlanFile = None,
+    backend: Annotated[
+        str, typer.Option(help="enumerate, milp, cpsat or auto.", autocompletion=complete_backend)
+    ] = "auto",
+    no_prune: Annotated[
+        bool, typer.Option("--no-prune", help="Let solvers see designs that cannot be optimal too.")
+    ] = False,
+    time_limit: Annotated[str | None, typer.Option(help="Seconds, or such as '2 min'.", show_default=False)] = None,
+    json: Json = False,
+) -> int:
+    """Find the best design, with the proof that none is better."""
+    from mlsysim_opt.cli import solve
+
+    named = _named(model, fleet, batch_size, seq_len, precision)
+    asked = _asked(formulation, named, set_, choose, objective, constraint, plan)
+    return give(solve.optimize(asked, backend=backend, prune=not no_prune, time_limit=time_limit), as_json=json)
+
+
+@cli.command("eval")
+def evaluate(
+    design: Design,
+    formulation: Formulation = None,
+    model: Model = None,
+    fleet: Fleet = None,
+    batch_size: Batch = None,
+    seq_len: Sequence = None,
+    precision: Precision = None,
+    set_: Set = None,
+    constraint: Constraint = None,
+    plan: PlanFile = None,
+    json: Json = False,
+) -> int:
+    """Show metrics and constraints of one design; exit 5 if it violates one."""
+    from mlsysim_opt.cli import solve
+
+    named = _named(model, fleet, batch_size, seq_len, precision)
+    asked = _asked(formulation, named, set_, None, None, constraint, plan)
+    return give(solve.evaluate(asked, design), as_json=json)
+
+
+@cli.command("why-not")
+def why_not(
+    design: Design,
+    formulation: Formulation = None,
+    model: Model = None,
+    fleet: Fleet = None,
+    batch_size: Batch = None,
+    seq_len: Sequence = None,
+    precision: Precision = None,
+    set_: Set = None,
+    choose: Choose = None,
+    objective: Objective = None,
+    constraint: Constraint = None,
+    plan: PlanFile = None,
+    json: Json = False,
+) -> int:
+    """Say what rejects a design, or how much worse than the best it is. Decisions left open are chosen well."""
+    from mlsysim_opt.cli import solve
+
+    named = _named(model, fleet, batch_size, seq_len, precision)
+    asked = _asked(formulation, named, set_, choose, objective, constraint, plan)
+    return give(solve.why_not(asked, design), as_json=json)
+
+
+@cli.command()
+def explain(
+    name: Annotated[
+        str | None,
+        typer.Argument(help="A formulation, a model or a metric; left out: what there is.", show_default=False),
+    ] = None,
+    formulation: Annotated[
+        str | None,
+        typer.Option(help="Where the metric stands.", autocompletion=complete_formulation, show_default=False),
+    ] = None,
+    model: Model = None,
+    fleet: Fleet = None,
+    latex: Annotated[bool, typer.Option("--latex", help="Equations as LaTeX.")] = False,
+    json: Json = False,
+) -> int:
+    """Show what a formulation decides, or the very equation that is evaluated for a metric."""
+    from mlsysim_opt.cli import explain as topic
+
+    return give(topic.explain(name, formulation, {"model": model, "fleet": fleet}, as_latex=latex), as_json=json)
+
+
+@zoo_commands.command("list")
+def zoo_list(
+    kind: Annotated[
+        str | None,
+        typer.Argument(help="Such as accelerator, model, fleet.", autocompletion=complete_kind, show_default=False),
+    ] = None,
+    filter_: Annotated[
+        str | None, typer.Option("--filter", help="Only entries with this text.", show_default=False)
+    ] = None,
+    sort: Annotated[str | None, typer.Option(help="By a field, such as memory.capacity.", show_default=False)] = None,
+    json: Json = False,
+) -> int:
+    """List the entries of a kind, or how many there are of each."""
+    from mlsysim_opt.cli import zoo
+
+    return give(zoo.listing(kind, filter_, sort), as_json=json)
+
+
+@zoo_commands.command("show")
+def zoo_show(
+    name: Annotated[str, typer.Argument(help="An entry, whatever its kind.", show_default=False)], json: Json = False
+) -> int:
+    """Show every number of an entry with its unit and source."""
+    from mlsysim_opt.cli import zoo
+
+    return give(zoo.show(name), as_json=json)
+
+
+@cli.command()
+def doctor(json: Json = False) -> int:
+    """Check versions, solvers, cores, memory and write access; exit 9 if a solver cannot be used."""
+    from mlsysim_opt.cli.doctor import examine
+
+    return give(examine(), as_json=json)
+
+
+@cli.command()
+def demo(json: Json = False) -> int:
+    """Train Llama 3.1 405B on 16,384 H100 as well as possible: the proof, and what was really done."""
+    from mlsysim_opt.cli.demo import demonstrate
+
+    return give(demonstrate(), as_json=json)

@@ -1,0 +1,176 @@
+"""The command that shows what a formulation decides, and the running equations of its metrics and of models."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from mlsysim_opt.cli.output import Answer, Screen
+from mlsysim_opt.errors import UnknownNameError
+
+if TYPE_CHECKING:
+    from mlsysim_opt.algebra import Expression
+    from mlsysim_opt.optimize import Formulation, Problem
+    from mlsysim_opt.physics.base import Model
+
+MODELS = ("SingleNodeModel", "TrainingMemoryModel", "DistributedModel")
+
+
+def explain(name: str | None, within: str | None, given: Mapping[str, str | None], *, as_latex: bool) -> Answer:
+    """Return what there is to know of a formulation, a model or a metric; without a name, what there is.
+
+    Raises:
+        UnknownNameError: there is nothing of this name.
+    """
+    from mlsysim_opt.optimize import formulation, formulation_names
+
+    names = formulation_names()
+    if name is None:
+        return _overview()
+    if name in names:
+        return _formulation(formulation(name), given)
+    if name in MODELS:
+        return _model(name)
+    homes = [within] if within is not None else names
+    known: list[str] = []
+    for home in homes:
+        problem = sample(formulation(home), given)
+        real = problem.aliases.get(name, name)
+        if real in problem.metrics:
+            return _metric(problem, real, as_latex=as_latex)
+        for item in problem.constraints:
+            if item.name == name:
+                return _equations(name, {"holds": item.holds}, f"a constraint of {home}", as_latex=as_latex)
+        known += [*problem.metrics, *problem.aliases, *(item.name for item in problem.constraints)]
+    raise UnknownNameError("formulation, model, metric or constraint", name, [*names, *MODELS, *known])
+
+
+def sample(chosen: Formulation, given: Mapping[str, str | None]) -> Problem:
+    """Return a small instance of a formulation, with what the user wants in its place."""
+    wanted = {key: text for key, text in given.items() if text is not None}
+    return chosen.problem({**chosen.example, **wanted})
+
+
+def _overview() -> Answer:
+    import mlsysim_opt
+    from mlsysim_opt.optimize import formulation, formulation_names
+
+    formulations = [(name, formulation(name).about) for name in formulation_names()]
+    models = [(name, _first_line(getattr(mlsysim_opt, name))) for name in MODELS]
+    data = {"status": "ok", "formulations": dict(formulations), "models": dict(models)}
+
+    def show(screen: Screen) -> None:
+        screen.table("Formulations", ("name", "question"), formulations)
+        screen.table("Models", ("name", ""), models)
+        screen.line("'mlsysim-opt explain NAME' shows one, or the equation of a metric such as step_time")
+
+    return Answer(data, show)
+
+
+def _first_line(thing: Any) -> str:
+    return (inspect.getdoc(thing) or "").partition("\n")[0]
+
+
+# formulations ---------------------------------------------------------------------------------------------------------
+def _formulation(chosen: Formulation, given: Mapping[str, str | None]) -> Answer:
+    problem = sample(chosen, given)
+    inputs = [(item.name, _default(item.default), item.about) for item in chosen.inputs]
+    decisions = [(item.name, _range(item.choice.values), item.about) for item in problem.decisions.values()]
+    metrics = [(name, item.unit or "", item.about) for name, item in problem.metrics.items()]
+    constraints = [(item.name, "defines a design" if item.structural else "") for item in problem.constraints]
+    aliases = {**chosen.aliases, **problem.aliases}
+    data = {
+        "status": "ok",
+        "formulation": chosen.name,
+        "about": chosen.about,
+        "inputs": [{"name": name, "default": default, "about": about} for name, default, about in inputs],
+        "decisions": [
+            {"name": item.name, "values": list(item.choice.values), "about": item.about}
+            for item in problem.decisions.values()
+        ],
+        "constraints": [{"name": item.name, "structural": item.structural} for item in problem.constraints],
+        "metrics": [{"name": name, "unit": unit or None, "about": about} for name, unit, about in metrics],
+        "aliases": aliases,
+        "default_objective": problem.default_objective,
+        "example": chosen.example,
+    }
+
+    def show(screen: Screen) -> None:
+        screen.line(f"{chosen.name}: {chosen.about}", "bold")
+        screen.table("Given (--model, --fleet, ..., --set name=value)", ("name", "default", ""), inputs)
+        shown = ", ".join(f"{name}={value}" for name, value in {**chosen.example, **_present(given)}.items())
+        screen.table("Decisions (--choose name=v1,v2)", ("name", "values", ""), decisions)
+        screen.line(f"(values for {shown})")
+        screen.table("Constraints; your own are added by --constraint", ("constraint", ""), constraints)
+        screen.table("Metrics; min_ or max_ before one is an objective", ("name", "unit", ""), metrics)
+        screen.table("Other names", ("name", "means"), aliases.items())
+
+    return Answer(data, show)
+
+
+def _present(given: Mapping[str, str | None]) -> dict[str, str]:
+    return {key: text for key, text in given.items() if text is not None}
+
+
+def _default(value: Any) -> str:
+    from mlsysim_opt.physics.inputs import REQUIRED
+
+    return "needed" if value is REQUIRED else "" if value is None else str(value)
+
+
+def _range(values: tuple[Any, ...]) -> str:
+    shown = ", ".join(str(value) for value in values[:12])
+    return shown if len(values) <= 12 else f"{shown}, ... {values[-1]} ({len(values)} values)"
+
+
+# equations ------------------------------------------------------------------------------------------------------------
+def _metric(problem: Problem, name: str, *, as_latex: bool) -> Answer:
+    from mlsysim_opt.algebra import topological
+
+    expression = problem.metric(name)
+    below = {id(node) for node in topological([expression])}
+    roots = {name: expression}
+    for other, item in problem.metrics.items():  # metrics that this one is made of keep their names
+        if item.expression is not None and item.expression.args and id(item.expression) in below:
+            roots.setdefault(other, item.expression)
+    metric = problem.metrics[name]
+    title = f"a metric of {problem.name}" + (f", in {metric.unit}" if metric.unit else "")
+    return _equations(name, roots, f"{metric.about}; {title}", as_latex=as_latex)
+
+
+def _equations(name: str, roots: dict[str, Expression], about: str, *, as_latex: bool) -> Answer:
+    from mlsysim_opt.algebra import equations_latex, equations_text
+
+    text = equations_latex(roots) if as_latex else equations_text(roots)
+    data = {"status": "ok", "name": name, "about": about, "form": "latex" if as_latex else "text", "equations": text}
+
+    def show(screen: Screen) -> None:
+        if not as_latex:
+            screen.line(f"{name}: {about}", "bold")
+        screen.code(text)
+
+    return Answer(data, show)
+
+
+# models ---------------------------------------------------------------------------------------------------------------
+def _model(name: str) -> Answer:
+    import mlsysim_opt
+
+    kind: type[Model] = getattr(mlsysim_opt, name)
+    inputs = [(item.name, _default(item.default), item.about) for item in kind.inputs]
+    about = inspect.getdoc(kind) or ""
+    data = {
+        "status": "ok",
+        "model": name,
+        "about": about,
+        "inputs": [{"name": item, "default": default, "about": text} for item, default, text in inputs],
+        "aliases": kind.aliases,
+    }
+
+    def show(screen: Screen) -> None:
+        screen.line(name, "bold")
+        screen.code(about)
+        screen.table("Given", ("name", "default", ""), inputs)
+
+    return Answer(data, show)

@@ -1,0 +1,145 @@
+"""Writing answers: whole and at once, as tables for people or as one JSON object for programs.
+
+Text that came from outside never steers the terminal: markup is not interpreted, control characters are shown as
+escapes, and nothing is coloured where the output is not a terminal or ``NO_COLOR`` is set.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+import os
+import shutil
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import IO, TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.text import Text
+
+WIDE = 120
+"""Columns where the output has no terminal that would say."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a command found.
+
+    Attributes:
+        data: for ``--json``. show: writes it for people. status: the exit status.
+    """
+
+    data: dict[str, Any]
+    show: Callable[[Screen], None]
+    status: int = 0
+
+
+def give(answer: Answer, *, as_json: bool) -> int:
+    """Write an answer to standard output; return the exit status."""
+    if as_json:
+        write_json(answer.data)
+    else:
+        screen = Screen()
+        answer.show(screen)
+        write_text(screen.text(), sys.stdout)
+    return answer.status
+
+
+def write_json(data: dict[str, Any]) -> None:
+    """Write one JSON object, strict: what is not finite becomes null."""
+    write_text(json.dumps(finite(data), indent=2, allow_nan=False, default=str) + "\n", sys.stdout)
+
+
+def write_text(text: str, stream: IO[str]) -> None:
+    """Write and flush a whole text; characters the stream cannot hold become ``?``."""
+    encoding = getattr(stream, "encoding", None) or "utf-8"
+    stream.write(text.encode(encoding, "replace").decode(encoding))
+    stream.flush()
+
+
+def finite(data: Any) -> Any:
+    """Return JSON data with infinities and NaN replaced by None."""
+    if isinstance(data, float):
+        return data if math.isfinite(data) else None
+    if isinstance(data, dict):
+        return {str(key): finite(value) for key, value in data.items()}
+    if isinstance(data, list | tuple):
+        return [finite(value) for value in data]
+    return data
+
+
+def plain(text: str) -> str:
+    """Return text in which characters that could steer a terminal are shown as escapes; line breaks stay."""
+    return "".join(char if char.isprintable() or char == "\n" else _escape(char) for char in text)
+
+
+def _escape(char: str) -> str:
+    return "\t" if char == "\t" else ascii(char)[1:-1]
+
+
+class Screen:
+    """Lines and tables for people, gathered in memory."""
+
+    def __init__(self) -> None:
+        from rich.console import Console
+
+        colour = sys.stdout.isatty() and "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb"
+        self._buffer = io.StringIO()
+        self._console: Console = Console(
+            file=self._buffer,
+            force_terminal=colour,
+            no_color=not colour,
+            width=max(60, shutil.get_terminal_size((WIDE, 40)).columns),
+            markup=False,
+            highlight=False,
+            emoji=False,
+            legacy_windows=False,
+        )
+
+    def text(self) -> str:
+        """Return all that was written, without blanks at the ends of lines."""
+        return "\n".join(line.rstrip() for line in self._buffer.getvalue().split("\n"))
+
+    def line(self, text: str = "", style: str = "") -> None:
+        """Write one line; a long one is wrapped."""
+        self._console.print(_text(text, style))
+
+    def code(self, text: str) -> None:
+        """Write text as it is: nothing is wrapped, so that it can be copied."""
+        self._console.print(_text(text), soft_wrap=True)
+
+    def heading(self, text: str) -> None:
+        """Write a heading after a blank line."""
+        self._console.print()
+        self._console.print(_text(text, "bold"))
+
+    def table(self, title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+        """Write a table under a heading; a column whose name begins with ``>`` is set to the right. Empty: nothing."""
+        from rich import box
+        from rich.table import Table
+
+        body = [list(row) for row in rows]
+        if not body:
+            return
+        unicode = (getattr(sys.stdout, "encoding", None) or "utf-8").lower().startswith("utf")
+        made = Table(
+            box=box.SIMPLE_HEAD if unicode else box.ASCII2, show_header=any(columns), pad_edge=False, show_edge=False
+        )
+        for column in columns:
+            made.add_column(
+                _text(column.removeprefix(">")), justify="right" if column.startswith(">") else "left", overflow="fold"
+            )
+        for row in body:
+            made.add_row(*(_text("" if cell is None else str(cell)) for cell in row))
+        if title:
+            self.heading(title)
+        self._console.print(made)
+
+
+def _text(text: str, style: str = "") -> Text:
+    from rich.text import Text
+
+    return Text(plain(text), style=style)

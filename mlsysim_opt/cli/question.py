@@ -1,0 +1,167 @@
+"""From options and a plan file to one compiled question, with every fault of what was given named at once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from mlsysim_opt.cli import arguments
+from mlsysim_opt.cli.plan import Plan, read_plan
+from mlsysim_opt.errors import InputError, MlsysimError, PlanError, UnknownNameError, UsageError
+
+if TYPE_CHECKING:
+    from mlsysim_opt.optimize import Formulation, Problem, Task
+
+
+@dataclass
+class Asked:
+    """What the command line says: options win over the plan; its constraints are added to those of the plan.
+
+    Attributes:
+        named: givens with an option of their own, by name; None where the option is absent.
+        given, choices: the texts of ``--set`` and ``--choose``.
+    """
+
+    formulation: str | None = None
+    named: dict[str, str | None] = field(default_factory=dict)
+    given: Sequence[str] = ()
+    choices: Sequence[str] = ()
+    objectives: Sequence[str] = ()
+    constraints: Sequence[str] = ()
+    plan: str | None = None
+
+    def task(self) -> Task:
+        """Return the question, compiled but not solved.
+
+        Raises:
+            MlsysimError: something given is not acceptable; a fault of the plan is named with its place.
+        """
+        from mlsysim_opt.optimize import Task
+
+        plan = read_plan(self.plan) if self.plan is not None else None
+        mine, choices = self._values(plan)
+        chosen = self._formulation(plan, {**(plan.given if plan else {}), **mine})
+        given = _merged(plan, mine, chosen)
+        if plan is not None:
+            _check_given(plan, chosen, given)
+        try:
+            problem = chosen.problem(given, choices)
+        except MlsysimError as error:
+            raise _explained(error, plan, chosen, given, choices) from None
+        objectives = list(self.objectives) or (plan.objective if plan else [])
+        if plan is not None:
+            _check_texts(plan, problem, with_objective=not self.objectives)
+        constraints = [*(plan.constraints if plan else []), *self.constraints]
+        return Task.of(problem, objectives or None, constraints)
+
+    def _values(self, plan: Plan | None) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Return the givens of the command line, and the choices: those of the plan with its own in their place."""
+        choices = dict(plan.choices) if plan else {}
+        named = {name: text for name, text in self.named.items() if text is not None}
+        texts = arguments.pairs(self.given, "--set", "precision=bf16")
+        given = {name: arguments.scalar(text) for name, text in named.items()}
+        for name, text in texts.items():
+            if name in given:
+                raise UsageError(f"{name!r} is given twice", path="--set")
+            given[name] = arguments.value(text)
+        narrowed = arguments.pairs(self.choices, "--choose", "tp_size=4,8")
+        choices.update({name: arguments.values(text) for name, text in narrowed.items()})
+        return given, choices
+
+    def _formulation(self, plan: Plan | None, given: dict[str, Any]) -> Formulation:
+        from mlsysim_opt.optimize import formulation
+        from mlsysim_opt.optimize.formulation import infer
+
+        if self.formulation is not None:
+            return formulation(self.formulation)
+        if plan is not None and plan.formulation is not None:
+            try:
+                return formulation(plan.formulation)
+            except InputError as error:
+                raise plan.fault(("formulation",), error) from None
+        return infer(given)
+
+
+def _merged(plan: Plan | None, mine: dict[str, Any], chosen: Formulation) -> dict[str, Any]:
+    """Return the givens of the plan that the command line does not replace (by whatever name), and its own."""
+    if plan is None:
+        return mine
+    replaced = {chosen.aliases.get(name, name) for name in mine}
+    kept = {name: value for name, value in plan.given.items() if chosen.aliases.get(name, name) not in replaced}
+    return {**kept, **mine}
+
+
+def _check_given(plan: Plan, chosen: Formulation, given: dict[str, Any]) -> None:
+    """Check each given that stands in the plan (and was not replaced by an option)."""
+    inputs = {item.name: item for item in chosen.inputs}
+    known = [*inputs, *chosen.aliases]
+    errors: list[MlsysimError] = []
+    for name, value in plan.given.items():
+        real = chosen.aliases.get(name, name)
+        if real not in inputs:
+            unknown = UnknownNameError(f"argument of formulation {chosen.name!r}", name, known)
+            errors.append(plan.fault(("given", name), unknown, key=True))
+        elif value is not None and name in given and given[name] is value:
+            try:
+                inputs[real].read(value)
+            except InputError as error:
+                errors.append(plan.fault(("given", name), error))
+    if errors:
+        raise PlanError.of(plan.document.label, errors)
+
+
+def _check_texts(plan: Plan, problem: Problem, *, with_objective: bool) -> None:
+    """Check each objective and constraint that stands in the plan."""
+    from mlsysim_opt.optimize.request import read_constraints, read_objective
+
+    errors: list[MlsysimError] = []
+    for index, text in enumerate(plan.objective if with_objective else []):
+        try:
+            read_objective(problem, text)
+        except InputError as error:
+            errors.append(plan.fault(plan.objective_path(index), error))
+    for index, text in enumerate(plan.constraints):
+        try:
+            read_constraints(problem, [text])
+        except InputError as error:
+            errors.append(plan.fault(plan.constraint_path(index), error))
+    if errors:
+        raise PlanError.of(plan.document.label, errors)
+
+
+def _explained(
+    error: MlsysimError, plan: Plan | None, chosen: Formulation, given: dict[str, Any], choices: dict[str, Any]
+) -> MlsysimError:
+    """Return an error of the formulation with its place in the plan, or with what the user may have meant."""
+    step = (error.path or "").removeprefix("choices.").split(".")[0]
+    if plan is not None:
+        for section in ("choices", "given"):
+            names = getattr(plan, section)
+            written = next((name for name in names if step in (name, chosen.aliases.get(name))), None)
+            if written is not None:
+                return plan.fault((section, written), error)
+        if isinstance(error, UnknownNameError):
+            for section in ("choices", "given"):
+                if error.name in getattr(plan, section):
+                    return plan.fault((section, error.name), error, key=True)
+        if step in chosen.takes and step not in given:
+            return plan.fault(("given",), error)
+    if isinstance(error, UnknownNameError) and error.name in given:
+        decision = _as_decision(error.name, chosen, given, choices)
+        if decision is not None:
+            error.hint = f"{decision!r} is a decision: --choose {error.name}={given[error.name]} narrows it"
+    if isinstance(error, UnknownNameError) and error.name in choices and error.name in chosen.takes:
+        text = ",".join(str(item) for item in choices[error.name])
+        error.hint = f"{error.name!r} is given, not decided: --set {error.name}={text}"
+    return error
+
+
+def _as_decision(name: str, chosen: Formulation, given: dict[str, Any], choices: dict[str, Any]) -> str | None:
+    """Return the decision that a name given by mistake means, if the problem can be built without it."""
+    try:
+        problem = chosen.problem({key: value for key, value in given.items() if key != name}, choices)
+    except MlsysimError:
+        return None
+    real = problem.aliases.get(name, name)
+    return real if real in problem.decisions else None

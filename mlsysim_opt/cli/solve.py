@@ -1,0 +1,118 @@
+"""The commands that ask about one problem: optimize, eval and why-not."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from mlsysim_opt.cli import arguments
+from mlsysim_opt.cli.output import Answer, Screen
+from mlsysim_opt.cli.question import Asked
+from mlsysim_opt.errors import InputError
+
+if TYPE_CHECKING:
+    from mlsysim_opt.optimize import Problem, WhyNot
+
+INFEASIBLE = 5
+LIMIT_WITH_DESIGN = 8
+
+
+def optimize(asked: Asked, *, backend: str, prune: bool, time_limit: str | None) -> Answer:
+    """Return the best design with its proof."""
+    from mlsysim_opt.cli.solution import show_solution
+    from mlsysim_opt.optimize import solve
+    from mlsysim_opt.optimize.run import backend_named
+
+    limit = seconds(time_limit)
+    backend_named(backend)
+    task = asked.task()
+    found = solve(task, backend=backend, prune=prune, time_limit=limit)
+    return Answer(
+        found.as_dict(),
+        lambda screen: show_solution(screen, found, task.problem),
+        0 if found.status == "optimal" else LIMIT_WITH_DESIGN,
+    )
+
+
+def seconds(text: str | None) -> float | None:
+    """Return a time limit in seconds; a bare number is seconds.
+
+    Raises:
+        InputError: it is not a positive time.
+    """
+    if text is None:
+        return None
+    from mlsysim_opt.units import NONE, TIME, as_measure, to_si
+
+    try:
+        measure = as_measure(text, "--time-limit")
+        limit = measure.magnitude if measure.dimension == NONE else to_si(measure, TIME, "--time-limit")
+    except InputError:
+        limit = math.nan
+    if not (math.isfinite(limit) and limit > 0):
+        raise InputError(f"{text!r} is not a positive time", path="--time-limit", hint="such as 30, or '2 min'")
+    return limit
+
+
+def evaluate(asked: Asked, design: Sequence[str]) -> Answer:
+    """Return metrics and constraints of one fully given design."""
+    from mlsysim_opt.optimize import evaluate as evaluate_design
+
+    chosen = arguments.design(design)
+    problem = asked.task().problem
+    found = evaluate_design(problem, design=chosen)
+    shown = found["metrics"].values_with_units
+    data = {
+        "status": "feasible" if found["feasible"] else "infeasible",
+        "problem": problem.name,
+        "design": found["design"],
+        "feasible": found["feasible"],
+        "metrics": {name: value.as_dict() for name, value in shown.items()},
+        "constraints": [
+            {"constraint": name, "holds": holds, "slack": slack.as_dict() if slack else None}
+            for name, holds, slack in _constraints(found)
+        ],
+        "violated": [name for name, holds, _ in _constraints(found) if not holds],
+        "assumptions": problem.assumptions,
+    }
+    return Answer(data, lambda screen: _show_evaluation(screen, found, problem), 0 if found["feasible"] else INFEASIBLE)
+
+
+def _constraints(found: dict[str, Any]) -> list[tuple[str, bool, Any]]:
+    return [(name, holds, found["slack"].get(name)) for name, holds in found["constraints"].items()]
+
+
+def _show_evaluation(screen: Screen, found: dict[str, Any], problem: Problem) -> None:
+    from mlsysim_opt.cli.solution import show_design, show_metrics
+
+    violated = [name for name, holds, _ in _constraints(found) if not holds]
+    if violated:
+        screen.line("infeasible: violates " + "; ".join(violated), "bold red")
+    else:
+        screen.line("feasible: every constraint holds", "bold green")
+    show_design(screen, found["design"], problem)
+    show_metrics(screen, found["metrics"], problem)
+    rows = [(name, "holds" if holds else "VIOLATED", slack) for name, holds, slack in _constraints(found)]
+    screen.table("Constraints", ("constraint", "", ">slack"), rows)
+    screen.table("Assumptions", ("input", "value"), problem.assumptions.items())
+
+
+def why_not(asked: Asked, design: Sequence[str]) -> Answer:
+    """Return why a design is not the best: what rejects it, or how much worse it is."""
+    from mlsysim_opt.optimize import solve
+
+    chosen = arguments.design(design)
+    task = asked.task()
+    task.problem.fixed(chosen)
+    best = solve(task, explain=False)
+    found: WhyNot = best.why_not(**chosen)
+    optimum = {"design": best.design, "objective": {"name": best.objective_name, **best.objective.as_dict()}}
+    data = {"status": "possible" if found.possible else "rejected", **found.as_dict(), "optimum": optimum}
+
+    def show(screen: Screen) -> None:
+        screen.line(str(found))
+        values = ", ".join(f"{name}={value}" for name, value in best.design.items())
+        screen.line(f"the optimum is {best.objective_name} = {best.objective} with {values}")
+
+    return Answer(data, show)

@@ -1,0 +1,1 @@
+"""Random instances, and the independent enumeration that the package is held against."""

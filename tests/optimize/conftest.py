@@ -1,0 +1,8 @@
+"""Put the package of the campaigns, `fuzzing`, where tests can import it."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "fuzz" / "support"))
