@@ -33,6 +33,7 @@ from mlsysim_opt.units import BYTE, CARBON, ENERGY, MONEY, NONE, TIME, TOKEN, di
 class Names(Input):
     """A name, or several: a candidate set from the catalog."""
 
+    fixed = False
     kind: str = ""
 
     def check(self, value: Any) -> tuple[Entry, ...]:

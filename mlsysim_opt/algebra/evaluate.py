@@ -8,6 +8,8 @@ Rows are processed in blocks sized to the cache; memory stays bounded for any sp
 
 from __future__ import annotations
 
+import functools
+import math
 import operator
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -26,15 +28,38 @@ BLOCK = 1 << 15
 TABLE_LIMIT = 1 << 18
 """A sub-expression with at most this many distinct values is tabulated once, a larger one computed by blocks."""
 
-_FAST: dict[str, Callable[[Any, Any], Any]] = {
+
+
+def _quotient(top: Any, bottom: Any) -> Any:
+    return top / bottom if bottom != 0 else math.nan
+
+
+def _larger(a: Any, b: Any) -> Any:
+    return a if a >= b else b if a < b else math.nan
+
+
+def _smaller(a: Any, b: Any) -> Any:
+    return a if a <= b else b if a > b else math.nan
+
+
+def _chosen(condition: Any, then: Any, otherwise: Any) -> Any:
+    return then if condition else otherwise
+
+
+_FAST: dict[str, Callable[..., Any]] = {
     "add": operator.add,
     "subtract": operator.sub,
     "multiply": operator.mul,
+    "divide": _quotient,
+    "maximum": _larger,
+    "minimum": _smaller,
+    "where": _chosen,
     "less_equal": operator.le,
     "less": operator.lt,
     "equal": operator.eq,
     "not_equal": operator.ne,
 }
+"""The same values as `Atom.scalar`, without its general signature: nine steps of ten are one of these."""
 
 
 def leaves(roots: Sequence[Expression]) -> list[Leaf]:
@@ -71,15 +96,15 @@ class ScalarProgram:
                 slot[id(node)] = width + len(self._constants)
                 self._constants.append(node.value)
         width += len(self._constants)
-        self._steps: list[tuple[Any, int, int, tuple[int, ...] | None, Any]] = []
-        for node in nodes:
-            if not isinstance(node, Operation):
-                continue
-            where = positions if node.atom.by_position else slot
-            args = tuple(where[id(item)] for item in node.args)
-            self._steps.append(_step(node, args))
-            slot[id(node)] = width
-            width += 1
+        self._stages: list[tuple[int, list[Any]]] = []
+        for stage, members in _staged([node for node in nodes if isinstance(node, Operation)]):
+            steps = []
+            for node in members:
+                where = positions if node.atom.by_position else slot
+                steps.append((_function(node), *(where[id(item)] for item in node.args)))
+                slot[id(node)] = width
+                width += 1
+            self._stages.append((stage % 3, steps))
         self._outputs = [slot[id(root)] for root in roots]
         self._keep = list(roots)
 
@@ -102,11 +127,16 @@ class ScalarProgram:
             slots.append(choice.position[given])
         slots.extend(self._constants)
         push = slots.append
-        for function, a, b, rest, param in self._steps:
-            if rest is None:
-                push(function(slots[a], slots[b]))
+        for kind, steps in self._stages:
+            if kind == 0:
+                for function, a, b in steps:
+                    push(function(slots[a], slots[b]))
+            elif kind == 1:
+                for function, a, b, c in steps:
+                    push(function(slots[a], slots[b], slots[c]))
             else:
-                push(function(*[slots[index] for index in rest], param=param))
+                for function, *rest in steps:
+                    push(function(*[slots[index] for index in rest]))
         return [slots[index] for index in self._outputs]
 
     def run_named(self, values: Mapping[str, Any]) -> list[Any]:
@@ -123,13 +153,26 @@ class ScalarProgram:
         return self.run(given)
 
 
-def _step(node: Operation, args: tuple[int, ...]) -> tuple[Any, int, int, tuple[int, ...] | None, Any]:
-    fast = _FAST.get(node.atom.name)
-    if fast is None and len(args) == 2 and node.param is None:
-        fast = node.atom.scalar
-    if fast is not None:
-        return fast, args[0], args[1], None, None
-    return node.atom.scalar, 0, 0, args, node.param
+def _function(node: Operation) -> Callable[..., Any]:
+    """Return a function of an operation's arguments, its parameter bound."""
+    function = _FAST.get(node.atom.name, node.atom.scalar)
+    return function if node.param is None else functools.partial(function, param=node.param)
+
+
+def _staged(nodes: Sequence[Operation]) -> list[tuple[int, list[Operation]]]:
+    """Return operations in stages of one kind, each after those of its arguments.
+
+    Stages 0, 3, 6, ... hold operations of two arguments, 1, 4, 7, ... those of three, the others any number.
+    """
+    stages: dict[int, int] = {}
+    members: dict[int, list[Operation]] = {}
+    for node in nodes:
+        kind = {2: 0, 3: 1}.get(len(node.args), 2)
+        earliest = max((stages.get(id(item), 0) for item in node.args), default=0)
+        stage = earliest + (kind - earliest) % 3
+        stages[id(node)] = stage
+        members.setdefault(stage, []).append(node)
+    return sorted(members.items())
 
 
 def evaluate(root: Expression, values: Mapping[str, Any] | None = None) -> Any:

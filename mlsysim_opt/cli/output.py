@@ -24,6 +24,10 @@ WIDE = 120
 """Columns where the output has no terminal that would say."""
 
 
+class ReaderGone(BaseException):
+    """The other end of the pipe is closed (``| head``); not an OSError, which the parser would take for its own."""
+
+
 @dataclass(frozen=True)
 class Answer:
     """What a command found.
@@ -54,10 +58,17 @@ def write_json(data: dict[str, Any]) -> None:
 
 
 def write_text(text: str, stream: IO[str]) -> None:
-    """Write and flush a whole text; characters the stream cannot hold become ``?``."""
+    """Write and flush a whole text; characters the stream cannot hold become ``?``.
+
+    Raises:
+        ReaderGone: what reads the stream has gone away. OSError: it cannot be written.
+    """
     encoding = getattr(stream, "encoding", None) or "utf-8"
-    stream.write(text.encode(encoding, "replace").decode(encoding))
-    stream.flush()
+    try:
+        stream.write(text.encode(encoding, "replace").decode(encoding))
+        stream.flush()
+    except BrokenPipeError:
+        raise ReaderGone from None
 
 
 def finite(data: Any) -> Any:

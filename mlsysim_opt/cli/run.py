@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from mlsysim_opt.cli.output import plain, write_json, write_text
+from mlsysim_opt.cli.output import ReaderGone, plain, write_json, write_text
 from mlsysim_opt.errors import FileError, InfeasibleError, MlsysimError, UsageError
 
 PROGRAM = "mlsysim-opt"
@@ -43,7 +43,7 @@ def run(arguments: list[str]) -> int:
                 return _failed(FileError(f"{error.strerror or error}", path=_printable_name(error)), as_json)
             except Exception as error:  # the last resort: no traceback reaches a user
                 return _crashed(error, as_json)
-        except BrokenPipeError:
+        except (BrokenPipeError, ReaderGone):
             return _reader_gone()
         except OSError as error:  # even the message could not be written to standard output
             _silence(sys.stdout)

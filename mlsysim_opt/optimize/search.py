@@ -20,7 +20,6 @@ import numpy as np
 from mlsysim_opt.algebra.bounds import bounds
 from mlsysim_opt.algebra.evaluate import Axes, GridProgram
 from mlsysim_opt.algebra.expression import Choice, Expression, Operation, topological
-from mlsysim_opt.algebra.interval import Interval
 from mlsysim_opt.errors import UnboundedError
 from mlsysim_opt.optimize.problem import Constraint
 from mlsysim_opt.optimize.space import Domain, spaces
@@ -149,17 +148,8 @@ class Search:
 
     def lower_bound(self, box: Domain | None = None) -> float:
         """Return a number that the cost of no design of a box (or of the whole space) is below."""
-        limits = {
-            choice.name: Interval(
-                float(min(choice.values[index] for index in positions)),
-                float(max(choice.values[index] for index in positions)),
-            )
-            if choice.numeric
-            else Interval(float(positions.min()), float(positions.max()))
-            for choice, positions in (box or Domain.of(self.choices)).positions.items()
-        }
-        known = {name: Interval(value, value) for name, value in self.values.items()}
-        low = bounds(self.cost, {**known, **limits}).low
+        limits = (box or Domain.of(self.choices)).intervals(self.values)
+        low = bounds(self.cost, limits).low
         return low if low == low else -np.inf
 
     def _cannot_beat(self, box: Domain, outcome: Outcome) -> bool:

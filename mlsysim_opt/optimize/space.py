@@ -12,8 +12,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from mlsysim_opt.algebra.bounds import all_bounds
 from mlsysim_opt.algebra.evaluate import BLOCK, Axes, GridProgram
 from mlsysim_opt.algebra.expression import Choice, Expression, Operation
+from mlsysim_opt.algebra.interval import FALSE, Interval
 
 ROWS_AT_ONCE = 1 << 20
 """A join that would hold more rows than this is split along one of its choices."""
@@ -48,16 +50,28 @@ class Domain:
             total *= len(positions)
         return total
 
-    def split(self) -> list[Domain]:
-        """Return the box cut in two along the choice with the most values."""
+    def intervals(self, values: Mapping[str, float]) -> dict[str, Interval]:
+        """Return the interval of every choice, and the value of every symbol, for interval arithmetic."""
+        known = {name: Interval(value, value) for name, value in values.items()}
+        for choice, positions in self.positions.items():
+            held = [choice.values[index] for index in positions] if choice.numeric else positions
+            known[choice.name] = Interval(float(min(held)), float(max(held)))
+        return known
+
+    def split(self, parts: int = 2) -> list[Domain]:
+        """Return the box cut along the choice with the most values, in so many parts if it has as many values."""
         widest = max(self.positions, key=lambda choice: len(self.positions[choice]))
-        middle = len(self.positions[widest]) // 2
-        halves = (self.positions[widest][:middle], self.positions[widest][middle:])
-        return [Domain({**self.positions, widest: half}) for half in halves]
+        values = self.positions[widest]
+        pieces = np.array_split(values, min(max(2, parts), len(values)))
+        return [Domain({**self.positions, widest: piece}) for piece in pieces]
 
 
 class TooManyRows(Exception):
-    """The join of a box has too many rows to be held at once."""
+    """The join of a box has too many rows to be held at once; `times` as many."""
+
+    def __init__(self, times: int) -> None:
+        super().__init__(times)
+        self.times = times
 
 
 def join(domain: Domain, constraints: Sequence[Expression], values: Mapping[str, float]) -> Axes | None:
@@ -139,7 +153,7 @@ def _is_equality(holds: Expression) -> bool:
 def _cross(columns: Columns, rows: int, choice: Choice, positions: np.ndarray) -> tuple[Columns, int]:  # type: ignore[type-arg]
     count = len(positions)
     if rows * count > ROWS_AT_ONCE:
-        raise TooManyRows
+        raise TooManyRows(-(-rows * count // ROWS_AT_ONCE))
     crossed = {other: np.repeat(column, count) for other, column in columns.items()}
     crossed[choice] = np.tile(positions.astype(np.int32), rows)
     return crossed, rows * count
@@ -169,12 +183,19 @@ def spaces(
     waiting = [domain]
     while waiting:
         box = waiting.pop()
-        if cut(box):
+        if cut(box) or (box is not domain and _impossible(box, constraints, values)):
             continue
         try:
             axes = join(box, constraints, values)
-        except TooManyRows:
-            waiting.extend(reversed(box.split()))
+        except TooManyRows as error:
+            waiting.extend(reversed(box.split(error.times)))
             continue
         if axes is not None:
             yield axes
+
+
+def _impossible(box: Domain, constraints: Sequence[Expression], values: Mapping[str, float]) -> bool:
+    """Return whether interval bounds prove that some constraint holds nowhere in a box."""
+    limits = box.intervals(values)
+    found = all_bounds(list(constraints), limits)
+    return any(found[id(holds)] == FALSE for holds in constraints)

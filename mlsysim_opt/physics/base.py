@@ -208,7 +208,7 @@ class Model:
 
     def trace(self, values: Mapping[str, Any]) -> Traced:
         """Return the compiled equations for the structure of these checked values."""
-        key = tuple((item.name, values[item.name] is None, _key(item, values[item.name])) for item in self.inputs)
+        key = tuple([_key(item, values[item.name]) for item in self.inputs])
         found = self._cache.get(key)
         if found is None:
             leaves = {
@@ -277,5 +277,8 @@ class Model:
         return traced.expressions[name]
 
 
+_ABSENT = "(absent)"
+
+
 def _key(item: Input, value: Any) -> Any:
-    return None if value is None else item.key(value)
+    return _ABSENT if value is None else item.key(value)

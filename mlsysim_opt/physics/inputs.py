@@ -9,7 +9,7 @@ from typing import Any
 
 from mlsysim_opt.algebra.expression import Choice, Expression, Symbol
 from mlsysim_opt.errors import InputError, ParseError, UnitError, UnknownNameError
-from mlsysim_opt.physics.view import View, entry_bindings
+from mlsysim_opt.physics.view import KEPT, View, entry_bindings
 from mlsysim_opt.registry import default_catalog
 from mlsysim_opt.registry.entry import Entry
 from mlsysim_opt.units import NONE, Dimension, Measure, as_measure, dimension_text, to_si
@@ -30,8 +30,8 @@ class Input:
     about: str = ""
     default: Any = REQUIRED
 
-    structural = False
-    """Whether the value decides which equations there are (then it stands in the cache key)."""
+    fixed = True
+    """Whether a value is always read the same; names of the catalog are not."""
 
     def check(self, value: Any) -> Any:
         """Return the plain value, or raise `InputError` naming what is wrong with it."""
@@ -146,6 +146,7 @@ class Switch(Input):
 class Given(Input):
     """A catalog entry, by name or as an object; `kind` is its kind in the catalog."""
 
+    fixed = False
     kind: str = ""
 
     def check(self, value: Any) -> Entry:
@@ -174,6 +175,8 @@ def _signature(entry: Entry) -> Any:
     """Return which numbers an entry has: entries that have the same ones share their equations."""
     found = _signatures.get(id(entry))
     if found is None or found[0] is not entry:
+        if len(_signatures) >= KEPT:
+            _signatures.clear()
         found = (entry, (type(entry), tuple(sorted(entry.parameters()))))
         _signatures[id(entry)] = found
     return found[1]
@@ -183,6 +186,7 @@ def _signature(entry: Entry) -> Any:
 class Text(Input):
     """A name that decides the equations, such as a precision."""
 
+    fixed = False
     of_kind: str = ""
 
     def check(self, value: Any) -> str:
@@ -206,7 +210,7 @@ def check_all(inputs: Sequence[Input], given: dict[str, Any], aliases: dict[str,
     Raises:
         UnknownNameError: an argument is not known. InputError: one is missing or wrong.
     """
-    by_name = {item.name: item for item in inputs}
+    by_name, defaults = _plan(inputs)
     values: dict[str, Any] = {}
     for name, value in given.items():
         real = aliases.get(name, name)
@@ -216,14 +220,34 @@ def check_all(inputs: Sequence[Input], given: dict[str, Any], aliases: dict[str,
             raise InputError(f"{real!r} is given twice (as {name!r} too)", path=real)
         values[real] = None if value is None else by_name[real].read(value)
     for item in inputs:
-        if item.name in values and (values[item.name] is not None or item.default is None):
+        name = item.name
+        if name in values and (values[name] is not None or item.default is None):
+            continue
+        if name in defaults:
+            values[name] = defaults[name]
             continue
         if item.default is REQUIRED:
             raise InputError(
                 f"{owner} needs {item.name!r}" + (f" ({item.about})" if item.about else ""), path=item.name
             )
-        values[item.name] = item.default if item.default is None else item.check(item.default)
+        values[name] = item.check(item.default)
     return values
+
+
+_plans: dict[int, tuple[Sequence[Input], dict[str, Input], dict[str, Any]]] = {}
+
+
+def _plan(inputs: Sequence[Input]) -> tuple[dict[str, Input], dict[str, Any]]:
+    """Return inputs by name, and the checked defaults of those whose check never changes its mind."""
+    found = _plans.get(id(inputs))
+    if found is None or found[0] is not inputs:
+        if len(_plans) >= KEPT:
+            _plans.clear()
+        fixed = [item for item in inputs if item.default is None or (item.fixed and item.default is not REQUIRED)]
+        defaults = {item.name: None if item.default is None else item.check(item.default) for item in fixed}
+        found = (inputs, {item.name: item for item in inputs}, defaults)
+        _plans[id(inputs)] = found
+    return found[1], found[2]
 
 
 Preparation = Callable[[dict[str, Any]], dict[str, Any]]

@@ -55,10 +55,10 @@ class SingleNodeModel(Model):
 
     Each sample is `seq_len` tokens that are seen for the first time; the output projection runs for the last token of
     each. The default of one token is a decode step without its key-value cache (serving models add that traffic). Of
-    the experts of a mixture only those that a token meets are read. Every product has its own roofline (`kernels`), so the
-    latency exceeds the larger of `latency_compute` and `latency_memory`, which are what all work and all traffic would
-    take alone. Activation traffic follows from the shapes of the layers. `energy` is the rated power of the accelerator
-    over the latency: an upper bound of its own energy, without the rest of the server.
+    the experts of a mixture only those that a token meets are read. Every product has its own roofline (`kernels`), so
+    the latency exceeds the larger of `latency_compute` and `latency_memory`, which are what all work and all traffic
+    would take alone. Activation traffic follows from the shapes of the layers. `energy` is the rated power of the
+    accelerator over the latency: an upper bound of its own energy, without the rest of the server.
 
     Sources: Williams, Waterman and Patterson 2009 (roofline); see `kernels` and `transformer` for the layer.
     """

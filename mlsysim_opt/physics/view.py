@@ -103,8 +103,24 @@ class View:
         return entry_bindings(self._prefix, self._entries[0])
 
 
+KEPT = 512
+"""Entries whose leaf values are kept."""
+
+_kept: dict[tuple[str, int], tuple[Entry, dict[str, float]]] = {}
+
+
 def entry_bindings(prefix: str, entry: Entry) -> dict[str, float]:
     """Return the value of every leaf of an entry, by the leaf's name."""
+    found = _kept.get((prefix, id(entry)))
+    if found is None or found[0] is not entry:
+        if len(_kept) >= KEPT:
+            _kept.clear()
+        found = (entry, _entry_bindings(prefix, entry))  # an entry never changes
+        _kept[prefix, id(entry)] = found
+    return found[1].copy()
+
+
+def _entry_bindings(prefix: str, entry: Entry) -> dict[str, float]:
     values = {f"{prefix}.{path}": float(datum.si) for path, datum in entry.parameters().items()}
     for name in type(entry).model_fields:
         item = entry.__dict__.get(name)

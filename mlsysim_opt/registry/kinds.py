@@ -54,13 +54,16 @@ KINDS: dict[str, Kind] = {
 }
 
 
+_BY_NAME = {name: kind for kind in KINDS.values() for name in (kind.name, kind.folder)}
+
+
 def kind_of(name: str) -> Kind:
     """Return the kind named so, in the singular or by its folder.
 
     Raises:
         UnknownNameError: there is none.
     """
-    for kind in KINDS.values():
-        if name in (kind.name, kind.folder):
-            return kind
-    raise UnknownNameError("kind of entry", name, KINDS)
+    kind = _BY_NAME.get(name)
+    if kind is None:
+        raise UnknownNameError("kind of entry", name, KINDS)
+    return kind

@@ -146,7 +146,7 @@ def test_D08_nothing_to_choose(ask: Ask) -> None:
     assert done.json["runner_ups"] == []
 
 
-def test_D09_gigantic_space(ask: Ask) -> None:
+def test_D09_G12_gigantic_space(ask: Ask) -> None:
     job = ("--model", "DeepSeek_V3", "--fleet", "Meta_GenAI_H100_24K_RoCE", "--batch-size", "15360")
     done = ask("optimize", *job, "--seq-len", "4096", "--json")
     assert done.code == 0

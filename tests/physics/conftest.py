@@ -15,7 +15,6 @@ from mlsysim_opt.physics.design import Job
 from mlsysim_opt.physics.training import DistributedModel
 from mlsysim_opt.physics.view import View, entry_bindings
 from mlsysim_opt.registry import default_catalog
-from mlsysim_opt.registry.entry import Entry
 
 SPLIT = {
     "global_batch_size": 1, "seq_len": 2048, "tp": 1, "pp": 1, "dp": 1, "cp": 1, "ep": 1, "microbatch_size": 1,
@@ -62,7 +61,7 @@ class Scaled(DistributedModel):
 
 @pytest.fixture
 def changed() -> Callable[..., Any]:
-    """Return a function that solves the training model with leaves scaled by a factor: ``changed({"name": 2.0}, ...)``."""
+    """Return a function that solves the training model with leaves scaled: ``changed({"fleet.fabric.bandwidth": 2.0})``."""
 
     def solve(factors: dict[str, float], **given: Any) -> Any:
         def change(named: dict[str, Any]) -> None:
@@ -87,7 +86,3 @@ def validation(root: Path) -> Callable[[str], Any]:
         return yaml.load(path.read_text("utf-8"), getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506
 
     return read
-
-
-def entries(kind: str) -> list[Entry]:
-    return list(default_catalog().all(kind))

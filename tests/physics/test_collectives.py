@@ -32,8 +32,8 @@ def test_all_reduce_is_two_of_them() -> None:
 
 
 def test_ring_through_nodes_uses_all_their_ports() -> None:
-    # 64 ranks on 8 nodes: each node receives 7/8 of 1 GB over 8 ports of 25 GB/s = 4.375 ms, more than NVLink's 2.917 ms;
-    # 7 hops inside and 7 between nodes
+    # 64 ranks on 8 nodes: each node receives 7/8 of 1 GB over 8 ports of 25 GB/s = 4.375 ms, more than NVLink's 2.917
+    # ms; 7 hops inside and 7 between nodes
     time = LINKS.reduce_scatter(GIGABYTE, expression(64), expression(1))
     assert seconds(time) == pytest.approx(7 / 8 / (8 * 25) + 7 * 2e-6 + 7 * 10e-6, rel=1e-12)
 
@@ -51,7 +51,8 @@ def test_one_rank_waits_for_nobody(stride: int) -> None:
 
 
 def test_all_to_all_inside_and_across() -> None:
-    # 16 ranks on 2 nodes send 1 GB each: 7/16 stay on NVLink (1.458 ms), 8/16 leave over one port (20 ms) at the same time
+    # 16 ranks on 2 nodes send 1 GB each: 7/16 stay on NVLink (1.458 ms), 8/16 leave over one port (20 ms) at the same
+    # time
     time = LINKS.all_to_all(GIGABYTE, expression(16), expression(1))
     assert seconds(time) == pytest.approx(8 / 16 / 25 + 10e-6, rel=1e-12)
     inside = LINKS.all_to_all(GIGABYTE, expression(8), expression(1))

@@ -91,7 +91,7 @@ def test_parts_add_up() -> None:
     assert sum(result.si(part) for part in parts) == pytest.approx(result.si("total_memory"), rel=1e-12)
 
 
-# the traps of other tools -------------------------------------------------------------------------------------------------
+# the traps of other tools ---------------------------------------------------------------------------------------------
 def test_trap_expert_parallelism_splits_experts_only() -> None:
     # Mixtral 8x7B: 45.1 B of its parameters are routed experts (8 x 3 x 4096 x 14336 x 32), 1.6 B are not
     one = solve(model="Mixtral_8x7B", batch_size=8, dp_size=8)
@@ -162,7 +162,7 @@ def test_infeasible_memory_says_so() -> None:
     assert result.si("total_memory") > 1.2e12
 
 
-# published formulas -------------------------------------------------------------------------------------------------------
+# published formulas ---------------------------------------------------------------------------------------------------
 def _switches(inputs: Any) -> dict[str, Any]:
     how = str(inputs["activation_recompute"])
     kind = "selective" if "selective" in how else "full" if how == "full" else "none"

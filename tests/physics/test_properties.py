@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -98,7 +99,9 @@ def test_time_scales_with_work(job: dict[str, Any]) -> None:
 @reusing
 def test_recomputation_trades_time_for_memory(job: dict[str, Any]) -> None:
     none, full = solve(job, recomputation="none"), solve(job, recomputation="full")
-    assert full.mfu < none.mfu
+    assert full.mfu <= none.mfu * (
+        1 + 1e-12
+    )  # equal where the last stage sets the pace with its output projection alone
     # the layer at work is held beside the stored inputs, so one in flight of one layer alone gains nothing
     assume(job["microbatch_size"] * int(job["model"].layers) // job["pp_size"] >= 4)
     assert full.si("activations") < none.si("activations")
@@ -113,9 +116,8 @@ def test_overlap_is_never_slower(job: dict[str, Any]) -> None:
 @given(jobs())
 @reusing
 def test_sharding_more_never_takes_more_memory(job: dict[str, Any]) -> None:
-    taken = [solve(job, zero_stage=stage).si("weights") + solve(job, zero_stage=stage).si("optimizer_state")
-             + solve(job, zero_stage=stage).si("gradients") for stage in range(4)]  # fmt: skip
-    assert all(after <= before * (1 + 1e-9) for before, after in zip(taken, taken[1:], strict=False))
+    taken = [solve(job, zero_stage=stage).si("total_memory") for stage in range(4)]
+    assert all(after <= before * (1 + 1e-9) for before, after in itertools.pairwise(taken))
 
 
 @pytest.mark.parametrize("fleet", FLEETS)

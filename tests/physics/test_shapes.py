@@ -49,15 +49,16 @@ def test_flops_per_token_of_llama_405b(bench: Any) -> None:
 
 
 def test_flops_of_experts_count_active_ones_only(bench: Any) -> None:
-    # DeepSeek-V3 publishes 37 B active parameters of 671 B, embedding (129280 x 7168 = 0.93 B) included: 36.6 B without it
+    # DeepSeek-V3 publishes 37 B active parameters of 671 B, embedding (129280 x 7168 = 0.93 B) included: 36.6 B
+    # without it
     rank = bench("DeepSeek_V3")
     per_token = rank(Shapes(rank.job.model, ONE).useful_forward_flops_per_token(expression(0)))
     assert per_token / 2 == pytest.approx(36.6e9, rel=0.01)
 
 
 def test_latent_attention_weights_by_hand(bench: Any) -> None:
-    # DeepSeek-V3, one layer: 7168 x (1536 + 512 + 64) down = 15,138,816
-    # up: 1536 x 128 x (128 + 64) + 512 x 128 x (128 + 128) = 37,748,736 + 16,777,216; out 128 x 128 x 7168 = 117,440,512
+    # DeepSeek-V3, one layer: 7168 x (1536 + 512 + 64) down = 15,138,816 up: 1536 x 128 x (128 + 64) + 512 x 128 x
+    # (128 + 128) = 37,748,736 + 16,777,216; out 128 x 128 x 7168 = 117,440,512
     rank = bench("DeepSeek_V3")
     assert rank(Shapes(rank.job.model, ONE).attention_parameters) == 15_138_816 + 54_525_952 + 117_440_512
 
@@ -94,9 +95,9 @@ def test_activations_are_table_2_of_korthikanti(bench: Any, name: str, tp: int) 
 
 
 def test_activations_of_a_modern_layer_are_not_those_of_gpt3(bench: Any) -> None:
-    # Llama 3 8B, one token, no dropout, fused attention, h = 4096, 8 key-value heads of 128, gated feed-forward 14336:
-    # norms in and out 4h = 16,384; queries and output 8,192; keys and values 2,048; gate, up and product 43,008 elements
-    # of 2 bytes = 139,264 bytes, and the statistics of 32 rows of attention in 4 bytes
+    # Llama 3 8B, one token, no dropout, fused attention, h = 4096, 8 key-value heads of 128, gated feed-forward
+    # 14336: norms in and out 4h = 16,384; queries and output 8,192; keys and values 2,048; gate, up and product
+    # 43,008 elements of 2 bytes = 139,264 bytes, and the statistics of 32 rows of attention in 4 bytes
     rank = bench("Llama3_8B", seq_len=1)
     assert rank(TrainingMemory(rank.job).layer_activation) == 2 * (16_384 + 8_192 + 2_048 + 43_008) + 4 * 32
 

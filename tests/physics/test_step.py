@@ -33,7 +33,7 @@ def solve(given: dict[str, Any], **more: Any) -> Any:
     return DistributedModel().solve(**{**given, **more})
 
 
-# the parts ----------------------------------------------------------------------------------------------------------------
+# the parts ------------------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("given", [GPT3, LLAMA, MIXTRAL, {**MIXTRAL, "ep_size": 8, "recomputation": "full"},
                                    {**LLAMA, "cp_size": 2, "dp_size": 64, "recomputation": "selective"}])  # fmt: skip
 def test_parts_add_up_to_the_step(given: dict[str, Any]) -> None:
@@ -63,8 +63,8 @@ def test_gradient_traffic_by_hand(changed: Callable[..., Any]) -> None:
 
 
 def test_zero_3_is_one_and_a_half_times_zero_0(changed: Callable[..., Any]) -> None:
-    # Rajbhandari et al. 2020, Section 7: reduce-scatter of gradients, and gathers for forward and for backward, all of 2
-    # bytes, instead of reduce-scatter and gather
+    # Rajbhandari et al. 2020, Section 7: reduce-scatter of gradients, and gathers for forward and for backward, all
+    # of 2 bytes, instead of reduce-scatter and gather
     given = {"model": "Llama2_7B", "fleet": "Lab_64_H100", "precision": "bf16_zero", "batch_size": 64,
              "microbatch_size": 1}  # fmt: skip
     plain, split = solve(given, zero_stage=0), solve(given, zero_stage=3)
@@ -95,15 +95,15 @@ def test_expert_exchange_by_hand(changed: Callable[..., Any]) -> None:
 
 
 def test_tensor_communication_by_hand(changed: Callable[..., Any]) -> None:
-    # Llama 2 7B on 8 ranks, 2048 tokens: an all-reduce is a reduce-scatter and an all-gather of 2048 x 4096 x 2 bytes, 7/8
-    # of it over 0.75 x 450 GB/s; two a layer in each direction: 8 such halves in each of 32 layers
+    # Llama 2 7B on 8 ranks, 2048 tokens: an all-reduce is a reduce-scatter and an all-gather of 2048 x 4096 x 2
+    # bytes, 7/8 of it over 0.75 x 450 GB/s; two a layer in each direction: 8 such halves in each of 32 layers
     given = {"model": "Llama2_7B", "fleet": "One_DGX_H100", "precision": "bf16", "batch_size": 1, "tp_size": 8}
     result = changed({"calibration.scale_up_latency": 0.0}, **given)
     half = 7 / 8 * 2048 * 4096 * 2 / (0.75 * 450e9)
     assert result.si("tp_time") == pytest.approx(8 * 32 * half, rel=1e-9)
 
 
-# what may and may not change ----------------------------------------------------------------------------------------------
+# what may and may not change ------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("given", [GPT3, LLAMA, {**MIXTRAL, "ep_size": 8}])
 @pytest.mark.parametrize("kind", ["selective", "full"])
 def test_recomputation_never_raises_mfu(given: dict[str, Any], kind: str) -> None:
@@ -148,7 +148,7 @@ def test_links_busy_with_context_do_not_also_carry_gradients() -> None:
     assert free.si("dp_time") <= busy.si("dp_time") * (1 + 1e-9)
 
 
-# the traps of other tools -------------------------------------------------------------------------------------------------
+# the traps of other tools ---------------------------------------------------------------------------------------------
 def test_trap_tensor_latency_is_paid_for_every_microbatch(changed: Callable[..., Any]) -> None:
     given = {"model": "Llama2_7B", "fleet": "One_DGX_H100", "precision": "bf16", "batch_size": 8, "tp_size": 8}
     slow = {"calibration.scale_up_latency": 1000.0}
@@ -221,7 +221,7 @@ def test_experts_with_tensor_parallelism_need_sequence_parallelism() -> None:
     assert not free.constraints["experts with tp need sequence parallelism"]
 
 
-# published runs -----------------------------------------------------------------------------------------------------------
+# published runs -------------------------------------------------------------------------------------------------------
 def test_llama_3_on_16384_accelerators() -> None:
     # Llama Team 2024, Table 4: 41 % on 16,384, and it ran, so it fits 80 GiB less the reserve
     result = solve(LLAMA)
