@@ -285,11 +285,7 @@ def compile_case(case: Case) -> None:
     model = DistributedModel()
     values = model.check(**case.arguments)
     traced = model.trace(values)
-    named: dict[str, Any] = {}
-    for item in model.inputs:
-        if values[item.name] is not None:
-            named.update(item.bind(values[item.name]))
-    named.update(model.bindings(values))
+    named = model.leaf_values(values)
     position = traced.position["step_time"]
 
     def predict(constants: Mapping[str, float]) -> float:
@@ -342,6 +338,25 @@ def spread(cases: Sequence[Case], best: Mapping[str, float]) -> dict[str, tuple[
     if len(groups) > 1:
         fits += [fit([case for case in cases if case.group != group], best, FITTED) for group in groups]
     return {name: (min(item[name] for item in fits), max(item[name] for item in fits)) for name in FITTED}
+
+
+def spread_by_size(cases: Sequence[Case], constants: Mapping[str, Mapping[str, float]], jitter: float) -> float:
+    """Return the mean distance of logarithmic errors from the median of their series, for this `step_jitter`.
+
+    A series is a set of rows that differ only in how many nodes (and replicas, at the same work of each) they have;
+    what is common to a series is of no weight here.
+    """
+    series: dict[Any, list[float]] = defaultdict(list)
+    for case in cases:
+        given, where = case.arguments, case.arguments["fleet"]
+        replicas = where.accelerators // (given["tp_size"] * given["pp_size"] * given["cp_size"])
+        key = (case.group, given["model"].title, given["model"].layers, where.accelerator.name,
+               round(given["batch_size"] / replicas, 3),
+               *(value for name, value in given.items() if name not in ("model", "fleet", "batch_size")))  # fmt: skip
+        predicted = case.compiled({**constants[case.generation], "step_jitter": jitter})
+        series[key].append(math.log(predicted / case.measured))
+    apart = [abs(x - statistics.median(row)) for row in series.values() if len(row) > 1 for x in row]
+    return statistics.fmean(apart)
 
 
 def constants_of(generation: str) -> dict[str, float]:
@@ -403,6 +418,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             for name in FITTED:
                 low, high = bars[name]
                 print(f"  {name} {constants[generation][name]:.3f} (one group left out: {low:.3f} to {high:.3f})")
+        for jitter in (0.0, 0.01, 0.02, 0.03, 0.04):
+            print(f"step_jitter {jitter:.2f}: mean spread within series {spread_by_size(cases, constants, jitter):.3%}")
     report(cases, constants, chosen.rows)
     print(f"{len(cases)} rows modelled; left out:")
     for reason, count in left_out.most_common():

@@ -34,32 +34,21 @@ def _quotient(top: Any, bottom: Any) -> Any:
     return top / bottom if bottom != 0 else math.nan
 
 
-def _larger(a: Any, b: Any) -> Any:
-    return a if a >= b else b if a < b else math.nan
-
-
-def _smaller(a: Any, b: Any) -> Any:
-    return a if a <= b else b if a > b else math.nan
-
-
-def _chosen(condition: Any, then: Any, otherwise: Any) -> Any:
-    return then if condition else otherwise
-
-
 _FAST: dict[str, Callable[..., Any]] = {
     "add": operator.add,
     "subtract": operator.sub,
     "multiply": operator.mul,
     "divide": _quotient,
-    "maximum": _larger,
-    "minimum": _smaller,
-    "where": _chosen,
     "less_equal": operator.le,
     "less": operator.lt,
     "equal": operator.eq,
     "not_equal": operator.ne,
 }
-"""The same values as `Atom.scalar`, without its general signature: nine steps of ten are one of these."""
+"""The same values as `Atom.scalar`, without its general signature."""
+
+_INLINE = {"where": 1, "maximum": 2, "minimum": 3}
+"""Operations that `ScalarProgram.run` writes out, by the kind of their stage; together with `_FAST` nine steps of ten."""
+_KINDS = 5
 
 
 def leaves(roots: Sequence[Expression]) -> list[Leaf]:
@@ -101,10 +90,11 @@ class ScalarProgram:
             steps = []
             for node in members:
                 where = positions if node.atom.by_position else slot
-                steps.append((_function(node), *(where[id(item)] for item in node.args)))
+                slots_of = [where[id(item)] for item in node.args]
+                steps.append(tuple(slots_of) if 0 < stage % _KINDS < 4 else (_function(node), *slots_of))
                 slot[id(node)] = width
                 width += 1
-            self._stages.append((stage % 3, steps))
+            self._stages.append((stage % _KINDS, steps))
         self._outputs = [slot[id(root)] for root in roots]
         self._keep = list(roots)
 
@@ -132,8 +122,16 @@ class ScalarProgram:
                 for function, a, b in steps:
                     push(function(slots[a], slots[b]))
             elif kind == 1:
-                for function, a, b, c in steps:
-                    push(function(slots[a], slots[b], slots[c]))
+                for a, b, c in steps:
+                    push(slots[b] if slots[a] else slots[c])
+            elif kind == 2:
+                for a, b in steps:
+                    x, y = slots[a], slots[b]
+                    push(x if x >= y else y if x < y else math.nan)
+            elif kind == 3:
+                for a, b in steps:
+                    x, y = slots[a], slots[b]
+                    push(x if x <= y else y if x > y else math.nan)
             else:
                 for function, *rest in steps:
                     push(function(*[slots[index] for index in rest]))
@@ -162,14 +160,15 @@ def _function(node: Operation) -> Callable[..., Any]:
 def _staged(nodes: Sequence[Operation]) -> list[tuple[int, list[Operation]]]:
     """Return operations in stages of one kind, each after those of its arguments.
 
-    Stages 0, 3, 6, ... hold operations of two arguments, 1, 4, 7, ... those of three, the others any number.
+    The kind of a stage is its number modulo `_KINDS`: 0 holds functions of two arguments, 1 to 3 those of `_INLINE`, 4 the
+    others.
     """
     stages: dict[int, int] = {}
     members: dict[int, list[Operation]] = {}
     for node in nodes:
-        kind = {2: 0, 3: 1}.get(len(node.args), 2)
+        kind = _INLINE.get(node.atom.name, 0 if len(node.args) == 2 else 4)
         earliest = max((stages.get(id(item), 0) for item in node.args), default=0)
-        stage = earliest + (kind - earliest) % 3
+        stage = earliest + (kind - earliest) % _KINDS
         stages[id(node)] = stage
         members.setdefault(stage, []).append(node)
     return sorted(members.items())

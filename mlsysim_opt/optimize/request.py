@@ -78,7 +78,7 @@ def _objective_text(problem: Problem, text: str) -> Objective:
         if text.startswith(prefix + "_"):
             name = text[4:]
             if name in problem.names():
-                return Objective(text, prefix, problem.names()[name])  # type: ignore[arg-type]
+                return Objective(text, prefix, problem.names()[name])
             raise UnknownNameError(
                 "objective", text, [f"{sense}_{metric}" for metric in problem.metrics for sense in ("min", "max")],
                 path="objective",

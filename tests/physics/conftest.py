@@ -61,7 +61,7 @@ class Scaled(DistributedModel):
 
 @pytest.fixture
 def changed() -> Callable[..., Any]:
-    """Return a function that solves the training model with leaves scaled: ``changed({"fleet.fabric.bandwidth": 2.0})``."""
+    """Return a function that solves the training model with leaves scaled: ``changed({"fleet.fabric.latency": 2})``."""
 
     def solve(factors: dict[str, float], **given: Any) -> Any:
         def change(named: dict[str, Any]) -> None:

@@ -39,7 +39,7 @@ def test_every_yaml_file_is_read_by_some_kind() -> None:
     on_disk |= {
         f"{folder.name}/{item.name}"
         for folder in root.iterdir()
-        if folder.is_dir() and not folder.name.startswith("_")
+        if folder.is_dir() and not folder.name.startswith("_") and folder.name != "published"  # no entries: runs
         for item in folder.iterdir()
         if item.name.endswith(".yaml")
     }
