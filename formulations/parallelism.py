@@ -82,6 +82,8 @@ INPUTS: tuple[Input, ...] = (
     Number("straggler_factor", "slowdown by slow workers", default=1.0, low=1.0, high=1e6),
     Number("moe_routing_imbalance_factor", "fullest expert over mean", default=1.0, low=1.0, high=1e6),
     Switch("fused_attention", "attention scores are never stored", default=True),
+    Switch("fused_kernels", "fused norms and activations, attention kernels of 2023 and later", default=True),
+    Switch("tp_comm_overlap", "tensor-parallel communication hides behind the products it feeds", default=False),
     Switch("dropout", "keep dropout masks", default=False),
     Switch("tp_across_nodes", "allow tensor parallelism beyond the scale-up domain", default=False),
 )
@@ -100,7 +102,7 @@ PART_OF = {
 }  # fmt: skip
 UNCHANGED_SYMBOLS = (
     "overlap_efficiency", "congestion_factor", "straggler_factor", "moe_routing_imbalance_factor", "memory_reserve",
-    "fused_attention", "dropout",
+    "fused_attention", "dropout", "fused_kernels", "tp_comm_overlap",
 )  # fmt: skip
 
 

@@ -30,15 +30,10 @@ TABLE_LIMIT = 1 << 18
 
 
 
-def _quotient(top: Any, bottom: Any) -> Any:
-    return top / bottom if bottom != 0 else math.nan
-
-
 _FAST: dict[str, Callable[..., Any]] = {
     "add": operator.add,
     "subtract": operator.sub,
     "multiply": operator.mul,
-    "divide": _quotient,
     "less_equal": operator.le,
     "less": operator.lt,
     "equal": operator.eq,
@@ -46,9 +41,9 @@ _FAST: dict[str, Callable[..., Any]] = {
 }
 """The same values as `Atom.scalar`, without its general signature."""
 
-_INLINE = {"where": 1, "maximum": 2, "minimum": 3}
+_INLINE = {"divide": 1, "where": 2, "maximum": 3, "minimum": 4}
 """Operations that `ScalarProgram.run` writes out, by the kind of their stage; together with `_FAST` nine steps of ten."""
-_KINDS = 5
+_KINDS = 6
 
 
 def leaves(roots: Sequence[Expression]) -> list[Leaf]:
@@ -69,6 +64,7 @@ class ScalarProgram:
         nodes = topological(roots)
         self.leaves: list[Leaf] = [node for node in nodes if isinstance(node, Symbol | Choice)]
         slot: dict[int, int] = {id(node): index for index, node in enumerate(self.leaves)}
+        self._labelled = [(at, leaf) for at, leaf in enumerate(self.leaves) if isinstance(leaf, Choice) and not leaf.numeric]
         width = len(self.leaves)
         positions: dict[int, int] = {}
         self._position_of: list[tuple[int, Choice]] = []
@@ -91,7 +87,7 @@ class ScalarProgram:
             for node in members:
                 where = positions if node.atom.by_position else slot
                 slots_of = [where[id(item)] for item in node.args]
-                steps.append(tuple(slots_of) if 0 < stage % _KINDS < 4 else (_function(node), *slots_of))
+                steps.append(tuple(slots_of) if 0 < stage % _KINDS < 5 else (_function(node), *slots_of))
                 slot[id(node)] = width
                 width += 1
             self._stages.append((stage % _KINDS, steps))
@@ -103,12 +99,11 @@ class ScalarProgram:
 
         Choices are given by value (a number or a label). Undefined results are NaN.
         """
-        slots: list[Any] = []
-        for leaf, value in zip(self.leaves, values, strict=True):
-            if isinstance(leaf, Choice):
-                slots.append(value if leaf.numeric else leaf.position.get(value, -1))
-            else:
-                slots.append(value)
+        slots = list(values)
+        if len(slots) != len(self.leaves):
+            raise InputError(f"expected {len(self.leaves)} values, got {len(slots)}")
+        for index, leaf in self._labelled:
+            slots[index] = leaf.position.get(slots[index], -1)
         for index, choice in self._position_of:
             given = values[index]
             if given not in choice.position:
@@ -122,13 +117,17 @@ class ScalarProgram:
                 for function, a, b in steps:
                     push(function(slots[a], slots[b]))
             elif kind == 1:
+                for a, b in steps:
+                    y = slots[b]
+                    push(slots[a] / y if y != 0 else math.nan)
+            elif kind == 2:
                 for a, b, c in steps:
                     push(slots[b] if slots[a] else slots[c])
-            elif kind == 2:
+            elif kind == 3:
                 for a, b in steps:
                     x, y = slots[a], slots[b]
                     push(x if x >= y else y if x < y else math.nan)
-            elif kind == 3:
+            elif kind == 4:
                 for a, b in steps:
                     x, y = slots[a], slots[b]
                     push(x if x <= y else y if x > y else math.nan)
@@ -160,13 +159,13 @@ def _function(node: Operation) -> Callable[..., Any]:
 def _staged(nodes: Sequence[Operation]) -> list[tuple[int, list[Operation]]]:
     """Return operations in stages of one kind, each after those of its arguments.
 
-    The kind of a stage is its number modulo `_KINDS`: 0 holds functions of two arguments, 1 to 3 those of `_INLINE`, 4 the
+    The kind of a stage is its number modulo `_KINDS`: 0 holds functions of two arguments, 1 to 4 those of `_INLINE`, 5 the
     others.
     """
     stages: dict[int, int] = {}
     members: dict[int, list[Operation]] = {}
     for node in nodes:
-        kind = _INLINE.get(node.atom.name, 0 if len(node.args) == 2 else 4)
+        kind = _INLINE.get(node.atom.name, 0 if len(node.args) == 2 else 5)
         earliest = max((stages.get(id(item), 0) for item in node.args), default=0)
         stage = earliest + (kind - earliest) % _KINDS
         stages[id(node)] = stage

@@ -102,11 +102,11 @@ def _relaxation(task: Task, constraint: Constraint, violation: Violation) -> Rel
         return None
     if constraint.sides is None or violation.least_design is None:
         design = task.design_values(best.design)
-        return Relaxation(constraint.name, f"give up {constraint.name!r} ({_differences(design)})", None, design)
+        return Relaxation(constraint.name, f"give up {constraint.name!r} ({_brief(task, design)})", None, design)
     design = task.design_values(violation.least_design)
     amount = _amount(task, constraint.sides[1], violation.least)
     changed = _changed_limit(task, constraint, design)
-    change = f"{constraint.name!r} by {amount} more{changed} ({_differences(design)})"
+    change = f"{constraint.name!r} by {amount} more{changed} ({_brief(task, design)})"
     return Relaxation(constraint.name, change, amount, design)
 
 
@@ -119,6 +119,13 @@ def _changed_limit(task: Task, constraint: Constraint, design: Mapping[str, Any]
     left = task.shown(constraint.sides[0], small)
     right = task.shown(constraint.sides[1], large)
     return f" ({left} against {right})"
+
+
+def _brief(task: Task, design: Mapping[str, Any]) -> str:
+    """Return what of a design differs from the simplest one: decisions at their first value are left out."""
+    first = {name: decision.choice.values[0] for name, decision in task.problem.decisions.items()}
+    told = {name: value for name, value in design.items() if value != first[name]}
+    return _differences(told) if told else "the simplest design"
 
 
 def _differences(design: Mapping[str, Any]) -> str:
@@ -159,7 +166,7 @@ def _levers(task: Task) -> list[Relaxation]:
             outcome = other.search(keep=1).run()
             if outcome.best:
                 design = other.design_values(outcome.best[0].design)
-                change = f"{lever.name}: {lever.describe(candidate)} instead of {lever.now} ({_differences(design)})"
+                change = f"{lever.name}: {lever.describe(candidate)} instead of {lever.now} ({_brief(other, design)})"
                 found.append(Relaxation(lever.name, change, Value(float(candidate)), design))
                 break
     return found

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
-from mlsysim_opt.algebra.expression import Expression, Operation, short, topological
+from mlsysim_opt.algebra.expression import Expression, Operation, Symbol, short, substitute, topological
 from mlsysim_opt.algebra.parse import parse
 from mlsysim_opt.errors import InputError, ParseError, UnknownNameError, did_you_mean
 from mlsysim_opt.optimize.problem import Constraint, Objective, Problem
@@ -109,11 +110,35 @@ def read_constraints(problem: Problem, specs: Sequence[ConstraintSpec]) -> list[
     read = []
     for index, spec in enumerate(specs):
         try:
-            read.append(_constraint(problem, spec, index))
+            read.extend(_parts(problem, _constraint(problem, spec, index)))
         except InputError as error:
             error.path = error.path or f"constraints[{index}]"
             raise
     return read
+
+
+def _parts(problem: Problem, constraint: Constraint) -> list[Constraint]:
+    """Return a conjunction (`2 s <= step_time <= 3 s`) as its parts, so that each has a slack and can give way alone."""
+    waiting, parts = [constraint.holds], []
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, Operation) and node.atom.name == "and":
+            waiting.extend(reversed(node.args))
+        else:
+            parts.append(node)
+    if len(parts) == 1:
+        return [constraint]
+    return [replace(constraint, name=_in_words(problem, part), holds=part) for part in parts]
+
+
+def _in_words(problem: Problem, node: Expression) -> str:
+    """Return a comparison with metrics by name instead of written out."""
+    named: dict[Expression, Expression] = {
+        item.expression: Symbol(name, item.expression.dimension, integer=item.expression.integer)
+        for name, item in problem.metrics.items()
+        if item.expression is not None and isinstance(item.expression, Operation) and item.expression.sort == "number"
+    }
+    return short(substitute(node, named))
 
 
 def _constraint(problem: Problem, spec: ConstraintSpec, index: int) -> Constraint:

@@ -236,7 +236,7 @@ def solve(
         constraints=slacks(task, cost, slack, explain=explain),
         certificate=Certificate(
             kind="enumeration" if engine.name == "enumerate" else "solver bound",
-            proof=answer.proof,
+            proof=first.proof + (f"; then, among its ties: {answer.proof}" if answer is not first else ""),
             solver=answer.solver,
             combinations=task.problem.combinations,
             details=answer.details,

@@ -190,9 +190,14 @@ class Model:
     inputs: ClassVar[tuple[Input, ...]] = ()
     aliases: ClassVar[dict[str, str]] = {}
     _cache: ClassVar[dict[Any, Traced]]
+    _compound: ClassVar[tuple[Input, ...]] = ()
+    """Inputs that bind more leaves than one of their own name."""
+    _defaults: ClassVar[tuple[tuple[str, Any, str], ...]] = ()
 
     def __init_subclass__(cls) -> None:
         cls._cache = {}
+        cls._compound = tuple(item for item in cls.inputs if type(item).bind is not Input.bind)
+        cls._defaults = tuple((item.name, item.default, str(item.default)) for item in cls.inputs)
 
     def equations(self, **inputs: Any) -> Result:
         """Return the equations for these leaves. Arguments may be symbols, choices or expressions; the body is one."""
@@ -246,8 +251,8 @@ class Model:
 
     def leaf_values(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """Return the value of every leaf of the equations, by name, for checked inputs."""
-        named: dict[str, Any] = {}
-        for item in self.inputs:
+        named = dict(values)  # what most inputs bind: their own name
+        for item in self._compound:
             value = values[item.name]
             if value is not None:
                 named.update(item.bind(value))
@@ -268,7 +273,7 @@ class Model:
 
     def assumptions(self, values: Mapping[str, Any]) -> dict[str, str]:
         """Return the defaults that decided the answer, as text."""
-        return {item.name: str(item.default) for item in self.inputs if item.default == values[item.name]}
+        return {name: text for name, default, text in self._defaults if default == values[name]}
 
     def output(self, name: str, traced: Traced) -> Expression:
         """Return the expression of an output by name."""

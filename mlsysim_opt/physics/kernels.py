@@ -22,11 +22,6 @@ TILE_ROWS, TILE_COLUMNS = 128, 256
 """Rows and columns of outputs that one compute unit makes at a time (CUTLASS, efficient GEMM; rows: FlashAttention)."""
 SCORE_PASSES = 6
 """Passes of unfused scores over the memory: product, scale and mask, softmax (read, write), dropout, weighted sum."""
-EAGER_PASSES = 2.0
-EAGER_ATTENTION = 2.0
-"""How much more memory traffic operators outside the products make when they are not fused, and how much longer
-attention takes in kernels of the first generation (FlashAttention 1, Triton). Chosen by hand, in steps of a quarter, on
-the llm-foundry rows of the calibration; the attention rate of A100 then agrees with what FlashAttention-2 publishes."""
 NARROW = ("fp8", "fp6", "fp4", "int8", "int4")
 ONE_BYTE = expression("1 byte")
 NO_TIME = expression("0 s")
@@ -144,7 +139,7 @@ class Kernels:
         """
         job = self.job
         time = self.core_work / (self.attention_rate * self.calibration.attention_efficiency)
-        time = time * where(job.fused_kernels, 1, EAGER_ATTENTION)
+        time = time * where(job.fused_kernels, 1, self.calibration.early_attention)
         scores = job.tokens * job.model.heads / job.tp * job.seq_len * job.numerics.activation_bytes
         return time + where(job.unfused_attention, SCORE_PASSES * scores / self.memory_rate, NO_TIME)
 
@@ -181,4 +176,4 @@ class Kernels:
         if str(job.numerics.entries[0].__dict__["gemm_precision"]) in NARROW:
             inputs = (shapes.attention_widths + shapes.ffn_widths(width)) / 2
             traffic = traffic + inputs * (job.numerics.activation_bytes + 2 * ONE_BYTE)
-        return job.tokens * traffic * where(job.fused_kernels, 1, EAGER_PASSES)
+        return job.tokens * traffic * where(job.fused_kernels, 1, self.calibration.unfused_traffic)

@@ -12,9 +12,6 @@ from dataclasses import dataclass
 from mlsysim_opt.algebra.expression import Expression
 from mlsysim_opt.physics.view import View
 
-RATED_SHARE = 0.82
-"""What a fully busy node draws of its rated maximum: 8.4 of 10.2 kW, measured on eight H100 (Latif et al. 2025)."""
-
 
 @dataclass(frozen=True)
 class Run:
@@ -44,9 +41,9 @@ class Run:
 
     @property
     def node_power(self) -> Expression:
-        """Mean power of a whole node, not only of its accelerators."""
-        idle, full = self.node.idle_power, self.node.max_power * RATED_SHARE
-        return idle + (full - idle) * self.busy
+        """Mean power of a whole node, not only of its accelerators. Busy power is measured, below the rated maximum."""
+        idle, busy = self.node.idle_power, self.node.busy_power
+        return idle + (busy - idle) * self.busy
 
     @property
     def it_energy(self) -> Expression:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from mlsysim_opt.registry.entry import Entry
-from mlsysim_opt.registry.fields import Count, Efficiency, RatioOrZero, TimeOrZero
+from mlsysim_opt.registry.fields import Count, Efficiency, RatioFromOne, RatioOrZero, TimeOrZero
 
 
 class Calibration(Entry):
@@ -16,7 +16,9 @@ class Calibration(Entry):
     between nodes. `compute_units` are the parts of the device that each make one tile of outputs at a time
     (streaming multiprocessors, compute units). Latencies are per hop of a collective; `layer_overhead` is per
     layer and pass, `step_overhead` per training step; `step_jitter` is the standard deviation of the nodes'
-    times, of which a step waits for the longest.
+    times, of which a step waits for the longest. `unfused_traffic` is how much more memory traffic operators
+    outside the products make when they are not fused, `early_attention` how much longer attention takes in
+    fused kernels of the first generation (FlashAttention 1, Triton).
     """
 
     kind: ClassVar[str] = "calibration"
@@ -32,3 +34,5 @@ class Calibration(Entry):
     layer_overhead: TimeOrZero
     step_overhead: TimeOrZero
     step_jitter: RatioOrZero
+    unfused_traffic: RatioFromOne
+    early_attention: RatioFromOne

@@ -167,6 +167,7 @@ class Node(Entry):
     scale_up: ScaleUp
     nics_per_node: Count
     max_power: Power
+    busy_power: Power | None = None
     idle_power: Power | None = None
     host_memory: Bytes | None = None
     embodied_carbon: Carbon | None = None

@@ -1,0 +1,110 @@
+"""One measurement of this package, in a process of its own: ``python benchmarks/ours.py CASE`` prints JSON.
+
+Times are CPU seconds. What is imported or built before the clock starts stands in the case.
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+DEMO = {"model": "Llama3_405B", "fleet": "Meta_Llama3_16K_H100", "global_batch_size": 2048, "seq_len": 8192}
+NODES = [512, 768, 1024, 1280, 1536, 1792, 1920, 2048]
+SOLVE = {"batch_size": 2048, "precision": "fp16", "tp_size": 8, "pp_size": 8, "microbatch_count": 16, "seq_len": 4096}
+LOOPS = 300
+
+
+def search() -> dict[str, Any]:
+    """The full training model over the splits of several sizes of fleet: the second search of a process."""
+    from mlsysim_opt import optimize
+
+    task = optimize.task("parallelism", objective="max_mfu", nodes=NODES, **DEMO)
+    task.search().run()
+    started = time.process_time()
+    outcome = task.search().run()
+    seconds = time.process_time() - started
+    best = task.design_values(outcome.best[0].design)
+    return {
+        "seconds": seconds,
+        "combinations": task.problem.combinations,
+        "evaluated": outcome.evaluated,
+        "answer": f"MFU {-outcome.best[0].cost:.4f} with {_split(best)} on {best['nodes']} nodes",
+    }
+
+
+def proof() -> dict[str, Any]:
+    """The optimum of the demo, proven, in a fresh process: from the call to the answer, explanations left out."""
+    import mlsysim_opt
+
+    optimize = mlsysim_opt.optimize
+    started = time.process_time()
+    solution = optimize("parallelism", objective="max_mfu", explain=False, **DEMO)
+    return {
+        "seconds": time.process_time() - started,
+        "combinations": solution.certificate.combinations,
+        "answer": f"{solution.status}, gap {solution.gap:g}: MFU {solution.objective} with {_split(solution.design)}",
+    }
+
+
+def solve() -> dict[str, Any]:
+    """One warm `DistributedModel().solve`, step time and feasibility read."""
+    from mlsysim_opt import DistributedModel, Models, Systems
+
+    model, arguments = DistributedModel(), {**SOLVE, "dp_size": 128}
+    given = {"model": Models.Language.Llama3_70B, "fleet": Systems.Clusters.Frontier_8K}
+    result = model.solve(**given, **arguments)
+    started = time.process_time()
+    for _ in range(LOOPS):
+        result = model.solve(**given, **arguments)
+        assert result.feasible in (True, False)
+        result.si("step_time")
+    seconds = (time.process_time() - started) / LOOPS
+    return {"seconds": seconds, "answer": f"step {result.step_time.to('s').magnitude:.3f} s, feasible {result.feasible}"}
+
+
+def load() -> dict[str, Any]:
+    """``import mlsysim_opt``."""
+    started = time.process_time()
+    import mlsysim_opt
+
+    return {"seconds": time.process_time() - started, "answer": mlsysim_opt.__version__}
+
+
+def memory() -> dict[str, Any]:
+    """The largest space at hand: every sensible number of nodes of the largest fleet, five accelerators."""
+    from mlsysim_opt import optimize
+
+    given = {**DEMO, "fleet": "Meta_GenAI_H100_24K_RoCE", "global_batch_size": 12_288}
+    accelerators = ["H100", "H200", "B200", "A100", "MI300X"]
+    task = optimize.task("parallelism", objective="max_mfu", nodes="any", accelerator=accelerators, **given)
+    started = time.process_time()
+    outcome = task.search().run()
+    return {
+        "seconds": time.process_time() - started,
+        "combinations": task.problem.combinations,
+        "evaluated": outcome.evaluated,
+        "answer": f"MFU {-outcome.best[0].cost:.4f} with {_split(task.design_values(outcome.best[0].design))}",
+    }
+
+
+def _split(design: dict[str, Any]) -> str:
+    short = {"tp_size": "TP", "pp_size": "PP", "dp_size": "DP", "cp_size": "CP"}
+    return " ".join(f"{title} {design[name]}" for name, title in short.items())
+
+
+CASES: dict[str, Callable[[], dict[str, Any]]] = {
+    "search": search,
+    "proof": proof,
+    "solve": solve,
+    "load": load,
+    "memory": memory,
+}
+
+if __name__ == "__main__":
+    found = CASES[sys.argv[1]]()
+    found["peak_mib"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    print(json.dumps(found))

@@ -1,0 +1,64 @@
+"""One measurement of mlsysim 0.3.0, by its own interpreter: ``$PEER_PYTHON benchmarks/peer.py CASE`` prints JSON."""
+
+import json
+import resource
+import sys
+import time
+
+SOLVE = {"batch_size": 2048, "precision": "fp16", "tp_size": 8, "pp_size": 8, "microbatch_count": 16, "seq_len": 4096}
+LOOPS = 100
+
+
+def search() -> dict:
+    """Its ParallelismOptimizer on the fleet of the demo; configurations are those it tries."""
+    from mlsysim import Models, Systems
+    from mlsysim.solvers import ParallelismOptimizer
+
+    fleet = Systems.Clusters.Meta_Llama3_16K_H100
+    given = {"batch_size": 2048, "seq_len": 8192, "activation_recomputation": True}
+    optimizer = ParallelismOptimizer()
+    optimizer.solve(Models.Language.Llama3_405B, fleet, **given)
+    started = time.process_time()
+    result = optimizer.solve(Models.Language.Llama3_405B, fleet, **given)
+    seconds = time.process_time() - started
+    count = fleet.count * fleet.node.accelerators_per_node
+    powers = [2**k for k in range(10) if 2**k <= count]
+    tried = sum(1 for tp in powers for pp in powers if tp <= fleet.node.accelerators_per_node and tp * pp <= count)
+    return {
+        "seconds": seconds,
+        "combinations": tried,
+        "evaluated": result.total_searched,
+        "answer": f"MFU {result.best_mfu:.4f} with " + " ".join(f"{k.upper()} {v}" for k, v in result.best_config.items()),
+    }
+
+
+def solve() -> dict:
+    """One warm `DistributedModel().solve`, step time and feasibility read."""
+    from mlsysim import Models, Systems
+    from mlsysim.solvers import DistributedModel
+
+    model = DistributedModel()
+    given = (Models.Language.Llama3_70B, Systems.Clusters.Frontier_8K)
+    result = model.solve(*given, **SOLVE)
+    started = time.process_time()
+    for _ in range(LOOPS):
+        result = model.solve(*given, **SOLVE)
+        assert result.node_profile.feasible in (True, False)
+        result.step_latency_total
+    seconds = (time.process_time() - started) / LOOPS
+    step = result.step_latency_total.to("s").magnitude
+    return {"seconds": seconds, "answer": f"step {step:.3f} s, feasible {result.node_profile.feasible}"}
+
+
+def load() -> dict:
+    """``import mlsysim``."""
+    started = time.process_time()
+    import mlsysim
+
+    return {"seconds": time.process_time() - started, "answer": mlsysim.__version__}
+
+
+if __name__ == "__main__":
+    found = {"search": search, "solve": solve, "load": load}[sys.argv[1]]()
+    found["peak_mib"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    print(json.dumps(found))

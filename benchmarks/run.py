@@ -1,0 +1,207 @@
+"""The numbers README.md quotes: ``make bench``, or ``python benchmarks/run.py [--json PATH] [--rounds N] [CASE ...]``.
+
+Every measurement is a process of its own (`ours.py`, `peer.py`), the two sides in turns, each going first every other
+round; what counts is the median of CPU seconds. The peer is mlsysim 0.3.0, by the interpreter in PEER_PYTHON; without it
+its columns stay empty. Exits with 1 when a target is missed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import resource
+import statistics
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).parent
+Sample = dict[str, Any]
+
+
+@dataclass
+class Line:
+    """One number with its target, beside that of the peer.
+
+    Attributes:
+        at_least: whether a larger number is better. compared: the same of the peer.
+    """
+
+    title: str
+    value: float
+    unit: str
+    target: float | None = None
+    at_least: bool = False
+    compared: float | None = None
+    note: str = ""
+
+    @property
+    def met(self) -> bool | None:
+        """Whether the target is met; None without one."""
+        if self.target is None:
+            return None
+        return self.value >= self.target if self.at_least else self.value <= self.target
+
+
+@dataclass
+class Case:
+    """A question asked of one or both sides."""
+
+    name: str
+    peer: bool
+    rounds: int
+    ours: list[Sample] = field(default_factory=list)
+    theirs: list[Sample] = field(default_factory=list)
+
+
+def cases(rounds: int) -> list[Case]:
+    """Return what is measured."""
+    return [
+        Case("search", True, rounds),
+        Case("proof", False, rounds),
+        Case("solve", True, rounds),
+        Case("load", True, rounds),
+        Case("help", True, rounds),
+        Case("memory", False, 1),
+    ]
+
+
+def measure(case: Case, peer: str | None) -> None:
+    """Take all samples of a case."""
+    for index in range(case.rounds):
+        sides = [True, False] if index % 2 == 0 else [False, True]
+        for ours in sides:
+            if ours:
+                case.ours.append(sample(case.name, sys.executable, "ours.py", "mlsysim-opt"))
+            elif case.peer and peer:
+                case.theirs.append(sample(case.name, peer, "peer.py", "mlsysim"))
+
+
+def sample(name: str, python: str, script: str, command: str) -> Sample:
+    """Return one measurement, made by another process."""
+    if name == "help":
+        return help_sample([str(Path(python).parent / command), "--help"])
+    done = subprocess.run([python, str(HERE / script), name], capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise SystemExit(f"{script} {name} failed:\n{done.stderr}")
+    found: Sample = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+def help_sample(command: Sequence[str]) -> Sample:
+    """Return the CPU seconds of a whole command, from start to end."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    if done.returncode:
+        raise SystemExit(f"{' '.join(command)} failed:\n{done.stderr}")
+    return {"seconds": after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, "answer": ""}
+
+
+def lines(found: dict[str, Case]) -> list[Line]:
+    """Return the table: every number the issue names, with its target."""
+    table: list[Line] = []
+    if search := found.get("search"):
+        ours, theirs = _rate(search.ours, "combinations"), _rate(search.theirs, "combinations")
+        table += [
+            Line("combinations of the searched space", search.ours[0]["combinations"], "", 1e7, True),
+            Line("combinations accounted for per CPU-second", ours or 0.0, "1/s", 1e8, True, theirs),
+            Line("designs fully evaluated per CPU-second", _rate(search.ours, "evaluated") or 0.0, "1/s", 1e7, True,
+                 _rate(search.theirs, "evaluated"), _answers(search)),
+        ]  # fmt: skip
+        if ours and theirs:
+            table.append(Line("  accounted for: times the peer's rate", ours / theirs, "x", 2e5, True))
+    if proof := found.get("proof"):
+        table.append(Line("the demo's optimum proven, after import", _median(proof.ours), "s", 1.0, note=_answers(proof)))
+    if solve := found.get("solve"):
+        table.append(Line("one warm DistributedModel().solve", _median(solve.ours) * 1e6, "us", None, False,
+                          _median(solve.theirs) * 1e6 if solve.theirs else None, _answers(solve)))  # fmt: skip
+        if solve.theirs:
+            table.append(Line("  times faster than the peer", _median(solve.theirs) / _median(solve.ours), "x", 20, True))
+    if load := found.get("load"):
+        theirs = _median(load.theirs) if load.theirs else None
+        table.append(Line("import", _median(load.ours), "s", 0.35, False, theirs))
+    if shown := found.get("help"):
+        theirs = _median(shown.theirs) if shown.theirs else None
+        table.append(Line("--help of the command", _median(shown.ours), "s", 0.5, False, theirs))
+    if memory := found.get("memory"):
+        largest = memory.ours[0]
+        title = f"peak memory, {largest['combinations']:.2g} combinations"
+        note = f"{_answers(memory)}; {largest['evaluated']:,} evaluated in {largest['seconds']:.1f} s"
+        table.append(Line(title, largest["peak_mib"], "MiB", 1024, note=note))
+    return table
+
+
+def _median(samples: Sequence[Sample]) -> float:
+    return statistics.median(item["seconds"] for item in samples)
+
+
+def _rate(samples: Sequence[Sample], what: str) -> float | None:
+    return samples[0][what] / _median(samples) if samples else None
+
+
+def _answers(case: Case) -> str:
+    theirs = f"; the peer: {case.theirs[0]['answer']}" if case.theirs else ""
+    return case.ours[0]["answer"] + theirs
+
+
+def shown(table: Sequence[Line], peer: str | None) -> str:
+    """Return the table as text."""
+    rows = [("", "this", "peer", "target", "")]
+    for line in table:
+        target = "" if line.target is None else f"{'>=' if line.at_least else '<='} {_number(line.target)}"
+        state = {True: "met", False: "MISSED", None: ""}[line.met]
+        theirs = "" if line.compared is None else _number(line.compared)
+        rows.append((line.title, f"{_number(line.value)} {line.unit}".strip(), theirs, target, state))
+    widths = [max(len(row[column]) for row in rows) for column in range(5)]
+    texts = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    notes = [f"{line.title.strip()}: {line.note}" for line in table if line.note]
+    absent = [] if peer else ["peer absent: PEER_PYTHON is not set (make bench makes an environment for it)"]
+    return "\n".join([_where(), *absent, "", *texts, "", *notes])
+
+
+def _number(value: float) -> str:
+    if value >= 1e6:
+        return f"{value:.3g}"
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def _where() -> str:
+    names = ("mlsysim-opt", "numpy", "highspy", "ortools", "pyomo")
+    versions = ", ".join(f"{name} {version(name)}" for name in names)
+    return f"Python {platform.python_version()}, {versions}; {platform.machine()}, {os.cpu_count()} cores; medians of CPU time"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the cases and print the table."""
+    parser = argparse.ArgumentParser(description="Measure this package, beside mlsysim 0.3.0 where PEER_PYTHON names it.")
+    parser.add_argument("cases", nargs="*", help="only these: " + ", ".join(case.name for case in cases(1)))
+    parser.add_argument("--rounds", type=int, default=5, help="processes per side and case")
+    parser.add_argument("--json", type=Path, help="write all samples there, too")
+    given = parser.parse_args(arguments)
+    peer = os.environ.get("PEER_PYTHON")
+    wanted = [case for case in cases(given.rounds) if not given.cases or case.name in given.cases]
+    for case in wanted:
+        print(f"measuring {case.name} ...", file=sys.stderr)
+        measure(case, peer)
+    table = lines({case.name: case for case in wanted})
+    print(shown(table, peer))
+    if given.json:
+        data = {
+            "where": _where(),
+            "peer": "mlsysim 0.3.0" if peer else None,
+            "lines": [{**asdict(line), "met": line.met} for line in table],
+            "samples": {case.name: {"ours": case.ours, "theirs": case.theirs} for case in wanted},
+        }
+        given.json.write_text(json.dumps(data, indent=2) + "\n", encoding="utf-8")
+    return 1 if any(line.met is False for line in table) else 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
