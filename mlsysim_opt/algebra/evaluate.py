@@ -213,7 +213,7 @@ class Axes:
 
 
 @dataclass
-class _Projection:
+class Projection:
     """Distinct sub-tuples of some joined choices: their number, a row showing each, and each row's sub-tuple."""
 
     count: int
@@ -221,7 +221,8 @@ class _Projection:
     inverse: np.ndarray[Any, np.dtype[np.intp]]
 
 
-def _project(columns: list[np.ndarray[Any, Any]], sizes: list[int], rows: int) -> _Projection:
+def project(columns: list[np.ndarray[Any, Any]], sizes: list[int], rows: int) -> Projection:
+    """Return the distinct sub-tuples of columns of positions; `sizes` says how many positions each column has."""
     code = np.zeros(rows, dtype=np.int64)
     span = 1
     for column, size in zip(columns, sizes, strict=True):
@@ -238,9 +239,9 @@ def _project(columns: list[np.ndarray[Any, Any]], sizes: list[int], rows: int) -
         count = int(ids[-1]) + 1
         first = np.zeros(count, dtype=np.intp)
         first[inverse[::-1]] = np.arange(rows - 1, -1, -1)
-        return _Projection(count, first, inverse)
+        return Projection(count, first, inverse)
     _, first, inverse = np.unique(code, return_index=True, return_inverse=True)
-    return _Projection(len(first), first, inverse.reshape(-1))
+    return Projection(len(first), first, inverse.reshape(-1))
 
 
 class GridProgram:
@@ -261,7 +262,7 @@ class GridProgram:
         for node in self._nodes:
             if isinstance(node, Choice) and node not in axes.joined and node not in self._dense_position:
                 raise InputError(f"the space has no axis for {node.name!r}", path=node.name)
-        self._projections: dict[Key, _Projection] = {}
+        self._projections: dict[Key, Projection] = {}
         self._keys: dict[int, Key] = {}
         self._values: dict[int, Any] = {}
         self._blocked: list[Expression] = []
@@ -286,12 +287,12 @@ class GridProgram:
                     if not uses[id(item)] and id(item) not in needed_later:
                         self._values.pop(id(item), None)
 
-    def _projection(self, key: Key) -> _Projection:
+    def _projection(self, key: Key) -> Projection:
         found = self._projections.get(key)
         if found is None:
             choices = [self._order[index] for index in key]
             columns = [self.axes.joined[choice] for choice in choices]
-            found = _project(columns, [len(choice.values) for choice in choices], self.axes.rows)
+            found = project(columns, [len(choice.values) for choice in choices], self.axes.rows)
             self._projections[key] = found
         return found
 

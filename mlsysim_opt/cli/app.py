@@ -150,8 +150,16 @@ def root(
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
     ] = False,
+    catalog: Annotated[
+        list[str] | None, typer.Option("--catalog", help="A folder of your own entries, on top of the catalog.")
+    ] = None,
 ) -> None:
     """Hold the options of the program itself."""
+    if catalog:
+        from mlsysim_opt.registry import use_folder
+
+        for folder in catalog:
+            use_folder(folder)
 
 
 def _asked(

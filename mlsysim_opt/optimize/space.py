@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from mlsysim_opt.algebra.bounds import all_bounds
-from mlsysim_opt.algebra.evaluate import BLOCK, Axes, GridProgram
+from mlsysim_opt.algebra.evaluate import BLOCK, Axes, GridProgram, project
 from mlsysim_opt.algebra.expression import Choice, Expression, Operation
 from mlsysim_opt.algebra.interval import FALSE, Interval
 
@@ -22,14 +23,18 @@ ROWS_AT_ONCE = 1 << 20
 DENSE_AT_ONCE = BLOCK // 8
 """Dense axes hold at most this many combinations, so that a block of rows is not a single one."""
 
-Columns = dict[Choice, np.ndarray]  # type: ignore[type-arg]
+PAIRS_AT_ONCE = 16 * ROWS_AT_ONCE
+"""The truths that say which values another choice may take beside each row, a byte each, are at most so many."""
+
+Positions = np.ndarray[Any, np.dtype[np.int32]]
+Columns = dict[Choice, Positions]
 
 
 @dataclass(frozen=True)
 class Domain:
     """A box of choices: for each, the positions still allowed."""
 
-    positions: Mapping[Choice, np.ndarray]  # type: ignore[type-arg]
+    positions: Mapping[Choice, Positions]
 
     @staticmethod
     def of(choices: Sequence[Choice], fixed: Mapping[Choice, int] | None = None) -> Domain:
@@ -37,7 +42,9 @@ class Domain:
         fixed = fixed or {}
         return Domain(
             {
-                choice: np.array([fixed[choice]]) if choice in fixed else np.arange(len(choice.values))
+                choice: np.array([fixed[choice]], dtype=np.int32)
+                if choice in fixed
+                else np.arange(len(choice.values), dtype=np.int32)
                 for choice in choices
             }
         )
@@ -110,17 +117,18 @@ def join(domain: Domain, constraints: Sequence[Expression], values: Mapping[str,
             width *= len(choice.values)
     for choice in free:
         if choice not in dense:
-            columns, rows = _cross(columns, rows, choice, narrowed[choice])
+            columns, rows = _extended(columns, rows, choice, narrowed[choice], (), values)
     return Axes(columns, tuple(choice for choice in free if choice in dense), rows)
 
 
 def _join(
-    choices: list[Choice], narrowed: Mapping[Choice, np.ndarray], pending: list[Expression], values: Mapping[str, float]
-) -> tuple[Columns, int]:  # type: ignore[type-arg]
+    choices: list[Choice], narrowed: Mapping[Choice, Positions], pending: list[Expression], values: Mapping[str, float]
+) -> tuple[Columns, int]:
+    """Return the tuples of choices that satisfy the constraints, one choice after the other."""
     columns: Columns = {}
     rows = 1
     remaining, waiting = list(choices), list(pending)
-    while remaining:
+    while remaining and rows:
 
         def readiness(choice: Choice) -> tuple[int, int, int, int]:
             have = {*columns, choice}
@@ -132,16 +140,10 @@ def _join(
 
         chosen = min(remaining, key=readiness)
         remaining = [choice for choice in remaining if choice is not chosen]
-        columns, rows = _cross(columns, rows, chosen, narrowed[chosen])
-        ready = [holds for holds in waiting if holds.choices <= columns.keys()]
-        waiting = [holds for holds in waiting if not holds.choices <= columns.keys()]
-        for holds in ready:
-            keep = _filter(columns, holds, values, rows)
-            if not keep.all():
-                columns = {choice: column[keep] for choice, column in columns.items()}
-                rows = int(np.count_nonzero(keep))
-            if rows == 0:
-                return columns, 0
+        known = {*columns, chosen}
+        ready = [holds for holds in waiting if holds.choices <= known]
+        waiting = [holds for holds in waiting if not holds.choices <= known]
+        columns, rows = _extended(columns, rows, chosen, narrowed[chosen], ready, values)
     return columns, rows
 
 
@@ -150,16 +152,44 @@ def _is_equality(holds: Expression) -> bool:
     return isinstance(holds, Operation) and holds.atom.name == "equal"
 
 
-def _cross(columns: Columns, rows: int, choice: Choice, positions: np.ndarray) -> tuple[Columns, int]:  # type: ignore[type-arg]
+def _extended(
+    columns: Columns,
+    rows: int,
+    choice: Choice,
+    positions: Positions,
+    constraints: Sequence[Expression],
+    values: Mapping[str, float],
+) -> tuple[Columns, int]:
+    """Return the rows with each value of another choice that the constraints allow beside them.
+
+    A constraint is evaluated once for each distinct sub-tuple of the choices it links, not for each row.
+    """
     count = len(positions)
-    if rows * count > ROWS_AT_ONCE:
-        raise TooManyRows(-(-rows * count // ROWS_AT_ONCE))
-    crossed = {other: np.repeat(column, count) for other, column in columns.items()}
-    crossed[choice] = np.tile(positions.astype(np.int32), rows)
-    return crossed, rows * count
+    _check_size(rows * count, PAIRS_AT_ONCE)
+    allowed: np.ndarray[Any, np.dtype[np.bool_]] | None = None
+    for holds in constraints:
+        beside = [other for other in columns if other in holds.choices]
+        found = project([columns[other] for other in beside], [len(other.values) for other in beside], rows)
+        pairs = {other: np.repeat(columns[other][found.first], count) for other in beside}
+        pairs[choice] = np.tile(positions, found.count)
+        holding = _filter(pairs, holds, values, found.count * count).reshape(found.count, count)
+        mine = holding[found.inverse]
+        allowed = mine if allowed is None else allowed & mine
+    if allowed is None:
+        _check_size(rows * count, ROWS_AT_ONCE)
+        crossed = {other: np.repeat(column, count) for other, column in columns.items()}
+        return {**crossed, choice: np.tile(positions, rows)}, rows * count
+    _check_size(int(np.count_nonzero(allowed)), ROWS_AT_ONCE)
+    row, value = np.nonzero(allowed)
+    return {**{other: column[row] for other, column in columns.items()}, choice: positions[value]}, len(row)
 
 
-def _filter(columns: Columns, holds: Expression, values: Mapping[str, float], rows: int) -> np.ndarray:  # type: ignore[type-arg]
+def _check_size(rows: int, most: int) -> None:
+    if rows > most:
+        raise TooManyRows(-(-rows // most))
+
+
+def _filter(columns: Columns, holds: Expression, values: Mapping[str, float], rows: int) -> Any:
     """Return, for each row, whether the constraint holds there."""
     joined = {choice: column for choice, column in columns.items() if choice in holds.choices}
     program = GridProgram([holds], values, Axes(joined, (), rows if joined else 1))

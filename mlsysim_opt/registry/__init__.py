@@ -11,7 +11,14 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from mlsysim_opt.registry.catalog import Catalog, CatalogOverrideWarning, Collision, default_catalog, find
+    from mlsysim_opt.registry.catalog import (
+        Catalog,
+        CatalogOverrideWarning,
+        Collision,
+        default_catalog,
+        find,
+        use_folder,
+    )
     from mlsysim_opt.registry.namespaces import Namespace
 
     Hardware: Namespace
@@ -33,9 +40,10 @@ __all__ = [
     "Systems",
     "default_catalog",
     "find",
+    "use_folder",
 ]
 
-_CATALOG = {"Catalog", "CatalogOverrideWarning", "Collision", "default_catalog", "find"}
+_CATALOG = {"Catalog", "CatalogOverrideWarning", "Collision", "default_catalog", "find", "use_folder"}
 
 
 def __getattr__(name: str) -> Any:

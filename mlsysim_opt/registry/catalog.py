@@ -294,11 +294,33 @@ def _reserve(taken: dict[str, tuple[str, CatalogFile]], kind: Kind, file: Catalo
 
 
 @functools.cache
-def default_catalog() -> Catalog:
-    """Return the catalog that comes with the package."""
+def _packaged() -> Catalog:
     return Catalog((PackageLayer(),))
 
 
+_in_use: list[Catalog] = []
+
+
+def default_catalog() -> Catalog:
+    """Return the catalog in use: the one that comes with the package, with the folders of `use_folder` on top."""
+    return _in_use[-1] if _in_use else _packaged()
+
+
+def use_folder(path: str | Path) -> Catalog:
+    """Put a folder of one's own entries on top of the catalog in use, and return the result.
+
+    From then on its entries are found by name everywhere, and override those of the same name.
+
+    Raises:
+        CatalogError: a file of the folder is not valid; nothing changes.
+    """
+    made = default_catalog().with_folder(path)
+    for kind in KINDS:
+        made.names(kind)
+    _in_use.append(made)
+    return made
+
+
 def find(kind: str, name: str) -> Entry:
-    """Return an entry of the catalog that comes with the package; see `Catalog.find`."""
+    """Return an entry of the catalog in use; see `Catalog.find`."""
     return default_catalog().find(kind, name)
