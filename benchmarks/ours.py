@@ -63,7 +63,10 @@ def solve() -> dict[str, Any]:
         assert result.feasible in (True, False)
         result.si("step_time")
     seconds = (time.process_time() - started) / LOOPS
-    return {"seconds": seconds, "answer": f"step {result.step_time.to('s').magnitude:.3f} s, feasible {result.feasible}"}
+    return {
+        "seconds": seconds,
+        "answer": f"step {result.step_time.to('s').magnitude:.3f} s, feasible {result.feasible}",
+    }
 
 
 def load() -> dict[str, Any]:

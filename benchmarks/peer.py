@@ -28,7 +28,8 @@ def search() -> dict:
         "seconds": seconds,
         "combinations": tried,
         "evaluated": result.total_searched,
-        "answer": f"MFU {result.best_mfu:.4f} with " + " ".join(f"{k.upper()} {v}" for k, v in result.best_config.items()),
+        "answer": f"MFU {result.best_mfu:.4f} with "
+        + " ".join(f"{k.upper()} {v}" for k, v in result.best_config.items()),
     }
 
 
@@ -44,7 +45,7 @@ def solve() -> dict:
     for _ in range(LOOPS):
         result = model.solve(*given, **SOLVE)
         assert result.node_profile.feasible in (True, False)
-        result.step_latency_total
+        assert result.step_latency_total.magnitude > 0
     seconds = (time.process_time() - started) / LOOPS
     step = result.step_latency_total.to("s").magnitude
     return {"seconds": seconds, "answer": f"step {step:.3f} s, feasible {result.node_profile.feasible}"}

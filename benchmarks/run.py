@@ -1,8 +1,8 @@
 """The numbers README.md quotes: ``make bench``, or ``python benchmarks/run.py [--json PATH] [--rounds N] [CASE ...]``.
 
-Every measurement is a process of its own (`ours.py`, `peer.py`), the two sides in turns, each going first every other
-round; what counts is the median of CPU seconds. The peer is mlsysim 0.3.0, by the interpreter in PEER_PYTHON; without it
-its columns stay empty. Exits with 1 when a target is missed.
+Every measurement is a process of its own (`ours.py`, `peer.py`), the two sides in turns, each going first every
+other round; what counts is the median of CPU seconds. The peer is mlsysim 0.3.0, by the interpreter in PEER_PYTHON;
+without it its columns stay empty. Exits with 1 when a target is missed.
 """
 
 from __future__ import annotations
@@ -118,12 +118,16 @@ def lines(found: dict[str, Case]) -> list[Line]:
         if ours and theirs:
             table.append(Line("  accounted for: times the peer's rate", ours / theirs, "x", 2e5, True))
     if proof := found.get("proof"):
-        table.append(Line("the demo's optimum proven, after import", _median(proof.ours), "s", 1.0, note=_answers(proof)))
+        table.append(
+            Line("the demo's optimum proven, after import", _median(proof.ours), "s", 1.0, note=_answers(proof))
+        )
     if solve := found.get("solve"):
         table.append(Line("one warm DistributedModel().solve", _median(solve.ours) * 1e6, "us", None, False,
                           _median(solve.theirs) * 1e6 if solve.theirs else None, _answers(solve)))  # fmt: skip
         if solve.theirs:
-            table.append(Line("  times faster than the peer", _median(solve.theirs) / _median(solve.ours), "x", 20, True))
+            table.append(
+                Line("  times faster than the peer", _median(solve.theirs) / _median(solve.ours), "x", 20, True)
+            )
     if load := found.get("load"):
         theirs = _median(load.theirs) if load.theirs else None
         table.append(Line("import", _median(load.ours), "s", 0.35, False, theirs))
@@ -175,12 +179,15 @@ def _number(value: float) -> str:
 def _where() -> str:
     names = ("mlsysim-opt", "numpy", "highspy", "ortools", "pyomo")
     versions = ", ".join(f"{name} {version(name)}" for name in names)
-    return f"Python {platform.python_version()}, {versions}; {platform.machine()}, {os.cpu_count()} cores; medians of CPU time"
+    machine = f"{platform.machine()}, {os.cpu_count()} cores"
+    return f"Python {platform.python_version()}, {versions}; {machine}; medians of CPU time"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the cases and print the table."""
-    parser = argparse.ArgumentParser(description="Measure this package, beside mlsysim 0.3.0 where PEER_PYTHON names it.")
+    parser = argparse.ArgumentParser(
+        description="Measure this package, beside mlsysim 0.3.0 where PEER_PYTHON names it."
+    )
     parser.add_argument("cases", nargs="*", help="only these: " + ", ".join(case.name for case in cases(1)))
     parser.add_argument("--rounds", type=int, default=5, help="processes per side and case")
     parser.add_argument("--json", type=Path, help="write all samples there, too")

@@ -10,23 +10,25 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from mlsysim_opt.algebra.expression import Choice, Expression, Symbol
+from mlsysim_opt.algebra.atoms import lookup
+from mlsysim_opt.algebra.expression import Choice, Expression, Symbol, constant
 from mlsysim_opt.errors import InputError, MissingFieldError, UnknownNameError
 from mlsysim_opt.optimize.formulation import Formulation
 from mlsysim_opt.optimize.problem import Lever, Problem
-from mlsysim_opt.physics.inputs import Given, Input, Number, Switch, Text
+from mlsysim_opt.physics.inputs import REQUIRED, Given, Input, Number, Switch, Text
 from mlsysim_opt.physics.operations import Run
 from mlsysim_opt.physics.training import (
     QUESTIONED,
     RECOMPUTATION,
     System,
     calibration_bindings,
+    rates,
     training_equations,
 )
 from mlsysim_opt.physics.view import View, entry_bindings
 from mlsysim_opt.registry import default_catalog
 from mlsysim_opt.registry.entry import Entry
-from mlsysim_opt.units import BYTE, CARBON, ENERGY, MONEY, NONE, TIME, TOKEN, divide
+from mlsysim_opt.units import BYTE, CARBON, ENERGY, MONEY, NONE, TIME, TOKEN, divide, parse_unit
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,22 @@ class Counts(Input):
         return tuple(sorted(set(counts)))
 
 
+@dataclass(frozen=True)
+class Prices(Number):
+    """One price, or one for each accelerator by name (a mapping, or text ``H100=2 USD/h, B200=4 USD/h``)."""
+
+    def check(self, value: Any) -> Any:
+        if isinstance(value, str) and "=" in value:
+            value = value.split(",")
+        if isinstance(value, list | tuple):
+            pairs = [str(item).partition("=") for item in value]
+            value = {name.strip(): amount.strip() for name, _, amount in pairs}
+        if not isinstance(value, Mapping):
+            return super().check(value)
+        named = [(Given(self.name, kind="accelerator").check(name), amount) for name, amount in value.items()]
+        return {entry.name: super(Prices, self).check(amount) for entry, amount in named}
+
+
 INPUTS: tuple[Input, ...] = (
     Given("model", "what is trained", kind="model"),
     Given("fleet", "what it is trained on", kind="fleet"),
@@ -67,7 +85,14 @@ INPUTS: tuple[Input, ...] = (
     Number("token_budget", "tokens to train on", default=None, unit="token", of=TOKEN, open_low=True),
     Names("accelerator", "accelerators to choose among instead of the fleet's", default=None, kind="accelerator"),
     Counts("nodes", "node counts to choose among; 'any' for all sensible ones", default=None),
-    Number("price", "rent of one accelerator", default=None, unit="USD/h", of=divide(MONEY, TIME), open_low=True),
+    Prices(
+        "price",
+        "rent of one accelerator; of several: 'H100=2 USD/h, B200=4 USD/h'",
+        default=None,
+        unit="USD/h",
+        of=divide(MONEY, TIME),
+        open_low=True,
+    ),
     Given("grid", "electricity grid", default=None, kind="grid"),
     Given("datacenter", "building: grid and PUE", default=None, kind="datacenter"),
     Number("pue", "facility energy over IT energy", default=None, low=1.0, high=10.0),
@@ -124,19 +149,29 @@ def _nodes_of(accelerators: tuple[Entry, ...], fleet: Entry) -> list[Entry]:
         fitting = [node for node in every if node.accelerator.name == accelerator.name]
         if not fitting:
             raise InputError(
-                f"no node of the catalog holds {accelerator.name}", path="accelerator", hint="add one to catalog/nodes"
+                f"no node of the catalog holds {accelerator.name}",
+                path="accelerator",
+                hint="add one in a folder of your own: --catalog FOLDER, or registry.use_folder",
             )
         found.append(max(fitting, key=lambda node: int(node.accelerators_per_node)))
     return found
 
 
-def _node_counts(given: tuple[int, ...] | str | None, available: int) -> list[int]:
+ALL_COUNTS = 128
+"""Fleets of up to this many nodes are searched at every node count when any will do."""
+
+
+def _node_counts(given: tuple[int, ...] | str | None, available: int) -> tuple[list[int], str | None]:
+    """Return the node counts to choose among, and what was left out, if anything."""
     if given is None:
-        return [available]
-    if given == "any":
-        return sorted({*divisors(available), *(2**k for k in range(available.bit_length()) if 2**k <= available)})
-    counts = [int(item) for item in given]
-    return counts
+        return [available], None
+    if given != "any":
+        return [int(item) for item in given], None
+    if available <= ALL_COUNTS:
+        return list(range(1, available + 1)), None
+    powers = (2**k for k in range(available.bit_length()) if 2**k <= available)
+    left_out = f"of 1 to {available} only divisors and powers of two were tried; give nodes=... for others"
+    return sorted({*divisors(available), *powers}), left_out
 
 
 def _build(values: dict[str, Any], narrowed: Mapping[str, Any]) -> Problem:
@@ -147,7 +182,11 @@ def _build(values: dict[str, Any], narrowed: Mapping[str, Any]) -> Problem:
     numerics = default_catalog().find("numerics", values["precision"])
     problem.values.update(entry_bindings("numerics", numerics))
 
-    narrowed = {METRIC_ALIASES.get(name, name): allowed for name, allowed in narrowed.items()}
+    renamed = [METRIC_ALIASES.get(name, name) for name in narrowed]
+    if len(set(renamed)) < len(renamed):
+        twice = next(name for name in renamed if renamed.count(name) > 1)
+        raise InputError(f"{twice} is given twice", path=f"choices.{twice}")
+    narrowed = dict(zip(renamed, narrowed.values(), strict=True))
 
     def decide(name: str, candidates: Iterable[Any], about: str, *, closed: bool = False) -> Choice:
         options = list(candidates)
@@ -156,6 +195,15 @@ def _build(values: dict[str, Any], narrowed: Mapping[str, Any]) -> Problem:
         return problem.choose(name, options, about=about)
 
     accelerators: tuple[Entry, ...] = values["accelerator"] or (fleet.node.accelerator,)
+    if values["price"] is not None and len(accelerators) > 1 and not isinstance(values["price"], dict):
+        raise InputError(
+            "one price cannot hold for several accelerators",
+            path="price",
+            hint="give one for each: price='" + ", ".join(f"{item.name}=... USD/h" for item in accelerators) + "'",
+        )
+    places = [name for name in ("grid", "datacenter", "carbon_intensity") if values[name] is not None]
+    if len(places) > 1:
+        raise InputError(f"{' and '.join(places)} both say how clean the electricity is; give one", path=places[1])
     system, counts = _system(problem, values, fleet, accelerators)
     sizes = sorted({count * int(node.accelerators_per_node) for count in counts for node in system.node.entries})
     if max(sizes) > 10**7:
@@ -191,13 +239,22 @@ def _build(values: dict[str, Any], narrowed: Mapping[str, Any]) -> Problem:
         problem.values[name] = float(values[name])
     problem.values["global_batch_size"], problem.values["seq_len"] = float(batch), float(length)
 
+    if len(accelerators) > 1:
+        for rate in rates(system.accelerator, View("numerics", [numerics])):
+            problem.require(
+                f"the accelerator has a rate for {values['precision']}",
+                rate > constant(0, rate.dimension),
+                structural=True,
+            )
     result = training_equations(system, leaves)
     for name, holds in result.constraints.items():
         problem.require(name, holds, structural=name not in QUESTIONED)
     _metrics(problem, result, system, values, leaves)
     problem.assumptions.update(
-        {name: str(item.default) for name, item in ((i.name, i) for i in INPUTS)
-         if item.default is not None and name in UNCHANGED_SYMBOLS and values[name] == item.check(item.default)}
+        {item.name: str(item.default) for item in INPUTS
+         if item.default not in (None, REQUIRED) and values[item.name] == item.check(item.default)
+         and (item.name != "moe_routing_imbalance_factor" or model.moe is not None)
+         and (item.name != "goodput" or values["token_budget"] is not None)}
     )  # fmt: skip
     problem.assumptions["efficiency"] = (
         str(values["efficiency"]) if values["efficiency"] is not None
@@ -211,6 +268,8 @@ def _build(values: dict[str, Any], narrowed: Mapping[str, Any]) -> Problem:
 
 def _narrowed(name: str, given: Any, options: list[Any] | None) -> list[Any]:
     """Return the values a user allows: some of a closed set of options, or else whole numbers from 1."""
+    if given is None:
+        raise InputError("no value is given", path=f"choices.{name}")
     several = [given] if isinstance(given, str | int | float) else list(given)
     if options is None:
         size = Number(f"choices.{name}", integer=True, low=1)
@@ -239,14 +298,14 @@ def _system(
         node = View("fleet.node", _nodes_of(accelerators, fleet), choice)
         accelerator = View("fleet.node.accelerator", accelerators, choice)
     available = int(fleet.node_count)
-    counts = _node_counts(values["nodes"], available)
+    counts, left_out = _node_counts(values["nodes"], available)
     if len(counts) == 1 and values["nodes"] is None:
         held: Expression = view.node_count
     elif len(counts) == 1:
         problem.values["nodes"] = float(counts[0])
         held = Symbol("nodes", NONE, integer=True, low=1)
     else:
-        held = problem.choose("nodes", counts, about="nodes used")
+        held = problem.choose("nodes", counts, about="nodes used", limited=left_out)
     devices = held * node.accelerators_per_node
     return System(accelerator, node, view.below("fabric"), devices), counts
 
@@ -289,7 +348,7 @@ def _metrics(
 
     def given(name: str, needed_for: str, hint: str) -> Expression:
         if values[name] is None:
-            raise MissingFieldError("the problem", name, needed_for=needed_for, hint=hint)
+            raise InputError(f"not given, but {needed_for} needs it", path=name, hint=hint)
         number = next(item for item in INPUTS if item.name == name)
         assert isinstance(number, Number)
         problem.values[name] = float(values[name])
@@ -302,7 +361,17 @@ def _metrics(
     price_hint = f"give price, such as '2.50 USD/h' per accelerator (catalog prices: {_price_names(system)})"
 
     def price(needed_for: str) -> Expression:
-        return given("price", needed_for, price_hint)
+        if not isinstance(values["price"], dict):
+            return given("price", needed_for, price_hint)
+        accelerators = [entry.name for entry in system.accelerator.entries]
+        missing = [name for name in accelerators if name not in values["price"]]
+        if missing:
+            raise MissingFieldError("price", missing[0], needed_for=needed_for, hint=price_hint)
+        if "accelerator" not in problem.decisions:
+            problem.values["price"] = values["price"][accelerators[0]]
+            return Symbol("price", divide(MONEY, TIME))
+        per_second = {name: values["price"][name] for name in accelerators}
+        return lookup(problem.decisions["accelerator"].choice, per_second, unit="USD/s", title="price")
 
     def pue(needed_for: str) -> Expression:
         if values["pue"] is None and values["datacenter"] is not None:
@@ -372,9 +441,10 @@ def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
             plain[item.name] = value.name
         elif isinstance(value, tuple):
             plain[item.name] = [entry.name if isinstance(entry, Entry) else entry for entry in value]
+        elif isinstance(value, dict):
+            factor = parse_unit(item.unit).factor if isinstance(item, Number) else 1.0
+            plain[item.name] = {name: f"{amount / factor!r} USD/h" for name, amount in value.items()}
         elif isinstance(item, Number) and item.of != NONE:
-            from mlsysim_opt.units import parse_unit
-
             plain[item.name] = f"{value / parse_unit(item.unit).factor!r} {item.unit}"
         elif isinstance(item, Switch):
             plain[item.name] = bool(value)

@@ -657,7 +657,7 @@ def to_si(value: Any, of: Dimension, what: str) -> float:
         given = dimension_text(measure.dimension)
         if measure.dimension == NONE:
             raise DimensionError(
-                f"{value!r} has no unit; a unit of {dimension_text(of)} is needed",
+                f"{value!s} has no unit; a unit of {dimension_text(of)} is needed",
                 path=what,
                 hint=f"write it with its unit, for example '{measure.magnitude:g} {customary_unit(of).text}'",
             )

@@ -29,7 +29,6 @@ TABLE_LIMIT = 1 << 18
 """A sub-expression with at most this many distinct values is tabulated once, a larger one computed by blocks."""
 
 
-
 _FAST: dict[str, Callable[..., Any]] = {
     "add": operator.add,
     "subtract": operator.sub,
@@ -42,7 +41,7 @@ _FAST: dict[str, Callable[..., Any]] = {
 """The same values as `Atom.scalar`, without its general signature."""
 
 _INLINE = {"divide": 1, "where": 2, "maximum": 3, "minimum": 4}
-"""Operations that `ScalarProgram.run` writes out, by the kind of their stage; together with `_FAST` nine steps of ten."""
+"""Operations that `ScalarProgram.run` writes out, by the kind of their stage. With `_FAST` nine steps of ten."""
 _KINDS = 6
 
 
@@ -64,7 +63,9 @@ class ScalarProgram:
         nodes = topological(roots)
         self.leaves: list[Leaf] = [node for node in nodes if isinstance(node, Symbol | Choice)]
         slot: dict[int, int] = {id(node): index for index, node in enumerate(self.leaves)}
-        self._labelled = [(at, leaf) for at, leaf in enumerate(self.leaves) if isinstance(leaf, Choice) and not leaf.numeric]
+        self._labelled = [
+            (at, leaf) for at, leaf in enumerate(self.leaves) if isinstance(leaf, Choice) and not leaf.numeric
+        ]
         width = len(self.leaves)
         positions: dict[int, int] = {}
         self._position_of: list[tuple[int, Choice]] = []
@@ -159,8 +160,8 @@ def _function(node: Operation) -> Callable[..., Any]:
 def _staged(nodes: Sequence[Operation]) -> list[tuple[int, list[Operation]]]:
     """Return operations in stages of one kind, each after those of its arguments.
 
-    The kind of a stage is its number modulo `_KINDS`: 0 holds functions of two arguments, 1 to 4 those of `_INLINE`, 5 the
-    others.
+    The kind of a stage is its number modulo `_KINDS`: 0 holds functions of two arguments, 1 to 4 those of `_INLINE`,
+    5 the others.
     """
     stages: dict[int, int] = {}
     members: dict[int, list[Operation]] = {}
@@ -221,10 +222,17 @@ class Projection:
     inverse: np.ndarray[Any, np.dtype[np.intp]]
 
 
-def project(columns: list[np.ndarray[Any, Any]], sizes: list[int], rows: int) -> Projection:
-    """Return the distinct sub-tuples of columns of positions; `sizes` says how many positions each column has."""
-    code = np.zeros(rows, dtype=np.int64)
-    span = 1
+def project(
+    columns: list[np.ndarray[Any, Any]], sizes: list[int], rows: int, known: Projection | None = None
+) -> Projection:
+    """Return the distinct sub-tuples of columns of positions.
+
+    Args:
+        columns, sizes: for each choice, its positions in the rows, and how many positions there are.
+        known: the sub-tuples of further choices, already numbered.
+    """
+    code: np.ndarray[Any, Any]
+    code, span = (np.zeros(rows, dtype=np.int64), 1) if known is None else (known.inverse, known.count)
     for column, size in zip(columns, sizes, strict=True):
         if span * size >= 1 << 62:  # the code would overflow: number the sub-tuples met so far afresh
             code = np.unique(code, return_inverse=True)[1].reshape(-1).astype(np.int64)
@@ -234,14 +242,17 @@ def project(columns: list[np.ndarray[Any, Any]], sizes: list[int], rows: int) ->
     if span <= max(4 * rows, 1 << 16):
         present = np.zeros(span, dtype=bool)
         present[code] = True
-        ids = np.cumsum(present) - 1
+        codes = np.flatnonzero(present)
+        ids = np.empty(span, dtype=np.intp)
+        ids[codes] = np.arange(len(codes))
         inverse = ids[code]
-        count = int(ids[-1]) + 1
-        first = np.zeros(count, dtype=np.intp)
-        first[inverse[::-1]] = np.arange(rows - 1, -1, -1)
-        return Projection(count, first, inverse)
-    _, first, inverse = np.unique(code, return_index=True, return_inverse=True)
-    return Projection(len(first), first, inverse.reshape(-1))
+        count = len(codes)
+    else:
+        codes, inverse = np.unique(code, return_inverse=True)
+        inverse, count = inverse.reshape(-1), len(codes)
+    first = np.zeros(count, dtype=np.intp)
+    first[inverse] = np.arange(rows)
+    return Projection(count, first, inverse)
 
 
 class GridProgram:
@@ -290,9 +301,11 @@ class GridProgram:
     def _projection(self, key: Key) -> Projection:
         found = self._projections.get(key)
         if found is None:
-            choices = [self._order[index] for index in key]
+            part = max((other for other in self._projections if set(other) < set(key)), key=len, default=())
+            choices = [self._order[index] for index in key if index not in part]
             columns = [self.axes.joined[choice] for choice in choices]
-            found = project(columns, [len(choice.values) for choice in choices], self.axes.rows)
+            sizes = [len(choice.values) for choice in choices]
+            found = project(columns, sizes, self.axes.rows, self._projections.get(part))
             self._projections[key] = found
         return found
 

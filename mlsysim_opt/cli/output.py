@@ -57,12 +57,14 @@ def write_json(data: dict[str, Any]) -> None:
     write_text(json.dumps(finite(data), indent=2, allow_nan=False, default=str) + "\n", sys.stdout)
 
 
-def write_text(text: str, stream: IO[str]) -> None:
+def write_text(text: str, stream: IO[str] | None) -> None:
     """Write and flush a whole text; characters the stream cannot hold become ``?``.
 
     Raises:
         ReaderGone: what reads the stream has gone away. OSError: it cannot be written.
     """
+    if stream is None:  # the standard stream was closed before the program began
+        raise OSError("the output stream is closed")
     encoding = getattr(stream, "encoding", None) or "utf-8"
     try:
         stream.write(text.encode(encoding, "replace").decode(encoding))

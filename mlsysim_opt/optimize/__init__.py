@@ -27,6 +27,10 @@ def task(
         if given or choices:
             raise InputError("a Problem is complete; givens and choices belong to formulations", path="given")
         return Task.of(problem, objective, constraints)
+    if problem is not None and not isinstance(problem, str | Formulation):
+        raise InputError(f"expected a formulation or a Problem, got {problem!r}", path="problem")
+    if choices is not None and not isinstance(choices, Mapping):
+        raise InputError(f"expected values by decision, got {choices!r}", path="choices")
     if isinstance(problem, Formulation):
         chosen = problem
     else:

@@ -106,7 +106,7 @@ def _relaxation(task: Task, constraint: Constraint, violation: Violation) -> Rel
     design = task.design_values(violation.least_design)
     amount = _amount(task, constraint.sides[1], violation.least)
     changed = _changed_limit(task, constraint, design)
-    change = f"{constraint.name!r} by {amount} more{changed} ({_brief(task, design)})"
+    change = f"{constraint.name!r} by {amount}{changed} ({_brief(task, design)})"
     return Relaxation(constraint.name, change, amount, design)
 
 
@@ -118,7 +118,11 @@ def _changed_limit(task: Task, constraint: Constraint, design: Mapping[str, Any]
     small, large = ScalarProgram(list(constraint.sides)).run_named({**task.problem.values, **design})
     left = task.shown(constraint.sides[0], small)
     right = task.shown(constraint.sides[1], large)
-    return f" ({left} against {right})"
+    if not constraint.sides[1].choices:
+        return f": a limit of {left} instead of {right}"
+    if not constraint.sides[0].choices:
+        return f": a limit of {right} instead of {left}"
+    return f": {left} against {right}"
 
 
 def _brief(task: Task, design: Mapping[str, Any]) -> str:
@@ -166,7 +170,7 @@ def _levers(task: Task) -> list[Relaxation]:
             outcome = other.search(keep=1).run()
             if outcome.best:
                 design = other.design_values(outcome.best[0].design)
-                change = f"{lever.name}: {lever.describe(candidate)} instead of {lever.now} ({_brief(other, design)})"
+                change = f"{lever.name}: {lever.describe(candidate)} instead of {lever.now}, the first tried ({_brief(other, design)})"
                 found.append(Relaxation(lever.name, change, Value(float(candidate)), design))
                 break
     return found
@@ -230,9 +234,11 @@ def why_not(task: Task, solution: Solution, design: Mapping[str, Any]) -> WhyNot
             item.name for item in task.problem.constraints if item.structural and not _possible(task, item, fixed)
         ]
         return WhyNot(asked, False, conflict=tuple(constraints or _fixed_conflict(task, fixed)))
+    if not outcome.violated:
+        return WhyNot(asked, False, conflict=(f"the objective is undefined there ({_excluded_text(task)})",))
     considered = questioned(task)
     sets = conflicts(outcome.violated, len(considered))
-    names = [item.name for index, item in enumerate(considered) if sets and sets[0] >> index & 1]
+    names = [item.name for index, item in enumerate(considered) if sets[0] >> index & 1]
     rejected = [
         relaxation
         for item, violation in zip(considered, outcome.single, strict=True)

@@ -59,9 +59,7 @@ class Constraint:
                 hint="a plain True or False is decided already; compare metrics or decisions",
             )
         if self.holds.sort != "truth":
-            raise InputError(
-                f"{self.name!r} is not a comparison", hint="write it with <=, >= or =="
-            )
+            raise InputError(f"{self.name!r} is not a comparison", hint="write it with <=, >= or ==")
 
     @property
     def sides(self) -> tuple[Expression, Expression] | None:
@@ -137,8 +135,9 @@ class Problem:
         values: the number bound to every symbol, in base units.
         decisions, metrics, constraints: by name, in order of declaration.
         default_objective: the name used when none is given.
-        preferences: expressions to minimise among designs that tie, in order (simpler designs first).
-        references: published designs to place beside the optimum.
+        assumptions: defaults that decide the answer, shown with it. levers: givens that could be changed when nothing
+        is
+            feasible. aliases: other names of decisions and metrics. request: what was asked, as JSON data.
     """
 
     name: str

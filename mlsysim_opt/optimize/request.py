@@ -62,7 +62,7 @@ def read_objective(problem: Problem, spec: ObjectiveSpec | None) -> Objective:
     if callable(spec):
         made = spec(Metrics(problem))
         name = getattr(spec, "__name__", "objective")
-        if isinstance(made, tuple) and len(made) == 2 and made[0] in ("min", "max"):
+        if isinstance(made, tuple) and len(made) == 2 and isinstance(made[0], str) and made[0] in ("min", "max"):
             sense, made = made
         else:
             sense = "min"
@@ -92,6 +92,8 @@ def _objective_text(problem: Problem, text: str) -> Objective:
         offered = [f"{sense}_{metric}" for metric in problem.metrics for sense in ("min", "max")]
         if did_you_mean(text, offered):
             raise UnknownNameError("objective", text, offered, path="objective")
+    if problem.aliases.get(text, text) in problem.metrics:
+        raise InputError(f"{text!r} can be minimised or maximised", path="objective", hint=f"min_{text} or max_{text}")
     try:
         made = parse(text, problem.names(), what="objective")
     except (ParseError, UnknownNameError) as error:
@@ -102,23 +104,27 @@ def _objective_text(problem: Problem, text: str) -> Objective:
 
 
 def read_constraints(problem: Problem, specs: Sequence[ConstraintSpec]) -> list[Constraint]:
-    """Return the constraints a user means, each named by the user's own words.
+    """Return the constraints a user means, each once, named by the user's own words.
 
     Raises:
         InputError: one is a plain bool, is not a comparison, or compares a continuous quantity strictly.
     """
-    read = []
+    read: list[Constraint] = []
     for index, spec in enumerate(specs):
         try:
-            read.extend(_parts(problem, _constraint(problem, spec, index)))
+            parts = _parts(problem, _constraint(problem, spec, index))
         except InputError as error:
             error.path = error.path or f"constraints[{index}]"
             raise
+        for part in parts:
+            if not any(part.holds is other.holds for other in read):
+                same = sum(1 for other in read if other.name == part.name)
+                read.append(replace(part, name=f"{part.name} ({same + 1})") if same else part)
     return read
 
 
 def _parts(problem: Problem, constraint: Constraint) -> list[Constraint]:
-    """Return a conjunction (`2 s <= step_time <= 3 s`) as its parts, so that each has a slack and can give way alone."""
+    """Return a conjunction (`2 s <= step_time <= 3 s`) as its parts: each has a slack and can give way alone."""
     waiting, parts = [constraint.holds], []
     while waiting:
         node = waiting.pop()

@@ -19,7 +19,7 @@ from mlsysim_opt.optimize.problem import Constraint, Objective, Problem
 from mlsysim_opt.optimize.request import ConstraintSpec, ObjectiveSpec, read_constraints, read_objective
 from mlsysim_opt.optimize.search import TIE, Design, Search, excluded_reasons
 from mlsysim_opt.optimize.solution import Certificate, Metrics, Runner, Slack, Solution, Value, relative
-from mlsysim_opt.units import NONE, readable_unit
+from mlsysim_opt.units import NONE, TIME, readable_unit, to_si
 
 BACKENDS = ("enumerate", "milp", "cpsat")
 AGREEMENT = 1e-9
@@ -50,6 +50,8 @@ class Task:
         """Return the task of a problem with a user's objective (or objectives, most important first)."""
         if isinstance(constraints, str):
             constraints = [constraints]
+        if not isinstance(constraints, list | tuple):
+            raise InputError(f"expected a list of constraints, got {constraints!r}", path="constraints")
         several: list[Any] = list(objective) if isinstance(objective, list | tuple) else [objective]
         if not several:
             raise InputError("the list of objectives is empty", path="objective")
@@ -139,6 +141,22 @@ class Task:
         return Runner(self.design_values(design), shown, relative(cost, best))
 
 
+def to_seconds(limit: Any) -> float:
+    """Return a time limit in seconds, from a number of seconds or a time with its unit.
+
+    Raises:
+        InputError: it is not a positive, finite time.
+    """
+    seconds = (
+        float(limit)
+        if isinstance(limit, int | float) and not isinstance(limit, bool)
+        else to_si(limit, TIME, "time_limit")
+    )
+    if not (math.isfinite(seconds) and seconds > 0):
+        raise InputError(f"expected a time above zero, got {limit}", path="time_limit")
+    return seconds
+
+
 def _cheap(constraint: Constraint) -> bool:
     """Whether a constraint is decided by few choices, so that joining by it costs little."""
     from mlsysim_opt.algebra.expression import topological
@@ -178,6 +196,8 @@ def backend_named(name: str) -> Backend:
     """
     import importlib
 
+    if not isinstance(name, str):
+        raise InputError(f"expected the name of a backend, got {name!r}", path="backend")
     if name == "auto":
         name = "enumerate"
     classes = {"enumerate": "EnumerateBackend", "milp": "MilpBackend", "cpsat": "CpSatBackend"}
@@ -200,6 +220,7 @@ def solve(
     """
     from mlsysim_opt.optimize.explain import infeasible, slacks
 
+    time_limit = None if time_limit is None else to_seconds(time_limit)
     started = time.perf_counter()
     engine = backend_named(backend)
     search = task.search()
@@ -341,10 +362,10 @@ def _elasticities(task: Task, design: Mapping[str, Any], most: int = 12) -> dict
 
 
 def _limits(task: Task, design: Design) -> list[str]:
-    """Return the decisions that stand at the end of a search box that was cut short."""
+    """Return the decisions whose search box was cut short, with what was left out."""
     found = []
     for decision, index in zip(task.problem.decisions.values(), design, strict=True):
-        if decision.limited and index in (0, len(decision.choice.values) - 1):
+        if decision.limited:
             found.append(f"{decision.name} = {decision.choice.values[index]}: {decision.limited}")
     return found
 

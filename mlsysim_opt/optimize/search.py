@@ -3,8 +3,8 @@
 One pass over the space keeps the best designs, all ties, the best design that violates each single constraint (what the
 constraint costs), and, where nothing is feasible, which sets of constraints the designs violate.
 
-**Order of designs.** The cheaper comes first; of designs whose cost is the same number, the one whose values stand earlier
-in their lists, decision by decision in the order of declaration. Every backend keeps to this order.
+**Order of designs.** The cheaper comes first; of designs whose cost is the same number, the one whose values stand
+earlier in their lists, decision by decision in the order of declaration. Every backend keeps to this order.
 """
 
 from __future__ import annotations
@@ -60,8 +60,8 @@ class Outcome:
 
     Attributes:
         best: the best designs, in the order of designs. ties: how many share the smallest cost.
-        feasible, evaluated, excluded: numbers of points that satisfy all, that were computed, and whose cost is undefined.
-        structural: numbers of points that satisfy the structural constraints, those of `pruned` boxes left out.
+        feasible, evaluated, excluded: numbers of points that satisfy all, that were computed, that have no cost.
+        structural: number of points that satisfy the structural constraints, those of `pruned` boxes left out.
         single: for each questioned constraint, the designs that violate it alone.
         violated: the sets of questioned constraints that some design violates, none containing another.
         pruned: combinations of boxes left out because their bound cannot beat what is known.
@@ -226,7 +226,7 @@ class Search:
 
 
 def _excess(constraint: Constraint) -> Expression | None:
-    """Return by how much an inequality must give way, where it is violated: one more if it is strict (then it is whole)."""
+    """Return by how much an inequality must give way where it is violated; strict ones are whole, and take one more."""
     if constraint.sides is None:
         return None
     small, large = constraint.sides

@@ -1,11 +1,11 @@
 """The selector-row form: the normal form that MILP and CP-SAT read.
 
-One row per feasible design: the positions of its choices and its cost. A solver picks exactly one row; marginals link the
-rows to one-hot literals of each choice. The rows are the hull of the table, so the linear relaxation has the optimum as
-its value, and a tuple that is not listed cannot be chosen (unlike big-M over pruned tables).
+One row per feasible design: the positions of its choices and its cost. A solver picks exactly one row; marginals link
+the rows to one-hot literals of each choice. The rows are the hull of the table, so the linear relaxation has the
+optimum as its value, and a tuple that is not listed cannot be chosen (unlike big-M over pruned tables).
 
-Pruning eliminates choices exactly: of rows that agree in all remaining choices only the cheapest can be optimal, because
-no constraint that is left can see the difference. Without it every feasible row is handed over.
+Pruning eliminates choices exactly: of rows that agree in all remaining choices only the cheapest can be optimal,
+because no constraint that is left can see the difference. Without it every feasible row is handed over.
 """
 
 from __future__ import annotations
@@ -87,10 +87,11 @@ def selector_form(search: Search, *, prune: bool) -> SelectorForm:
 
 def _fitted(table: Array, cost: Array, linked: list[int]) -> tuple[Array, Array]:
     """Eliminate choices, the last declared first, until the rows fit the budget; takes them out of `linked`."""
-    while len(cost) > ROW_BUDGET and linked:
+    while len(cost) > ROW_BUDGET:
         table, cost = _cheapest(table, cost, linked)
-        if len(cost) > ROW_BUDGET:
-            linked.pop()
+        if len(cost) <= ROW_BUDGET:
+            break
+        linked.pop()
     return table, cost
 
 

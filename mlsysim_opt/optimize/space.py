@@ -26,7 +26,7 @@ DENSE_AT_ONCE = BLOCK // 8
 PAIRS_AT_ONCE = 16 * ROWS_AT_ONCE
 """The truths that say which values another choice may take beside each row, a byte each, are at most so many."""
 
-Positions = np.ndarray[Any, np.dtype[np.int32]]
+Positions = np.ndarray[Any, Any]
 Columns = dict[Choice, Positions]
 
 
@@ -129,22 +129,29 @@ def _join(
     rows = 1
     remaining, waiting = list(choices), list(pending)
     while remaining and rows:
-
-        def readiness(choice: Choice) -> tuple[int, int, int, int]:
-            have = {*columns, choice}
-            mine = [holds for holds in waiting if choice in holds.choices]
-            equalities = sum(1 for holds in mine if _is_equality(holds))
-            ready = sum(1 for holds in mine if holds.choices <= have)
-            touching = sum(1 for holds in mine if holds.choices & columns.keys())
-            return -equalities, -ready, -touching, len(narrowed[choice])
-
-        chosen = min(remaining, key=readiness)
+        chosen = _most_ready(remaining, waiting, columns, narrowed)
         remaining = [choice for choice in remaining if choice is not chosen]
         known = {*columns, chosen}
         ready = [holds for holds in waiting if holds.choices <= known]
         waiting = [holds for holds in waiting if not holds.choices <= known]
         columns, rows = _extended(columns, rows, chosen, narrowed[chosen], ready, values)
     return columns, rows
+
+
+def _most_ready(
+    remaining: Sequence[Choice], waiting: Sequence[Expression], columns: Columns, narrowed: Mapping[Choice, Positions]
+) -> Choice:
+    """Return the choice to join next: the one that the constraints bind most, of these one with few values."""
+
+    def readiness(choice: Choice) -> tuple[int, int, int, int]:
+        have = {*columns, choice}
+        mine = [holds for holds in waiting if choice in holds.choices]
+        equalities = sum(1 for holds in mine if _is_equality(holds))
+        ready = sum(1 for holds in mine if holds.choices <= have)
+        touching = sum(1 for holds in mine if holds.choices & columns.keys())
+        return -equalities, -ready, -touching, len(narrowed[choice])
+
+    return min(remaining, key=readiness)
 
 
 def _is_equality(holds: Expression) -> bool:
@@ -170,9 +177,15 @@ def _extended(
     for holds in constraints:
         beside = [other for other in columns if other in holds.choices]
         found = project([columns[other] for other in beside], [len(other.values) for other in beside], rows)
-        pairs = {other: np.repeat(columns[other][found.first], count) for other in beside}
-        pairs[choice] = np.tile(positions, found.count)
-        holding = _filter(pairs, holds, values, found.count * count).reshape(found.count, count)
+        _check_size(found.count * count, ROWS_AT_ONCE)
+        distinct = {other: columns[other][found.first] for other in beside}
+        if count == len(choice.values):
+            axes = Axes(distinct, (choice,), found.count)
+        else:
+            crossed = {other: np.repeat(column, count) for other, column in distinct.items()}
+            axes = Axes({**crossed, choice: np.tile(positions, found.count)}, (), found.count * count)
+        (table,) = GridProgram([holds], values, axes).tables()
+        holding = np.asarray(table, dtype=bool).reshape(found.count, count)
         mine = holding[found.inverse]
         allowed = mine if allowed is None else allowed & mine
     if allowed is None:

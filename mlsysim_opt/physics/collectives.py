@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from mlsysim_opt.algebra.atoms import floor, maximum, minimum, where
+from mlsysim_opt.algebra.atoms import divides, maximum, where
 from mlsysim_opt.algebra.expression import Expression
 from mlsysim_opt.physics.view import View
 
@@ -50,6 +50,13 @@ class Network:
         """Return whether a group spanning this many consecutive ranks stays inside one domain."""
         return span <= self.domain
 
+    def _near(self, group: Expression, stride: Expression) -> Expression:
+        """Return how many ranks of each group share a domain: all, or a whole domain's worth, where groups and domains
+        begin at the same ranks. Groups that straddle domains unevenly are priced as if none did."""
+        span = group * stride
+        whole = divides(stride, self.domain) & divides(self.domain, span)
+        return where(divides(span, self.domain), group, where(whole, self.domain / stride, 1))
+
     def reduce_scatter(self, size: Expression, group: Expression, stride: Expression) -> Expression:
         """Return the time of a reduce-scatter or all-gather of `size` (the full buffer) over a group.
 
@@ -58,7 +65,7 @@ class Network:
             group: ranks in the group.
             stride: distance of neighbours in placement order (1 for tensor parallelism).
         """
-        near = minimum(group, maximum(floor(self.domain / stride), 1))
+        near = self._near(group, stride)
         far = group / near
         # A ring runs through all nodes: both kinds of links carry it at the same time, the slower one sets the pace.
         transfer = size * maximum((1 - 1 / near) / self.up, (1 - 1 / far) / near / self.out)
@@ -66,7 +73,7 @@ class Network:
 
     def all_to_all(self, size: Expression, group: Expression, stride: Expression) -> Expression:
         """Return the time in which each rank sends `size` in all, spread evenly over its group (itself included)."""
-        near = minimum(group, maximum(floor(self.domain / stride), 1))
+        near = self._near(group, stride)
         near_time = size * (near - 1) / group / self.up + (near - 1) * self.up_latency
         far_time = size * (group - near) / group / self.out + where(group > near, 1, 0) * self.out_latency
         return maximum(near_time, far_time)

@@ -16,8 +16,7 @@ class Job:
     """One training job and its split.
 
     Attributes:
-        model, accelerator, node, fabric, calibration, numerics: catalog entries.
-        attention_numerics: recipe whose rate the attention core runs at.
+        model, numerics: catalog entries.
         global_batch_size: sequences per optimizer step. seq_len: tokens per sequence.
         tp, pp, dp, cp, ep: sizes of tensor, pipeline, data, context and expert parallelism.
         microbatch_size: sequences per microbatch. v_stages: model chunks per pipeline stage.
@@ -137,7 +136,7 @@ class Job:
     @cached_property
     def expert_replicas(self) -> Expression:
         """Ranks that hold the same experts, when experts are spread over tensor, context and data ranks."""
-        return self.tp * self.cp * self.dp / self.ep
+        return ceildiv(self.tp * self.cp * self.dp, self.ep)
 
     @cached_property
     def rounds(self) -> Expression:

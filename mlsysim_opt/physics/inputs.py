@@ -70,7 +70,13 @@ class Number(Input):
     open_low: bool = False
 
     def check(self, value: Any) -> float:
-        if type(value) is int and self.of == NONE and self.low <= value <= self.high and value < 2**53:
+        if (
+            type(value) is int
+            and self.of == NONE
+            and self.low <= value <= self.high
+            and not (self.open_low and value == self.low)
+            and value < 2**53
+        ):
             return value if self.integer else float(value)
         measure = self._measure(value)
         if measure.dimension == NONE and self.of != NONE and not isinstance(value, str):

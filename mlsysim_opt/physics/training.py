@@ -77,6 +77,7 @@ def split_rules(job: Job, devices: Expression, domain: Expression, tp_across_nod
     m = job.model
     rules = {
         "tp x pp x dp x cp = devices": job.devices == devices,
+        "tp and the scale-up domain divide": divides(job.tp, domain) | divides(domain, job.tp),
         "tp divides the heads": divides(job.tp, m.heads),
         "tp and the kv heads divide": divides(job.tp, m.kv_heads) | divides(m.kv_heads, job.tp),
         "dp x microbatch divides the batch": divides(job.dp * job.microbatch_size, job.global_batch_size),
@@ -189,6 +190,12 @@ def prepare_split(values: dict[str, Any], devices: int | None) -> dict[str, Any]
     """
     values = dict(values)
     model_parallel = values["tp_size"] * values["pp_size"] * values["cp_size"]
+    asked = values["dp_size"]
+    if devices is not None and asked is not None and asked * model_parallel != devices:
+        raise InputError(
+            f"tp x pp x cp x dp = {asked * model_parallel}, but the fleet has {devices} accelerators", path="dp_size",
+            hint="leave dp_size out to use all of them",
+        )  # fmt: skip
     if values["dp_size"] is None:
         if devices is None:
             values["dp_size"] = 1
@@ -198,9 +205,23 @@ def prepare_split(values: dict[str, Any], devices: int | None) -> dict[str, Any]
             )
         else:
             values["dp_size"] = devices // model_parallel
-    if values["microbatch_size"] is None:
-        count = (values["microbatch_count"] or 1) * values["gradient_accumulation_steps"]
-        batch, replicas = values["batch_size"], values["dp_size"]
+    batch, replicas = values["batch_size"], values["dp_size"]
+    size, count = values["microbatch_size"], values["microbatch_count"]
+    steps = values["gradient_accumulation_steps"]
+    if size is not None:
+        if batch % (replicas * size):
+            raise InputError(
+                f"{replicas} replicas of microbatches of {size} do not divide a batch of {batch} sequences",
+                path="microbatch_size", hint="no sample may be dropped and no replica idle",
+            )  # fmt: skip
+        if (count is not None or steps != 1) and (count or 1) * steps * replicas * size != batch:
+            raise InputError(
+                f"{batch} sequences on {replicas} replicas in microbatches of {size} are {batch // (replicas * size)} "
+                f"microbatches, not {(count or 1) * steps}", path="microbatch_count",
+                hint="give microbatch_size or microbatch_count",
+            )  # fmt: skip
+    else:
+        count = (count or 1) * steps
         if batch % (replicas * count):
             raise InputError(
                 f"a batch of {batch} sequences does not divide into {replicas} replicas of {count} microbatches",

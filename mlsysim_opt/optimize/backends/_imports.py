@@ -114,9 +114,7 @@ def _problem(package: str, version: str | None) -> tuple[str | None, str | None]
 def _highs_fault(version: str) -> str | None:
     """Name the faults of a HiGHS version: wrong answers, or a clash with the installed OR-Tools."""
     if _numbers(version)[:2] == (1, 14):
-        return (
-            f"highspy {version} reports wrong optima of mixed-integer problems as optimal (HiGHS#2975, #3002)"
-        )
+        return f"highspy {version} reports wrong optima of mixed-integer problems as optimal (HiGHS#2975, #3002)"
     ortools = _installed("ortools")
     return _clash(version, ortools) if ortools is not None else None
 

@@ -120,22 +120,28 @@ def _interruptible(solve: Callable[[], T], stop: Callable[[], Any]) -> T:
         return solve()
     found: list[T] = []
     failed: list[BaseException] = []
+    done = threading.Event()  # not Thread.join, which an interrupt makes believe that the thread has ended
 
     def work() -> None:
         try:
             found.append(solve())
         except BaseException as error:  # handed to the thread that waits
             failed.append(error)
+        finally:
+            done.set()
 
     thread = threading.Thread(target=work, daemon=True)
     thread.start()
     try:
-        while thread.is_alive():
-            thread.join(0.2)
+        while not done.wait(0.2):
+            pass
     except KeyboardInterrupt:
         stop()
-        thread.join()
+        done.wait()
         raise
+    finally:
+        if done.is_set():
+            thread.join()
     if failed:
         raise failed[0]
     return found[0]

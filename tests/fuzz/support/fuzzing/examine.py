@@ -7,10 +7,9 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from unittest import mock
 
+from fuzzing.oracle import Oracle
 from mlsysim_opt.errors import InfeasibleError
 from mlsysim_opt.optimize import Solution, Task, solve
-
-from fuzzing.oracle import Oracle
 
 BACKENDS = ("enumerate", "milp", "cpsat")
 SIZES = {
@@ -55,7 +54,9 @@ def examine(task: Task, seed: int, *, rows: int = 400) -> str:
             assert isinstance(answer, Solution), f"{name}: {answer}"
             oracle.check_solution(answer)
         best = answers["enumerate"]
-        assert len({tuple(answer.design.items()) for answer in answers.values()}) == 1, "backends break ties differently"
+        assert len({tuple(answer.design.items()) for answer in answers.values()}) == 1, (
+            "backends break ties differently"
+        )
         oracle.check_neighbours(best)
         oracle.check_slacks(best)
         best.verify(samples=5)

@@ -1,4 +1,4 @@
-"""Random training jobs: small spaces of the formulation `parallelism`, with the constraints and objectives users write."""
+"""Random training jobs: small spaces of the formulation `parallelism`, asked as users ask."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import math
 import random
 from typing import Any
 
+from fuzzing.oracle import Oracle
 from mlsysim_opt.errors import MlsysimError
 from mlsysim_opt.optimize import Task, task
 
-from fuzzing.oracle import Oracle
-
 MODELS = (
-    "GPT2_Small", "GPT2_Small", "GPT2_Medium", "GPT3_Small", "GPT2_Large", "GPT2_XL", "GPT3_6_7B", "Llama2_7B", "Llama2_13B", "Llama3_8B", "Llama3_70B",
-    "Llama3_405B", "Megatron_22B", "Mixtral_8x7B", "Mixtral_8x22B", "DeepSeek_V3",
+    "GPT2_Small", "GPT2_Small", "GPT2_Medium", "GPT3_Small", "GPT2_Large", "GPT2_XL", "GPT3_6_7B",
+    "Llama2_7B", "Llama2_13B", "Llama3_8B", "Llama3_70B", "Llama3_405B", "Megatron_22B",
+    "Mixtral_8x7B", "Mixtral_8x22B", "DeepSeek_V3",
 )  # fmt: skip
 FLEETS = (
     "One_DGX_H100", "One_DGX_A100", "Lab_64_H100", "Lab_64_A100", "Research_256", "H100_256", "Training_1K",
@@ -40,7 +40,8 @@ LIMITED = (
     ("carbon", "tCO2e", "<="), ("dp_time", "ms", "<="), ("microbatches", "", "<="), ("tp_time", "s", "<="),
 )  # fmt: skip
 DISCRETE = (
-    "tp_size <= {n}", "pp_size >= {n}", "dp_size != {n}", "tp_size * pp_size <= {n}", "zero_stage < 3", "zero_stage > 0",
+    "tp_size <= {n}", "pp_size >= {n}", "dp_size != {n}", "tp_size * pp_size <= {n}", "zero_stage < 3",
+    "zero_stage > 0",
     "microbatch_size >= pp_size", 'recomputation == "none"', 'recomputation == "full" or zero_stage >= 2',
     "2 <= tp_size * cp_size <= 8", "not (sequence_parallel == 1 and overlap_comm == 1)", "mod(dp_size, 2) == 0",
     "microbatches >= {n} * pp_size", "tp == {n}",
@@ -87,7 +88,7 @@ def _job(dice: random.Random, size: int) -> Task:
 
 def _choices(dice: random.Random, size: int, devices: int, factor: int) -> dict[str, Any]:
     """Return a few values for each decision, among them one split that uses all devices."""
-    split = {name: 1 for name in ("tp_size", "pp_size", "dp_size", "cp_size")}
+    split = dict.fromkeys(("tp_size", "pp_size", "dp_size", "cp_size"), 1)
     for prime in _primes(devices):
         split[dice.choice(("tp_size", "tp_size", "pp_size", "dp_size", "dp_size", "cp_size"))] *= prime
     options: dict[str, list[Any]] = {
@@ -137,7 +138,9 @@ def _constraints(dice: random.Random, plain: Task) -> list[str]:
             if name not in plain.problem.metrics or plain.problem.metrics[name].expression is None:
                 continue
             point = dice.choice(points)
-            _, metrics, _, _ = plain.scalar.at(dict(zip((choice.name for choice in plain.problem.choices), point.design, strict=True)))
+            _, metrics, _, _ = plain.scalar.at(
+                dict(zip((choice.name for choice in plain.problem.choices), point.design, strict=True))
+            )
             from mlsysim_opt.units import parse_unit
 
             value = metrics[name] / (parse_unit(unit).factor if unit else 1.0)

@@ -1,7 +1,8 @@
 """The other way to the same answer: every combination of the decisions, one after the other, in plain Python.
 
-No NumPy, no joined tables, no bounds, no pruning: `itertools.product` over all values and the scalar evaluator. What the
-package says of a problem (its optimum, its ties, what binds, why it is infeasible, why not this design) is held against it.
+No NumPy, no joined tables, no bounds, no pruning: `itertools.product` over all values and the scalar evaluator. What
+the package says of a problem (its optimum, its ties, what binds, why it is infeasible, why not this design) is held
+against it.
 """
 
 from __future__ import annotations
@@ -43,7 +44,9 @@ class Oracle:
         undefined: how many valid designs have no cost.
     """
 
-    def __init__(self, task: Task, dropped: frozenset[int] = frozenset(), raised: Mapping[int, float] | None = None) -> None:
+    def __init__(
+        self, task: Task, dropped: frozenset[int] = frozenset(), raised: Mapping[int, float] | None = None
+    ) -> None:
         problem = task.problem
         self.task = task
         self.choices = problem.choices
@@ -134,9 +137,8 @@ class Oracle:
         for index, item in enumerate(solution.constraints):
             if chosen.excess[index] is not None and item.slack is not None and item.slack.value is not None:
                 assert near(si(item.slack), -chosen.excess[index], CLOSE, 1e-12)
-            better = [
-                point for point in self.points if point.violated == {index} and point.cost < self.best and not near(point.cost, self.best, TIE)
-            ]  # fmt: skip
+            alone = [point for point in self.points if point.violated == {index} and point.cost < self.best]
+            better = [point for point in alone if not near(point.cost, self.best, TIE)]
             assert item.binding == bool(better), item
             if not better:
                 assert item.gain is None
@@ -216,7 +218,11 @@ class Oracle:
 
     def check_why_not(self, asked: Mapping[str, Any], answer: WhyNot) -> None:
         """Hold what is said of a partial design against all its completions."""
-        fits = [point for point in self.points if all(point.design[self.names.index(name)] == value for name, value in asked.items())]
+        fits = [
+            point
+            for point in self.points
+            if all(point.design[self.names.index(name)] == value for name, value in asked.items())
+        ]
         feasible = [point for point in fits if not point.violated]
         assert answer.possible == bool(feasible)
         if feasible:
@@ -251,7 +257,8 @@ class _Compiled:
     def __init__(self, roots: Sequence[Expression], values: Mapping[str, float], names: Sequence[str]) -> None:
         self._program = ScalarProgram(roots)
         self._plan = [
-            (names.index(leaf.name), None) if leaf.name in names else (-1, values[leaf.name]) for leaf in self._program.leaves
+            (names.index(leaf.name), None) if leaf.name in names else (-1, values[leaf.name])
+            for leaf in self._program.leaves
         ]
 
     def run(self, design: Sequence[Any]) -> list[Any]:
@@ -267,4 +274,3 @@ def si(shown: Value) -> float:
     """Return a shown number in base units."""
     assert shown.value is not None
     return shown.value * (parse_unit(shown.unit).factor if shown.unit else 1.0)
-

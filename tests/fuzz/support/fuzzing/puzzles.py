@@ -5,13 +5,12 @@ from __future__ import annotations
 import random
 from typing import Any
 
+from fuzzing.oracle import Oracle
 from mlsysim_opt.algebra import ceil, ceildiv, divides, exp, floor, lookup, maximum, minimum, sqrt, where
 from mlsysim_opt.algebra.expression import Choice, Expression, Symbol
 from mlsysim_opt.errors import MlsysimError
 from mlsysim_opt.optimize import Problem, Task, task
 from mlsysim_opt.units import NONE, TIME
-
-from fuzzing.oracle import Oracle
 
 LABELS = ("red", "green", "blue", "grey", "black")
 
@@ -57,7 +56,9 @@ class _Maker:
         table: dict[Any, float | None] = {value: round(self.dice.uniform(0.1, 20), 3) for value in choice.values}
         if self.dice.random() < 0.4:
             table[self.dice.choice(choice.values)] = None
-        return lookup(choice, table, reasons={str(value): "it has none" for value, held in table.items() if held is None})
+        return lookup(
+            choice, table, reasons={str(value): "it has none" for value, held in table.items() if held is None}
+        )
 
     def number(self, depth: int) -> Expression:
         dice = self.dice
@@ -117,7 +118,7 @@ def _constant(dice: random.Random, whole: bool = False) -> Expression:
 
 
 def _puzzle(dice: random.Random, size: int) -> Task:
-    problem = Problem(f"puzzle", values={"shift": round(dice.uniform(-2, 2), 2), "second": 1.0})
+    problem = Problem("puzzle", values={"shift": round(dice.uniform(-2, 2), 2), "second": 1.0})
     maker = _Maker(dice, problem)
     for index in range(dice.randint(3, 6)):
         room = size // problem.combinations
@@ -128,10 +129,22 @@ def _puzzle(dice: random.Random, size: int) -> Task:
         problem.measure(f"m{index}", value * Symbol("second", TIME) if index == 2 else value)
     for index in range(dice.choice((0, 0, 1, 2))):
         pair = (maker.integer(dice.randint(0, 1)), maker.integer(1))
-        holds = dice.choice((pair[0] == pair[1], pair[0] <= pair[1], divides(maximum(pair[0], 1), pair[1]), maker.truth(1)))
+        holds = dice.choice(
+            (pair[0] == pair[1], pair[0] <= pair[1], divides(maximum(pair[0], 1), pair[1]), maker.truth(1))
+        )
         problem.require(f"rule {index}", holds, structural=dice.random() < 0.7)
     objective = dice.choice(
-        ("min_m0", "max_m0", "min_m1", "max_m2", "m0 + 2 * m1", "maximize m0 * m1 - m1", "max(m0, m1)", ["min_m0", "max_m1"], ["max_m1", "min_m2", "min_m0"])
+        (
+            "min_m0",
+            "max_m0",
+            "min_m1",
+            "max_m2",
+            "m0 + 2 * m1",
+            "maximize m0 * m1 - m1",
+            "max(m0, m1)",
+            ["min_m0", "max_m1"],
+            ["max_m1", "min_m2", "min_m0"],
+        )
     )
     constraints = [_limit(dice, maker, problem, objective) for _ in range(dice.choice((0, 1, 1, 2, 3)))]
     return task(problem, objective=objective, constraints=list(dict.fromkeys(constraints)))
