@@ -87,11 +87,7 @@ def modules() -> tuple[Module, ...]:
 def public_homes() -> dict[str, str]:
     """Return public name -> defining module, from the table in the package's own `__init__`."""
     for node in ast.walk(read("mlsysim_opt", ROOT / "mlsysim_opt/__init__.py").tree):
-        if (
-            isinstance(node, ast.AnnAssign)
-            and ast.unparse(node.target) == "_MODULES"
-            and node.value is not None
-        ):
+        if isinstance(node, ast.AnnAssign) and ast.unparse(node.target) == "_MODULES" and node.value is not None:
             table = ast.literal_eval(node.value)
             return {name: home for home, names in table.items() for name in names}
     raise AssertionError("no _MODULES in mlsysim_opt/__init__.py")
@@ -230,11 +226,7 @@ def test_the_package_list_is_the_tree() -> None:
 
 
 def test_every_folder_with_code_is_a_package() -> None:
-    bare = {
-        str(m.path.parent.relative_to(ROOT))
-        for m in modules()
-        if not (m.path.parent / "__init__.py").exists()
-    }
+    bare = {str(m.path.parent.relative_to(ROOT)) for m in modules() if not (m.path.parent / "__init__.py").exists()}
     assert not bare, f"no __init__.py in {sorted(bare)}"
 
 

@@ -68,9 +68,7 @@ def missing(claimed: list[str], printed: str) -> str | None:
     return None
 
 
-@pytest.mark.parametrize(
-    "page", [p for p in PAGES if p.exists() and commands(p.read_text())], ids=lambda p: p.name
-)
+@pytest.mark.parametrize("page", [p for p in PAGES if p.exists() and commands(p.read_text())], ids=lambda p: p.name)
 def test_commands_do_what_the_page_says(page: Path, tmp_path: Path) -> None:
     environment = dict(os.environ, COLUMNS="100", NO_COLOR="1", TERM="dumb")
     environment["PATH"] = str(Path(sys.executable).parent) + os.pathsep + environment["PATH"]

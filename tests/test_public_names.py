@@ -38,9 +38,7 @@ def test_every_name_resolves(name: str) -> None:
 
 def test_every_error_is_public() -> None:
     errors = importlib.import_module("mlsysim_opt.errors")
-    defined = {
-        n for n, o in vars(errors).items() if inspect.isclass(o) and issubclass(o, errors.MlsysimError)
-    }
+    defined = {n for n, o in vars(errors).items() if inspect.isclass(o) and issubclass(o, errors.MlsysimError)}
     assert defined <= set(mlsysim_opt.__all__)
 
 

@@ -170,7 +170,8 @@ def _levers(task: Task) -> list[Relaxation]:
             outcome = other.search(keep=1).run()
             if outcome.best:
                 design = other.design_values(outcome.best[0].design)
-                change = f"{lever.name}: {lever.describe(candidate)} instead of {lever.now}, the first tried ({_brief(other, design)})"
+                instead = f"{lever.describe(candidate)} instead of {lever.now}, the first tried that will do"
+                change = f"{lever.name}: {instead} ({_brief(other, design)})"
                 found.append(Relaxation(lever.name, change, Value(float(candidate)), design))
                 break
     return found

@@ -73,7 +73,8 @@ def test_lexicographic_objectives(ask: Ask) -> None:
 
 
 def test_any_given_is_set(ask: Ask) -> None:
-    more = ("--set", "token_budget=1e12 token", "--set", "price=2.5 USD/h", "--set", "accelerator=H100,H200")
+    more = ("--set", "token_budget=1e12 token", "--set", "accelerator=H100,H200")
+    more += ("--set", "price=H100=2.5 USD/h,H200=3 USD/h")
     done = ask("optimize", *JOB, *more, "--set", "nodes=4,8", "--objective", "min_cost", "--json")
     assert done.code == 0
     assert done.json["objective"]["unit"] == "USD"

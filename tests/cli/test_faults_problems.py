@@ -211,7 +211,7 @@ def test_D19_model_too_big(ask: Ask) -> None:
     assert ways["memory fits"]["amount"]["unit"].endswith("iB")
     assert ways["nodes"]["amount"]["value"] > 1
     shown = ask("optimize", *job)
-    for part in ("memory fits", "GiB more", "nodes (", "recomputation="):
+    for part in ("memory fits", "GiB instead of 80 GiB", "nodes (", "recomputation="):
         assert part in shown.err, part
 
 
@@ -230,7 +230,7 @@ def test_D21_inconsistent_topology(ask: Ask) -> None:
 def test_D22_contradictory_bounds(ask: Ask) -> None:
     done = ask(*constrained("2 s <= step_time <= 1 s"), "--json")
     assert done.code == 5
-    assert done.json["conflict"] == ["2 s <= step_time <= 1 s"]
+    assert done.json["conflict"] == ["step_time <= 1 s"]  # impossible alone: the smallest conflict
 
 
 def test_D23_constraint_without_a_bound(refused: Refused) -> None:

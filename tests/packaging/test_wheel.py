@@ -46,10 +46,7 @@ def test_the_wheel_puts_one_package_into_site_packages(wheel: zipfile.ZipFile) -
 
 def test_the_wheel_is_complete(wheel: zipfile.ZipFile, root: Path) -> None:
     names = set(wheel.namelist())
-    code = {
-        f"mlsysim_opt/{path.relative_to(root / 'mlsysim_opt')}"
-        for path in (root / "mlsysim_opt").rglob("*.py")
-    }
+    code = {f"mlsysim_opt/{path.relative_to(root / 'mlsysim_opt')}" for path in (root / "mlsysim_opt").rglob("*.py")}
     content = {
         f"mlsysim_opt/{path.relative_to(root)}"
         for folder in ("catalog", "formulations")

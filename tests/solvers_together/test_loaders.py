@@ -58,9 +58,7 @@ def test_a_highs_with_wrong_optima_is_refused(highs: str, pretend: Pretend) -> N
 @pytest.mark.parametrize("highs", ["1.15.0", "1.15.1", "1.16.0rc1", "2.0"])
 def test_the_clash_is_named(highs: str, pretend: Pretend) -> None:
     pretend(highspy=highs, ortools="9.15.6755", pyomo="6.10.1")
-    with pytest.raises(
-        SolverMissingError, match=f"highspy {highs} and ortools 9.15.6755 cannot be loaded in one"
-    ):
+    with pytest.raises(SolverMissingError, match=f"highspy {highs} and ortools 9.15.6755 cannot be loaded in one"):
         _imports.load_highs()
 
 
@@ -86,9 +84,7 @@ def test_cpsat_works_beside_a_clashing_highs_until_somebody_loads_it(
     ("load", "package"),
     [(_imports.load_highs, "highspy"), (_imports.load_cpsat, "ortools"), (_imports.load_pyomo, "pyomo")],
 )
-def test_a_missing_solver_says_what_to_install(
-    load: Callable[[], object], package: str, pretend: Pretend
-) -> None:
+def test_a_missing_solver_says_what_to_install(load: Callable[[], object], package: str, pretend: Pretend) -> None:
     pretend()
     with pytest.raises(SolverMissingError, match="is not installed") as caught:
         load()

@@ -47,18 +47,14 @@ PARTS = {"highs": HIGHS, "cpsat": CPSAT, "pyomo": PYOMO}
 
 
 @pytest.mark.parametrize("order", list(itertools.permutations(PARTS)), ids=" ".join)
-def test_every_order_of_import_solves(
-    order: tuple[str, ...], run_python: Callable[..., CompletedProcess[str]]
-) -> None:
+def test_every_order_of_import_solves(order: tuple[str, ...], run_python: Callable[..., CompletedProcess[str]]) -> None:
     run_python("\n".join(PARTS[name] for name in order))
 
 
 @pytest.mark.parametrize(
     "order", list(itertools.permutations(["load_highs", "load_cpsat", "load_pyomo"])), ids=" ".join
 )
-def test_every_order_of_our_loaders(
-    order: tuple[str, ...], run_python: Callable[..., CompletedProcess[str]]
-) -> None:
+def test_every_order_of_our_loaders(order: tuple[str, ...], run_python: Callable[..., CompletedProcess[str]]) -> None:
     names = ", ".join(order)
     calls = "; ".join(f"{name}()" for name in order)
     run_python(f"from mlsysim_opt.optimize.backends._imports import {names}; {calls}\n{HIGHS}{CPSAT}{PYOMO}")
