@@ -101,7 +101,7 @@ def evaluate(
     asked = {
         aliases.get(name, name): int(value) if isinstance(value, bool) else value for name, value in design.items()
     }
-    base.problem.fixed(asked)
+    base.problem.fixed(design)
     missing = []
     for name, decision in base.problem.decisions.items():
         if name in asked:

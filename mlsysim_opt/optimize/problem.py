@@ -209,6 +209,9 @@ class Problem:
         """Return the same problem with more constraints."""
         return replace(self, constraints=[*self.constraints, *extra])
 
+    def _decision_names(self) -> list[str]:
+        return [*self.decisions, *(name for name, real in self.aliases.items() if real in self.decisions)]
+
     def fixed(self, design: Mapping[str, Any]) -> dict[Choice, int]:
         """Return the position of each given value in its choice.
 
@@ -219,13 +222,22 @@ class Problem:
         for name, value in design.items():
             real = self.aliases.get(name, name)
             if real not in self.decisions:
-                raise UnknownNameError(f"decision of {self.name}", name, [*self.decisions, *self.aliases])
+                raise UnknownNameError(f"decision of {self.name}", name, self._decision_names())
             choice = self.decisions[real].choice
+            if choice in chosen:
+                raise InputError("is given twice", path=real)
             if isinstance(value, bool):
                 value = int(value)
+            if not isinstance(value, str | int | float):
+                raise InputError(f"expected one value, got {value!r}", path=real)
             if value not in choice.position:
                 shown = ", ".join(str(item) for item in choice.values[:20])
-                raise InputError(f"{value!r} is not a value of {real}", path=real, hint=f"values: {shown}")
+                shown += " ..." if len(choice.values) > 20 else ""
+                raise InputError(
+                    f"{value!r} is not a value of {real}",
+                    path=real,
+                    hint=f"values: {shown}; others break a rule of the problem, such as dividing the accelerators",
+                )
             chosen[choice] = choice.position[value]
         return chosen
 

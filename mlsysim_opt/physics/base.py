@@ -91,7 +91,7 @@ class Solved:
     @property
     def feasible(self) -> bool:
         """Whether every constraint holds."""
-        return all(self.constraints.values())
+        return all(self.__dict__["_raw"][len(self.__dict__["_traced"].position) :])
 
     def si(self, name: str) -> Any:
         """Return a field in base units, as a plain number."""

@@ -82,12 +82,13 @@ def _whole(values: Sequence[Any], name: str) -> tuple[list[Any], Any]:
     return result, missing
 
 
-def _whole_scalars(values: Sequence[Any], name: str) -> list[int] | None:
+def _whole_scalars(values: Sequence[Any], name: str) -> tuple[int, int] | None:
+    a, b = values
+    if -EXACT < a < EXACT and -EXACT < b < EXACT:
+        return int(a), int(b)
     if any(item != item or math.isinf(item) for item in values):
         return None
-    if any(abs(item) >= EXACT for item in values):
-        raise ScaleError(f"{name} of a number from 2**53 up ({max(map(abs, values)):.3g}) would not be exact")
-    return [int(item) for item in values]
+    raise ScaleError(f"{name} of a number from 2**53 up ({max(map(abs, values)):.3g}) would not be exact")
 
 
 class WholeNumbers(Atom):
