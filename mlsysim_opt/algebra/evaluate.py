@@ -13,7 +13,7 @@ import math
 import operator
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -23,9 +23,9 @@ from mlsysim_opt.errors import InputError
 Leaf = Symbol | Choice
 Key = tuple[int, ...]
 """The joined choices that a node depends on, by their place in the space."""
-BLOCK = 1 << 15
-"""Elements of one block: 256 KiB per intermediate, so that a handful stay in the second-level cache."""
-TABLE_LIMIT = 1 << 18
+BLOCK = 1 << 16
+"""Elements of one block: 512 KiB per intermediate, so that the few that are alive stay in the cache."""
+TABLE_LIMIT = 1 << 17
 """A sub-expression with at most this many distinct values is tabulated once, a larger one computed by blocks."""
 
 
@@ -255,6 +255,16 @@ def project(
     return Projection(count, first, inverse)
 
 
+class _Planned(NamedTuple):
+    """One step of a block: an operation, the identities of its arguments and result, and which are not needed after."""
+
+    function: Callable[..., Any]
+    args: list[int]
+    param: Any
+    out: int
+    finished: list[int]
+
+
 class GridProgram:
     """A DAG evaluated over a space of choices.
 
@@ -366,17 +376,27 @@ class GridProgram:
             stop = min(start + step, self.axes.rows)
             yield start, stop, self._block(plan, start, stop)
 
-    def _plan(self) -> list[tuple[Any, list[int], Any, int]]:
+    def _plan(self) -> list[_Planned]:
+        """Return the steps of a block. A value is dropped after its last use: its memory, still in cache, is reused."""
+        steps = [node for node in self._blocked if isinstance(node, Operation)]
+        last = {id(item): at for at, node in enumerate(steps) for item in node.args}
+        for root in self.roots:
+            last[id(root)] = len(steps)
         return [
-            (node.atom.array, [id(item) for item in node.args], node.param, id(node))
-            for node in self._blocked
-            if isinstance(node, Operation)
+            _Planned(
+                node.atom.array,
+                [id(item) for item in node.args],
+                node.param,
+                id(node),
+                [item for item in {id(item) for item in node.args} if last[item] == at],
+            )
+            for at, node in enumerate(steps)
         ]
 
-    def _block(self, plan: list[tuple[Any, list[int], Any, int]], start: int, stop: int) -> list[Any]:
+    def _block(self, plan: list[_Planned], start: int, stop: int) -> list[Any]:
         local: dict[int, Any] = {}
         with np.errstate(all="ignore"):
-            for function, args, param, out in plan:
+            for function, args, param, out, finished in plan:
                 given = []
                 for item in args:
                     value = local.get(item)
@@ -385,6 +405,9 @@ class GridProgram:
                         local[item] = value
                     given.append(value)
                 local[out] = function(*given) if param is None else function(*given, param=param)
+                for item in finished:
+                    del local[item]
+                del given, value
             shape = (*self.axes.dense_shape, stop - start)
             result = []
             for root in self.roots:

@@ -190,12 +190,15 @@ class Model:
     inputs: ClassVar[tuple[Input, ...]] = ()
     aliases: ClassVar[dict[str, str]] = {}
     _cache: ClassVar[dict[Any, Traced]]
+    _keyed: ClassVar[tuple[Input, ...]] = ()
+    """Inputs whose value, not only whose presence, decides the equations."""
     _compound: ClassVar[tuple[Input, ...]] = ()
     """Inputs that bind more leaves than one of their own name."""
     _defaults: ClassVar[tuple[tuple[str, Any, str], ...]] = ()
 
     def __init_subclass__(cls) -> None:
         cls._cache = {}
+        cls._keyed = tuple(item for item in cls.inputs if type(item).key is not Input.key)
         cls._compound = tuple(item for item in cls.inputs if type(item).bind is not Input.bind)
         cls._defaults = tuple((item.name, item.default, str(item.default)) for item in cls.inputs)
 
@@ -213,7 +216,8 @@ class Model:
 
     def trace(self, values: Mapping[str, Any]) -> Traced:
         """Return the compiled equations for the structure of these checked values."""
-        key = tuple([_key(item, values[item.name]) for item in self.inputs])
+        absent = tuple([values[item.name] is None for item in self.inputs])
+        key = (absent, *[_key(item, values[item.name]) for item in self._keyed])
         found = self._cache.get(key)
         if found is None:
             leaves = {
@@ -282,8 +286,5 @@ class Model:
         return traced.expressions[name]
 
 
-_ABSENT = "(absent)"
-
-
 def _key(item: Input, value: Any) -> Any:
-    return _ABSENT if value is None else item.key(value)
+    return None if value is None else item.key(value)
