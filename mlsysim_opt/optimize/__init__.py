@@ -97,11 +97,7 @@ def evaluate(
 
     base = task(problem, constraints=constraints, **given)
     chosen: dict[str, Any] = {}
-    aliases = base.problem.aliases
-    asked = {
-        aliases.get(name, name): int(value) if isinstance(value, bool) else value for name, value in design.items()
-    }
-    base.problem.fixed(design)
+    asked = {choice.name: choice.values[index] for choice, index in base.problem.fixed(design).items()}
     missing = []
     for name, decision in base.problem.decisions.items():
         if name in asked:

@@ -145,7 +145,7 @@ class TrainingMemory:
         """Memory of the first stage (or the only one), of a middle stage, and of the last stage."""
         job, shapes = self.job, self.job.shapes
         no_logits = expression("0 byte")
-        head = where(job.model.flag("tied_embeddings") == 1, 0, shapes.head_parameters)
+        head = shapes.own_head_parameters
         only_dense = shapes.dense_layers if shapes.experts else expression(0)
         zero = expression(0)
         one_in_flight = job.model.layers * minimum(job.microbatches, 1)

@@ -227,8 +227,7 @@ class TrainingTime(Kernels):
         job, shapes = self.job, self.job.shapes
         first = job.first_layers * shapes.layer_parameters + shapes.embedding_parameters
         middle = where(job.pp >= 3, job.middle_layers, job.first_layers) * shapes.layer_parameters
-        head = where(job.model.flag("tied_embeddings") == 1, 0, shapes.head_parameters)
-        alone = job.model.layers * shapes.layer_parameters + shapes.embedding_parameters + head
+        alone = job.model.layers * shapes.layer_parameters + shapes.embedding_parameters + shapes.own_head_parameters
         return where(job.single, alone, maximum(first, middle))
 
     @cached_property

@@ -157,6 +157,11 @@ class Shapes:
         return self.model.vocab * self.model.hidden / self.tp
 
     @cached_property
+    def own_head_parameters(self) -> Expression:
+        """Weights that the output projection adds beside the embedding: none where the two are tied."""
+        return where(self.model.flag("tied_embeddings") == 1, 0, self.head_parameters)
+
+    @cached_property
     def dense_layers(self) -> Expression:
         """Layers with an ordinary feed-forward."""
         return self.model.number("moe.dense_layers") if self.experts else self.model.layers
@@ -213,7 +218,7 @@ def parameter_count(model: View) -> Expression:
     """Return the number of weights of a model from its shapes, to be compared with the published count."""
     whole = Shapes(model, ONE)
     total = whole.embedding_parameters + model.hidden * (1 + model.flag("biases"))
-    total = total + where(model.flag("tied_embeddings") == 1, 0, whole.head_parameters)
+    total = total + whole.own_head_parameters
     total = total + whole.dense_layers * whole.dense_layer_parameters
     if whole.experts:
         routed = model.number("moe.experts") * whole.expert_parameters
