@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from mlsysim_opt.cli import arguments
 from mlsysim_opt.cli.output import Answer, Screen
 from mlsysim_opt.cli.question import Asked
-from mlsysim_opt.errors import InputError
 
 if TYPE_CHECKING:
     from mlsysim_opt.optimize import Problem, WhyNot
@@ -22,9 +20,9 @@ def optimize(asked: Asked, *, backend: str, prune: bool, time_limit: str | None)
     """Return the best design with its proof."""
     from mlsysim_opt.cli.solution import show_solution
     from mlsysim_opt.optimize import solve
-    from mlsysim_opt.optimize.run import backend_named
+    from mlsysim_opt.optimize.run import backend_named, to_seconds
 
-    limit = seconds(time_limit)
+    limit = None if time_limit is None else to_seconds(time_limit, "--time-limit")
     backend_named(backend)
     task = asked.task()
     found = solve(task, backend=backend, prune=prune, time_limit=limit)
@@ -33,26 +31,6 @@ def optimize(asked: Asked, *, backend: str, prune: bool, time_limit: str | None)
         lambda screen: show_solution(screen, found, task.problem),
         0 if found.status == "optimal" else LIMIT_WITH_DESIGN,
     )
-
-
-def seconds(text: str | None) -> float | None:
-    """Return a time limit in seconds; a bare number is seconds.
-
-    Raises:
-        InputError: it is not a positive time.
-    """
-    if text is None:
-        return None
-    from mlsysim_opt.units import NONE, TIME, as_measure, to_si
-
-    try:
-        measure = as_measure(text, "--time-limit")
-        limit = measure.magnitude if measure.dimension == NONE else to_si(measure, TIME, "--time-limit")
-    except InputError:
-        limit = math.nan
-    if not (math.isfinite(limit) and limit > 0):
-        raise InputError(f"{text!r} is not a positive time", path="--time-limit", hint="such as 30, or '2 min'")
-    return limit
 
 
 def evaluate(asked: Asked, design: Sequence[str]) -> Answer:

@@ -19,7 +19,7 @@ from mlsysim_opt.optimize.problem import Constraint, Objective, Problem
 from mlsysim_opt.optimize.request import ConstraintSpec, ObjectiveSpec, read_constraints, read_objective
 from mlsysim_opt.optimize.search import TIE, Design, Search, excluded_reasons
 from mlsysim_opt.optimize.solution import Certificate, Metrics, Runner, Slack, Solution, Value, relative
-from mlsysim_opt.units import NONE, TIME, readable_unit, to_si
+from mlsysim_opt.units import NONE, TIME, as_measure, readable_unit, to_si
 
 BACKENDS = ("enumerate", "milp", "cpsat")
 AGREEMENT = 1e-9
@@ -141,19 +141,19 @@ class Task:
         return Runner(self.design_values(design), shown, relative(cost, best))
 
 
-def to_seconds(limit: Any) -> float:
-    """Return a time limit in seconds, from a number of seconds or a time with its unit.
+def to_seconds(limit: Any, name: str = "time_limit") -> float:
+    """Return a time limit in seconds, from a time with its unit or a number of seconds; `name` is shown in messages.
 
     Raises:
         InputError: it is not a positive, finite time.
     """
-    seconds = (
-        float(limit)
-        if isinstance(limit, int | float) and not isinstance(limit, bool)
-        else to_si(limit, TIME, "time_limit")
-    )
+    try:
+        measure = as_measure(limit, name)
+        seconds = measure.magnitude if measure.dimension == NONE else to_si(measure, TIME, name)
+    except InputError:
+        seconds = math.nan
     if not (math.isfinite(seconds) and seconds > 0):
-        raise InputError(f"expected a time above zero, got {limit}", path="time_limit")
+        raise InputError(f"{limit!r} is not a positive time", path=name, hint="such as 30, or '2 min'")
     return seconds
 
 
