@@ -189,6 +189,8 @@ class Model:
 
     inputs: ClassVar[tuple[Input, ...]] = ()
     aliases: ClassVar[dict[str, str]] = {}
+    example: ClassVar[dict[str, Any]] = {}
+    """Inputs of a typical question: what the documentation prints, and where the tests of properties start."""
     _cache: ClassVar[dict[Any, Traced]]
     _keyed: ClassVar[tuple[Input, ...]] = ()
     """Inputs whose value, not only whose presence, decides the equations."""

@@ -150,19 +150,26 @@ class Switch(Input):
 
 @dataclass(frozen=True)
 class Given(Input):
-    """A catalog entry, by name or as an object; `kind` is its kind in the catalog."""
+    """A catalog entry, by name or as an object; `kind` is its kind in the catalog, `also` are others that will do."""
 
     fixed = False
     kind: str = ""
+    also: tuple[str, ...] = ()
 
     def check(self, value: Any) -> Entry:
+        kinds = (self.kind, *self.also)
+        wanted = " or ".join(kinds)
         if isinstance(value, Entry):
-            if value.kind != self.kind:
-                raise InputError(f"expected a {self.kind}, got the {value.kind} {value.name}", path=self.name)
+            if value.kind not in kinds:
+                raise InputError(f"expected a {wanted}, got the {value.kind} {value.name}", path=self.name)
             return value
-        if isinstance(value, str):
-            return default_catalog().find(self.kind, value)
-        raise InputError(f"expected a {self.kind} or its name, got {type(value).__name__}", path=self.name)
+        if not isinstance(value, str):
+            raise InputError(f"expected a {wanted} or its name, got {type(value).__name__}", path=self.name)
+        catalog = default_catalog()
+        for kind in kinds:
+            if catalog.lookup(kind, value) is not None:
+                return catalog.find(kind, value)
+        raise UnknownNameError(wanted, value, [name for kind in kinds for name in catalog.names(kind)])
 
     def leaf(self, value: Any) -> View:
         return value if isinstance(value, View) else View(self.name, [value])
