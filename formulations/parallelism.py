@@ -229,7 +229,8 @@ def _build(values: dict[str, Any], narrowed: Mapping[str, Any]) -> Problem:
         "recomputation": decide("recomputation", RECOMPUTATION, "activation recomputation", closed=True),
         "sequence_parallel": decide("sequence_parallel", (0, 1), "sequence parallelism", closed=True),
         "overlap_comm": decide("overlap_comm", (0, 1), "overlap of communication with compute", closed=True),
-        "tp_across_nodes": bool(values["tp_across_nodes"]),
+        "tp_across_nodes": Symbol("tp_across_nodes", NONE, integer=True, high=1),
+        "efficiency": None if values["efficiency"] is None else Symbol("efficiency", NONE, high=1.0),
     }
     unknown = set(narrowed) - set(problem.decisions)
     if unknown:
@@ -237,6 +238,9 @@ def _build(values: dict[str, Any], narrowed: Mapping[str, Any]) -> Problem:
     for name in UNCHANGED_SYMBOLS:
         leaves[name] = Symbol(name, BYTE if name == "memory_reserve" else NONE)
         problem.values[name] = float(values[name])
+    problem.values["tp_across_nodes"] = float(values["tp_across_nodes"])
+    if values["efficiency"] is not None:
+        problem.values["efficiency"] = float(values["efficiency"])
     problem.values["global_batch_size"], problem.values["seq_len"] = float(batch), float(length)
 
     if len(accelerators) > 1:
@@ -290,10 +294,8 @@ def _system(
     if len(accelerators) == 1 and accelerators[0].name == fleet.node.accelerator.name:
         node = view.below("node")
         accelerator = node.below("accelerator")
-        problem.values.update(calibration_bindings(accelerators[0], values["efficiency"]))
+        problem.values.update(calibration_bindings(accelerators[0]))
     else:
-        if values["efficiency"] is not None and len(accelerators) > 1:
-            raise InputError("one efficiency cannot hold for several accelerators", path="efficiency")
         choice = problem.choose("accelerator", [item.name for item in accelerators], about="accelerator")
         node = View("fleet.node", _nodes_of(accelerators, fleet), choice)
         accelerator = View("fleet.node.accelerator", accelerators, choice)

@@ -75,7 +75,7 @@ class SingleNodeModel(Model):
 
     def bindings(self, values: Mapping[str, Any]) -> dict[str, Any]:
         bound = entry_bindings("numerics", _format(values["precision"]))
-        bound.update(calibration_bindings(values["hardware"], values["efficiency"]))
+        bound.update(calibration_bindings(values["hardware"]))
         return bound
 
     def equations(self, **leaves: Any) -> SingleNodeResult:
@@ -85,7 +85,7 @@ class SingleNodeModel(Model):
         numerics = View("numerics", [_format(leaves["precision"])])
         rate, attention_rate = rates(hardware, numerics)
         job = _alone(model, numerics, batch, length)
-        kernels = Kernels(job, hardware, rate, attention_rate, calibration_view(hardware))
+        kernels = Kernels(job, hardware, rate, attention_rate, calibration_view(hardware, leaves["efficiency"]))
         head = kernels.forward_load(batch, job.shapes.head_parameters, model.hidden + model.vocab)
         loads = kernels.layer_loads(kernels.forward_load)
 

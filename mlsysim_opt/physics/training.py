@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from mlsysim_opt.algebra.atoms import argmax_label, divides, maximum
+from mlsysim_opt.algebra.atoms import argmax_label, divides, maximum, where
 from mlsysim_opt.algebra.expression import Choice, Expression, expression
 from mlsysim_opt.errors import InputError
 from mlsysim_opt.physics.base import Model, Result
@@ -40,10 +40,11 @@ def rates(accelerator: View, numerics: View) -> tuple[Expression, Expression]:
     return accelerator.number(f"compute.peak.{precision}"), accelerator.number(f"compute.peak.{core}")
 
 
-def calibration_view(accelerator: View) -> View:
-    """Return the calibrated constants of an accelerator's generation."""
+def calibration_view(accelerator: View, efficiency: Expression | None = None) -> View:
+    """Return the calibrated constants of an accelerator's generation; a given efficiency replaces those of compute."""
     found = [calibration_of(entry) for entry in accelerator.entries]
-    return View("calibration", found, accelerator._choice)
+    view = View("calibration", found, accelerator._choice)
+    return view if efficiency is None else view.replacing(gemm_efficiency=efficiency, attention_efficiency=efficiency)
 
 
 def calibration_of(accelerator: Entry) -> Entry:
@@ -67,7 +68,9 @@ QUESTIONED = ("tp within the scale-up domain", "memory fits")
 """Constraints that depend on the hardware and could be given way; all others define what a split is."""
 
 
-def split_rules(job: Job, devices: Expression, domain: Expression, tp_across_nodes: bool) -> dict[str, Expression]:
+def split_rules(
+    job: Job, devices: Expression, domain: Expression, tp_across_nodes: Expression
+) -> dict[str, Expression]:
     """Return what makes a split a valid one, by name.
 
     Sources: Shoeybi et al. 2019 and Narayanan et al. 2021 (divisibility); Megatron-Core (interleaving in multiples of
@@ -86,9 +89,8 @@ def split_rules(job: Job, devices: Expression, domain: Expression, tp_across_nod
         "interleaving needs microbatches in multiples of pp": (job.v_stages == 1) | divides(job.pp, job.microbatches),
         "cp divides the sequence": (job.cp == 1) | divides(2 * job.cp, job.seq_len),
         "sequence parallelism needs tp": ~job.sequence_parallel | (job.tp > 1),
+        "tp within the scale-up domain": job.tp <= where(tp_across_nodes, job.tp, domain),
     }
-    if not tp_across_nodes:
-        rules["tp within the scale-up domain"] = job.tp <= domain
     if job.shapes.experts:
         rules["ep divides the experts"] = divides(job.ep, m.number("moe.experts"))
         rules["ep divides tp x cp x dp"] = divides(job.ep, job.tp * job.cp * job.dp)
@@ -369,7 +371,7 @@ class DistributedModel(Model):
 
     def bindings(self, values: Mapping[str, Any]) -> dict[str, Any]:
         bound = entry_bindings("numerics", default_catalog().find("numerics", values["precision"]))
-        bound.update(calibration_bindings(values["fleet"].node.accelerator, values["efficiency"]))
+        bound.update(calibration_bindings(values["fleet"].node.accelerator))
         return bound
 
     def equations(self, **leaves: Any) -> DistributedResult:
@@ -384,12 +386,9 @@ class DistributedModel(Model):
         return training_equations(system, leaves)
 
 
-def calibration_bindings(accelerator: Entry, efficiency: float | None) -> dict[str, float]:
-    """Return the calibrated constants of an accelerator; a given efficiency replaces those of compute."""
-    bound = entry_bindings("calibration", calibration_of(accelerator))
-    if efficiency is not None:
-        bound["calibration.gemm_efficiency"] = bound["calibration.attention_efficiency"] = efficiency
-    return bound
+def calibration_bindings(accelerator: Entry) -> dict[str, float]:
+    """Return the values of the calibrated constants of an accelerator."""
+    return entry_bindings("calibration", calibration_of(accelerator))
 
 
 @dataclass(frozen=True)
@@ -406,7 +405,7 @@ def training_equations(system: System, leaves: Mapping[str, Any]) -> Distributed
     """Return the equations of a training job for leaves (or choices) of all inputs of `DistributedModel`."""
     numerics = numerics_view(leaves["precision"])
     job = job_of(leaves["model"], numerics, leaves, leaves["batch_size"], leaves["seq_len"])
-    calibration = calibration_view(system.accelerator)
+    calibration = calibration_view(system.accelerator, leaves["efficiency"])
     rate, attention_rate = rates(system.accelerator, numerics)
     nodes = maximum(job.devices / system.node.accelerators_per_node, 1)
     time = TrainingTime(
@@ -423,7 +422,7 @@ def training_equations(system: System, leaves: Mapping[str, Any]) -> Distributed
     memory = TrainingMemory(job)
     capacity = system.accelerator.number("memory.capacity")
     fits = memory_result(memory, capacity, leaves["memory_reserve"])
-    rules = split_rules(job, system.devices, system.node.number("scale_up.domain_size"), _is_on(leaves))
+    rules = split_rules(job, system.devices, system.node.number("scale_up.domain_size"), leaves["tp_across_nodes"] == 1)
     m, layers = job.microbatches, job.slowest_layers
     tp_time = m * layers * time.layer_tensor
     ep_time = m * layers * time.layer_expert
@@ -468,10 +467,6 @@ def training_equations(system: System, leaves: Mapping[str, Any]) -> Distributed
         buffers=fits.buffers,
         constraints={**rules, **fits.constraints},
     )  # fmt: skip
-
-
-def _is_on(leaves: Mapping[str, Any]) -> bool:
-    return leaves.get("tp_across_nodes") is True
 
 
 __all__ = [

@@ -7,7 +7,7 @@ path (``hardware.memory.bandwidth``). Where the entry itself is a choice, a leaf
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mlsysim_opt.algebra.atoms import ATOMS, Table
@@ -25,14 +25,26 @@ class View:
         prefix: the path under which its leaves are named.
         entries: the entry, or one entry for each value of `choice`.
         choice: the choice among the entries; None for a single entry.
+        replaced: expressions that stand in place of numbers of the entries, by path.
     """
 
-    def __init__(self, prefix: str, entries: Sequence[Entry], choice: Choice | None = None) -> None:
+    def __init__(
+        self,
+        prefix: str,
+        entries: Sequence[Entry],
+        choice: Choice | None = None,
+        replaced: Mapping[str, Expression] | None = None,
+    ) -> None:
         if (choice is None and len(entries) != 1) or (choice is not None and len(choice.values) != len(entries)):
             raise InputError("one entry is needed for each value of the choice", path=prefix)
         self._prefix = prefix
         self._entries = tuple(entries)
         self._choice = choice
+        self._replaced = dict(replaced or {})
+
+    def replacing(self, **numbers: Expression) -> View:
+        """Return the same view with these expressions in place of its own numbers."""
+        return View(self._prefix, self._entries, self._choice, {**self._replaced, **numbers})
 
     def number(self, path: str) -> Expression:
         """Return the number at a dotted path as an expression.
@@ -40,6 +52,8 @@ class View:
         Raises:
             MissingFieldError: no entry has it. With a choice, entries that lack it are excluded with the reason.
         """
+        if path in self._replaced:
+            return self._replaced[path]
         if self._choice is None:
             datum = self._entries[0].parameter(path)
             return Symbol(f"{self._prefix}.{path}", datum.dimension, integer=datum.kind == "count")

@@ -268,3 +268,10 @@ def test_fields_are_finite() -> None:
         value = result.si(name)
         assert isinstance(value, bool | int | float) or hasattr(value, "__float__")
         assert math.isfinite(float(value)), name
+
+
+def test_tensor_parallelism_across_nodes_can_be_allowed() -> None:
+    asked: dict[str, Any] = {"model": "Llama3_70B", "fleet": "Research_256", "batch_size": 256, "tp_size": 16}
+    rule = "tp within the scale-up domain"
+    assert DistributedModel().solve(**asked).constraints[rule] is False
+    assert DistributedModel().solve(**asked, tp_across_nodes=True).constraints[rule] is True
