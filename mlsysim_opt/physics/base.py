@@ -10,13 +10,16 @@ import functools
 import inspect
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from mlsysim_opt.algebra.evaluate import ScalarProgram
 from mlsysim_opt.algebra.expression import Expression, Operation
 from mlsysim_opt.errors import InputError, UnknownNameError
 from mlsysim_opt.physics.inputs import Input, check_all
 from mlsysim_opt.units import NONE, Dimension, Unit, parse_unit, quantity, readable_unit, show
+
+if TYPE_CHECKING:
+    from mlsysim_opt.physics.sweep import Sweep
 
 
 class Result:
@@ -264,6 +267,30 @@ class Model:
                 named.update(item.bind(value))
         named.update(self.bindings(values))
         return named
+
+    def sweep(self, *, outputs: Sequence[str] | None = None, **given: Any) -> Sweep:
+        """Evaluate the model for every combination of the inputs that are given as lists, as arrays.
+
+        Args:
+            outputs: the outputs wanted (``feasible`` among them); all when absent.
+            given: the inputs; those given as a list, range or array are swept.
+        Returns:
+            a `Sweep`: arrays with one axis per swept input, in the order given.
+        Raises:
+            InputError: as in `solve`. A point that cannot be (a device without the precision, sizes that do not divide)
+                is left undefined, and the reason listed, unless no point can be.
+        """
+        from mlsysim_opt.physics.sweep import sweep
+
+        return sweep(self, given, outputs)
+
+    def equations_latex(self, outputs: Sequence[str] | None = None, **given: Any) -> str:
+        """Return the equations that run for these inputs (those of `example` when none are given) as LaTeX."""
+        from mlsysim_opt.algebra import equations_latex
+
+        traced = self.trace(self.check(**(given or self.example)))
+        names = list(traced.expressions) if outputs is None else outputs
+        return equations_latex({name: self.output(name, traced) for name in names})
 
     def solve_for(self, target: str, value: Any, *, unknown: str, **given: Any) -> Any:
         """Return the value of `unknown` that gives the output `target` this value; see `questions.solve_for`."""

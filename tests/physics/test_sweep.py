@@ -1,0 +1,87 @@
+"""A sweep is the same equations at many points: every cell equals the single solve, whatever is swept."""
+
+from __future__ import annotations
+
+import csv
+import itertools
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from mlsysim_opt.errors import InputError, UnknownNameError
+from mlsysim_opt.physics import DistributedModel, SingleNodeModel
+from mlsysim_opt.physics.base import Model
+from mlsysim_opt.physics.sweep import Sweep
+
+
+def same(tool: Model, sweep: Sweep, **single: Any) -> int:
+    """Compare every cell with the single solve; return how many are defined."""
+    defined = 0
+    for index in itertools.product(*(range(size) for size in sweep.shape)):
+        point = {name: values[at] for (name, values), at in zip(sweep.axes.items(), index, strict=True)}
+        try:
+            alone = tool.solve(**single, **point)
+        except InputError:
+            assert not sweep["feasible"][index]
+            assert all(np.isnan(sweep.si(name)[index]) for name in sweep if name != "feasible")
+            continue
+        defined += 1
+        for name in sweep:
+            seen = sweep.si(name)[index]
+            expected = float(alone.feasible if name == "feasible" else alone.si(name))
+            assert seen == pytest.approx(expected, rel=1e-12), (name, point)
+    return defined
+
+
+def test_entries_formats_and_numbers_of_one_device() -> None:
+    swept = {
+        "model": ["Llama3_8B", "Llama3_70B", "Mixtral_8x7B"],  # with experts and without: two structures
+        "hardware": ["H100", "A100"], "precision": ["fp16", "fp8"], "batch_size": [1, 7, 300], "seq_len": [1, 128],
+    }  # fmt: skip
+    sweep = SingleNodeModel().sweep(**swept)
+    assert sweep.shape == (3, 2, 2, 3, 2)
+    assert same(SingleNodeModel(), sweep) == 3 * (2 + 1) * 3 * 2  # the A100 has no rate for FP8
+    assert sweep.excluded == ["A100 has no rate for precision 'fp8'"]
+
+
+def test_sizes_that_follow_from_each_other() -> None:
+    single = {"model": "Llama3_70B", "sequence_parallel": True}
+    swept = {
+        "fleet": ["Research_256", "Lab_64_H100"], "batch_size": [256, 500], "tp_size": [2, 8], "zero_stage": [0, 3],
+        "recomputation": ["none", "full"],
+    }  # fmt: skip
+    sweep = DistributedModel().sweep(**single, **swept)
+    assert same(DistributedModel(), sweep, **single) == 16
+    assert any("500 sequences does not divide" in reason for reason in sweep.excluded)
+
+
+def test_values_are_read_in_units_and_as_records(tmp_path: Path) -> None:
+    sweep = SingleNodeModel().sweep(
+        outputs=["latency", "bottleneck"], model="Llama3_8B", hardware="H100", efficiency=[None, 0.5]
+    )
+    assert list(sweep) == ["latency", "bottleneck"]
+    assert sweep["latency"].to("s").magnitude == pytest.approx(sweep.si("latency"))
+    assert list(sweep["bottleneck"]) == ["Memory", "Memory"]
+    path = tmp_path / "sweep.csv"
+    sweep.to_csv(path)
+    with path.open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert float(rows[1]["latency [ms]"]) == pytest.approx(sweep.si("latency")[1] * 1e3)
+
+
+def test_what_cannot_be_swept_is_said() -> None:
+    model = SingleNodeModel()
+    with pytest.raises(InputError, match="the list of values is empty"):
+        model.sweep(model="Llama3_8B", hardware=[])
+    with pytest.raises(UnknownNameError, match="batchsize"):
+        model.sweep(model="Llama3_8B", hardware="H100", batchsize=[1, 2])
+    with pytest.raises(UnknownNameError, match="H1000"):
+        model.sweep(model="Llama3_8B", hardware=["H100", "H1000"])
+    with pytest.raises(UnknownNameError, match="latencies"):
+        model.sweep(outputs=["latencies"], model="Llama3_8B", hardware=["H100", "A100"])
+    with pytest.raises(InputError, match="no rate for precision 'fp8'"):
+        model.sweep(model="Llama3_8B", hardware=["A100"], precision=["fp8"])
+    with pytest.raises(InputError, match="more than one sweep holds"):
+        model.sweep(model="Llama3_8B", hardware="H100", batch_size=range(1, 20_000), seq_len=range(1, 20_000))
