@@ -15,7 +15,12 @@ class Calibration(Entry):
     peak rate: large matrix products, attention, memory reads, collectives inside the scale-up domain and
     between nodes. `compute_units` are the parts of the device that each make one tile of outputs at a time
     (streaming multiprocessors, compute units). Latencies are per hop of a collective; `layer_overhead` is per
-    layer and pass, `step_overhead` per training step; `step_jitter` is the standard deviation of the nodes'
+    layer and pass, `step_overhead` per training step; `serving_layer_overhead` and
+    `serving_step_overhead` are those of a pass of a served model (captured graphs; scheduling and
+    hand-over), `serving_request_overhead` that of each request in it (sampling, streaming);
+    an all-reduce inside a served replica waits for `serving_collective_hops`, however small. An accelerator at work
+    draws, of its rated power, `awake_power_share` and in proportion to the used shares of memory bandwidth and
+    peak compute the other two, the rated power at most. `step_jitter` is the standard deviation of the nodes'
     times, of which a step waits for the longest. `unfused_traffic` is how much more memory traffic operators
     outside the products make when they are not fused, `early_attention` how much longer attention takes in
     fused kernels of the first generation (FlashAttention 1, Triton).
@@ -32,6 +37,13 @@ class Calibration(Entry):
     scale_up_latency: TimeOrZero
     scale_out_latency: TimeOrZero
     layer_overhead: TimeOrZero
+    serving_layer_overhead: TimeOrZero | None = None
+    serving_step_overhead: TimeOrZero | None = None
+    serving_request_overhead: TimeOrZero | None = None
+    serving_collective_hops: RatioOrZero | None = None
+    awake_power_share: RatioOrZero | None = None
+    bandwidth_power_share: RatioOrZero | None = None
+    compute_power_share: RatioOrZero | None = None
     step_overhead: TimeOrZero
     step_jitter: RatioOrZero
     unfused_traffic: RatioFromOne

@@ -23,6 +23,7 @@ from mlsysim_opt.registry.fields import (
     Time,
 )
 from mlsysim_opt.registry.sites import Datacenter, Grid
+from mlsysim_opt.registry.storage import Storage
 
 if TYPE_CHECKING:
     from pint import Quantity
@@ -33,6 +34,13 @@ class Memory(Part):
 
     capacity: Bytes
     bandwidth: ByteRate
+
+
+class OnChipMemory(Part):
+    """SRAM beside the main memory: a cache, or a scratchpad that the program fills."""
+
+    capacity: Bytes
+    bandwidth: ByteRate | None = None
 
 
 class Link(Part):
@@ -83,23 +91,34 @@ class PeakRates(Part):
 
 
 class Compute(Part):
-    """The arithmetic of one accelerator."""
+    """The arithmetic of one accelerator.
+
+    `structured_sparsity` is how much faster products run when two of every four weights are zero (2:4); absent where
+    the device has no such units.
+    """
 
     peak: PeakRates
+    structured_sparsity: RatioFromOne | None = None
 
     @property
     def peak_flops(self) -> Quantity[float]:
-        """The dense 16-bit rate: fp16, or bf16 on a device that has only that.
+        """The dense 16-bit rate: fp16 or bf16, whichever is faster.
 
         Raises:
             UnsupportedPrecisionError: the device has neither.
         """
-        only_bf16 = self.peak.fp16 is None and self.peak.bf16 is not None
-        return self.peak["bf16" if only_bf16 else "fp16"]
+        half, brain = self.peak.fp16, self.peak.bf16
+        faster_bf16 = brain is not None and (half is None or brain > half)
+        return self.peak["bf16" if faster_bf16 else "fp16"]
 
 
 class Accelerator(Entry):
-    """One accelerator as its driver shows it: rates are dense, links are per direction."""
+    """One accelerator as its driver shows it: rates are dense, links are per direction.
+
+    `memory` holds weights and activations; on a device without DRAM (wafer, microcontroller) it is the SRAM, and
+    `flash` is where a microcontroller keeps its weights. `host_link` is the way in from the host, or into a whole
+    system from outside. Vendors that publish no `tdp` leave it absent; what needs it then says so.
+    """
 
     kind: ClassVar[str] = "accelerator"
 
@@ -108,7 +127,9 @@ class Accelerator(Entry):
     generation: str
     memory: Memory
     compute: Compute
-    tdp: Power
+    tdp: Power | None = None
+    onchip_memory: OnChipMemory | None = None
+    flash: Memory | None = None
     scale_up: Link | None = None
     host_link: Link | None = None
     idle_power: Power | None = None
@@ -149,15 +170,18 @@ class ScaleUp(Part):
 
 if TYPE_CHECKING:
     AcceleratorReference: TypeAlias = Accelerator
+    StorageReference: TypeAlias = Storage
 else:
     AcceleratorReference = Annotated[Accelerator, Reference("accelerator")]
+    StorageReference = Annotated[Storage, Reference("storage")]
 
 
 class Node(Entry):
     """One server: its accelerators, how they are connected, and its power at the plug.
 
     `scale_up.domain_size` may exceed `accelerators_per_node` (a rack-scale domain). `nics_per_node` counts
-    the ports to the compute fabric. `max_power` is that of the whole server, accelerators included.
+    the ports to the compute fabric. `max_power` is that of the whole server, accelerators included. `local_storage`
+    is one of its `storage_count` drives for data. `embodied_carbon` is that of the server without its accelerators.
     """
 
     kind: ClassVar[str] = "node"
@@ -170,6 +194,8 @@ class Node(Entry):
     busy_power: Power | None = None
     idle_power: Power | None = None
     host_memory: Bytes | None = None
+    local_storage: StorageReference | None = None
+    storage_count: Count | None = None
     embodied_carbon: Carbon | None = None
 
 
@@ -181,7 +207,7 @@ class Fabric(Entry):
 
     kind: ClassVar[str] = "fabric"
 
-    technology: Literal["infiniband", "roce", "ethernet"]
+    technology: Literal["infiniband", "roce", "ethernet", "efa", "slingshot"]
     topology: Topology
     bandwidth: ByteRate
     latency: Time

@@ -44,12 +44,20 @@ KINDS: dict[str, Kind] = {
         Kind("node", "nodes", "hardware", "Node"),
         Kind("fabric", "fabrics", "hardware", "Fabric"),
         Kind("fleet", "fleets", "hardware", "Fleet"),
+        Kind("storage", "storage", "storage", "Storage"),
         Kind("model", "models", "workloads", "Transformer"),
+        Kind("workload", "workloads", "workloads", "Workload"),
         Kind("grid", "grids", "sites", "Grid"),
         Kind("datacenter", "datacenters", "sites", "Datacenter"),
         Kind("price", "prices", "sites", "Price"),
+        Kind("profile", "profiles", "profiles", "Profile"),
         Kind("calibration", "calibration", "calibration", "Calibration"),
+        Kind("reliability", "reliability", "reliability", "Reliability"),
         Kind("numerics", "numerics", "workloads", "NumericsRecipe"),
+        Kind("scheduler", "schedulers", "scheduler", "Scheduler"),
+        Kind("scaling_law", "scaling_laws", "evidence", "ScalingLaw"),
+        Kind("evidence", "evidence", "evidence", "Evidence"),
+        Kind("scenario", "scenarios", "scenario", "ScenarioEntry"),
     )
 }
 

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.resources.abc import Traversable
 from typing import TYPE_CHECKING, Any
@@ -178,20 +178,26 @@ def build(file: CatalogFile, name: str, catalog: Catalog | None) -> Entry:
 
 
 def _explain(file: CatalogFile, name: str, kind: type[Entry], item: dict[str, Any]) -> CatalogError:
-    location: KeyPath = ("entries", name, *item["loc"])
+    found: CatalogError = explain(file.fault, ("entries", name), kind, item)
+    return found
+
+
+def explain(fault: Callable[..., Any], above: KeyPath, kind: type[Entry], item: dict[str, Any]) -> Any:
+    """Return what pydantic found wrong as an error of ours: `fault` makes it from a path, a message and a hint."""
+    location: KeyPath = (*above, *item["loc"])
     if item["type"] == "missing":
-        return file.fault(location[:-1], f"missing required field {location[-1]!r}")
+        return fault(location[:-1], f"missing required field {location[-1]!r}")
     if item["type"] == "extra_forbidden":
         known = _fields_at(kind, item["loc"][:-1])
         hint = did_you_mean(str(location[-1]), known) or "known: " + ", ".join(known)
-        return file.fault(location, f"unknown field {location[-1]!r}", hint, key=True)
+        return fault(location, f"unknown field {location[-1]!r}", hint, key=True)
     context = item.get("ctx") or {}
     if item["type"] == "catalog":
-        return file.fault(location, item["msg"], context.get("hint"))
+        return fault(location, item["msg"], context.get("hint"))
     if item["type"] == "model_type":
-        return file.fault(location, "expected a mapping of fields")
+        return fault(location, "expected a mapping of fields")
     message = item["msg"][:1].lower() + item["msg"][1:]
-    return file.fault(location, f"{message}, got {item['input']!r}")
+    return fault(location, f"{message}, got {item['input']!r}")
 
 
 def _fields_at(kind: Any, location: Sequence[Any]) -> list[str]:

@@ -53,7 +53,7 @@ class Namespace:
             return list(self._children)
         if self._group is not None:
             return []
-        return [name for kind in self._kinds for name in self._catalog().groups(kind)]
+        return list(dict.fromkeys(name for kind in self._kinds for name in self._catalog().groups(kind)))
 
     def _child(self, name: str) -> Namespace | None:
         for known in self._child_names():
@@ -114,13 +114,19 @@ class Namespace:
         return f"<{self._title}: {', '.join(shown[:12])}{', ...' if len(shown) > 12 else ''}>"
 
 
-_SYSTEMS = {"Nodes": ("node",), "Fabrics": ("fabric",), "Clusters": ("fleet",)}
-_INFRA = {"Grids": ("grid",), "Datacenters": ("datacenter",), "Prices": ("price",)}
+_SYSTEMS = {
+    "Nodes": ("node",),
+    "Fabrics": ("fabric",),
+    "Clusters": ("fleet",),
+    "Storage": ("storage",),
+    "Reliability": ("reliability",),
+}
+_INFRA = {"Grids": ("grid",), "Datacenters": ("datacenter",), "Prices": ("price",), "Profiles": ("profile",)}
 _ROOTS: dict[str, tuple[tuple[str, ...], Mapping[str, tuple[str, ...]] | None]] = {
     "Hardware": (("accelerator",), None),
-    "Models": (("model",), None),
-    "Systems": (("node", "fabric", "fleet"), _SYSTEMS),
-    "Infra": (("grid", "datacenter", "price"), _INFRA),
+    "Models": (("model", "workload"), None),
+    "Systems": (("node", "fabric", "fleet", "storage", "reliability"), _SYSTEMS),
+    "Infra": (("grid", "datacenter", "price", "profile"), _INFRA),
     "Calibrations": (("calibration",), {}),
     "Numerics": (("numerics",), {}),
 }

@@ -104,6 +104,16 @@ def parse_yaml(content: str | bytes, *, label: str = "<text>", error: type[Input
     return _Builder(text.removeprefix("\ufeff"), label, error).document()
 
 
+def read_text(source: str | os.PathLike[str], *, label: str | None = None, error: type[InputError] = InputError) -> str:
+    """Return the text of a file of any form under the same rules: a regular file of limited size, in UTF-8.
+
+    Raises:
+        InputError: (or `error`) the file is missing, not a regular file, unreadable, too large, or not UTF-8.
+    """
+    shown = label if label is not None else str(source)
+    return _decode(_read_bytes(source, shown, error), shown, error).removeprefix("\ufeff")
+
+
 def _read_bytes(source: str | os.PathLike[str] | Traversable, label: str, error: type[InputError]) -> bytes:
     if not isinstance(source, str | os.PathLike):
         return source.read_bytes()

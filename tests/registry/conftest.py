@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from textwrap import dedent
@@ -9,6 +10,8 @@ from textwrap import dedent
 import pytest
 
 from mlsysim_opt.registry import Catalog, default_catalog
+
+sys.path.insert(0, str(Path(__file__).parent / "support"))  # counted_networks
 
 ACCELERATOR = """\
 kind: accelerator

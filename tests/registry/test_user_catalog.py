@@ -103,8 +103,8 @@ def test_I07_broken_reference(overlay: Overlay) -> None:
 
 
 def test_I08_missing_field(overlay: Overlay) -> None:
-    text = message(overlay, ACCELERATOR.replace("    tdp: 400 W\n", ""))
-    assert "file0.yaml: MyChip (line 6, column 5): missing required field 'tdp'" in text
+    text = message(overlay, ACCELERATOR.replace("    vendor: Me\n", ""))
+    assert "file0.yaml: MyChip (line 6, column 5): missing required field 'vendor'" in text
 
 
 def test_I08_missing_field_of_a_part(overlay: Overlay) -> None:
