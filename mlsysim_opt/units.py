@@ -506,12 +506,29 @@ def registry() -> pint.UnitRegistry[Any]:
     # A quantity is pickled with a reference to this module, so that a fresh process finds its units without having
     # imported the package, and pint's application registry stays the user's own.
     copyreg.pickle(made.Quantity, _reduce_quantity)
+    _format_ratios_as_numbers(made.Quantity)
     copyreg.pickle(made.Unit, _reduce_unit)
     # pint then leaves ``quantity * expression`` to the expression instead of wrapping it in a quantity.
     foreign: dict[str, type | None] = pint.compat.upcast_type_map  # type: ignore[assignment]
     for kind in ("Constant", "Symbol", "Choice", "Operation"):
         foreign.setdefault(f"mlsysim_opt.algebra.expression.{kind}", None)
     return made
+
+
+NUMERIC_FORMAT = re.compile(r"(?:.?[<>=^])?[-+ ]?#?0?\d*[,_]?(?:\.\d+)?[eEfFgGn%]")
+"""A format specification for a number and nothing else (pint's own ask for units in some form: ``~``, ``P``, ``L``)."""
+
+
+def _format_ratios_as_numbers(kind: Any) -> None:
+    """Let ``f"{a / b:.2f}"`` of two times be a number; pint would write ``dimensionless`` behind it."""
+    usual = kind.__format__
+
+    def formatted(self: Any, spec: str) -> str:
+        if NUMERIC_FORMAT.fullmatch(spec) and self.dimensionless and "percent" not in dict(self.unit_items()):
+            return format(self.m_as("dimensionless"), spec)
+        return str(usual(self, spec))
+
+    kind.__format__ = formatted
 
 
 def _reduce_quantity(item: Any) -> tuple[Any, ...]:

@@ -6,16 +6,17 @@ compiled; a scalar `solve` then costs an evaluation. Quantities are made when a 
 
 from __future__ import annotations
 
+import copy
 import functools
 import inspect
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from mlsysim_opt.algebra.evaluate import ScalarProgram
 from mlsysim_opt.algebra.expression import Expression, Operation
-from mlsysim_opt.errors import InputError, UnknownNameError
-from mlsysim_opt.physics.inputs import Input, check_all
+from mlsysim_opt.errors import InputError, MlsysimError, UnknownNameError
+from mlsysim_opt.physics.inputs import REQUIRED, Input, check_all
 from mlsysim_opt.units import NONE, Dimension, Unit, parse_unit, quantity, readable_unit, show
 
 if TYPE_CHECKING:
@@ -27,7 +28,8 @@ class Result:
 
     Subclasses declare their fields as annotations, with the unit they are shown in after the field in `units`. Ratios
     and counts read as floats, labels as text, truths as bools. `constraints` are named truths; a result is `feasible`
-    when all hold.
+    when all hold. A field that needs what the catalog may lack can hold the error that says so (`known`): it is raised
+    when that field is read.
     """
 
     units: ClassVar[dict[str, str]] = {}
@@ -70,36 +72,53 @@ def _field_names(result: Any) -> tuple[str, ...]:
 
 
 class Solved:
-    """Mixed into a result whose values are known: fields are read from raw numbers on demand."""
+    """Mixed into a result whose inputs are known: what is read is evaluated, a few fields one by one, then all."""
 
     _traced: Traced
-    _raw: list[Any]
 
     def __getattr__(self, name: str) -> Any:
         traced: Traced | None = self.__dict__.get("_traced")
         if traced is None or name not in traced.position:
+            held = None if traced is None else traced.result.__dict__.get(name)
+            if isinstance(held, MlsysimError):
+                raise copy.copy(held)
             known = traced.position if traced else ()
             raise AttributeError(f"{type(self).__name__} has no field {name!r}; fields: {', '.join(known)}")
-        value = traced.read(name, self.__dict__["_raw"][traced.position[name]])
+        value = traced.read(name, self.si(name))
         self.__dict__[name] = value
         return value
+
+    @property
+    def _holds(self) -> list[Any]:
+        """The truths of the constraints, in order."""
+        here = self.__dict__
+        if "_truths" not in here:
+            here["_truths"] = here["_traced"].run(CONSTRAINTS, here["_given"])
+        found: list[Any] = here["_truths"]
+        return found
 
     @property
     def constraints(self) -> dict[str, bool]:
         """Each named constraint and whether it holds."""
         traced: Traced = self.__dict__["_traced"]
-        raw = self.__dict__["_raw"][len(traced.position) :]
-        return dict(zip(traced.constraint_names, (bool(item) for item in raw), strict=True))
+        return dict(zip(traced.constraint_names, (bool(item) for item in self._holds), strict=True))
 
     @property
     def feasible(self) -> bool:
         """Whether every constraint holds."""
-        return all(self.__dict__["_raw"][len(self.__dict__["_traced"].position) :])
+        return all(self._holds)
 
     def si(self, name: str) -> Any:
         """Return a field in base units, as a plain number."""
-        traced: Traced = self.__dict__["_traced"]
-        return self.__dict__["_raw"][traced.position[name]]
+        here = self.__dict__
+        traced: Traced = here["_traced"]
+        seen: dict[str, Any] = here["_seen"]
+        if name not in seen:
+            if len(seen) < FEW:
+                seen[name] = traced.run(name, here["_given"])[0]
+            else:
+                seen.update(zip(traced.position, traced.run(ALL, here["_given"]), strict=True))
+        return seen[name]
 
     def as_dict(self) -> dict[str, Any]:
         """Return the fields as plain data: value and unit of each, the constraints, the assumptions."""
@@ -124,8 +143,14 @@ class Solved:
         return (dict, (self.as_dict(),))
 
 
+FEW = 3
+"""Fields that are evaluated one by one before all of them are."""
+ALL, CONSTRAINTS = "\nall", "\nconstraints"
+"""Programs of a model beside those of its outputs; no output has such a name."""
+
+
 class Traced:
-    """The equations of a model for one structure of inputs, compiled."""
+    """The equations of a model for one structure of inputs, compiled as far as they are asked for."""
 
     def __init__(self, result: Result, inputs: Sequence[Input]) -> None:
         self.result = result
@@ -135,11 +160,25 @@ class Traced:
         self.constraint_names = tuple(result.constraints)
         self.program = ScalarProgram([*outputs.values(), *result.constraints.values()])
         self.leaf_names = [leaf.name for leaf in self.program.leaves]
+        self._parts: dict[str, tuple[ScalarProgram, list[int]]] = {}
+        self.sources: list[tuple[int, str]] | None = None
+        """For each leaf, which of the mappings of `Model.leaf_sources` holds its value; known after the first run."""
         kind: Any = type(result)
         self.solved_type: Any = _solved_type(kind)
         self.labels = {
             name: node.param for name, node in outputs.items() if isinstance(node, Operation) and node.sort == "label"
         }
+
+    def run(self, part: str, given: Sequence[Any]) -> list[Any]:
+        """Return the raw values of one output, of `ALL` outputs or of the `CONSTRAINTS`, for values of all leaves."""
+        found = self._parts.get(part)
+        if found is None:
+            wanted = {ALL: self.expressions, CONSTRAINTS: self.result.constraints}
+            roots = list(wanted[part].values()) if part in wanted else [self.expressions[part]]
+            program = ScalarProgram(roots)
+            found = program, [self.leaf_names.index(leaf.name) for leaf in program.leaves]
+            self._parts[part] = found
+        return found[0].run([given[at] for at in found[1]])
 
     def unit_of(self, name: str, value: float) -> Unit:
         """Return the unit a field is shown in."""
@@ -199,13 +238,11 @@ class Model:
     """Inputs whose value, not only whose presence, decides the equations."""
     _compound: ClassVar[tuple[Input, ...]] = ()
     """Inputs that bind more leaves than one of their own name."""
-    _defaults: ClassVar[tuple[tuple[str, Any, str], ...]] = ()
 
     def __init_subclass__(cls) -> None:
         cls._cache = {}
         cls._keyed = tuple(item for item in cls.inputs if type(item).key is not Input.key)
         cls._compound = tuple(item for item in cls.inputs if type(item).bind is not Input.bind)
-        cls._defaults = tuple((item.name, item.default, str(item.default)) for item in cls.inputs)
 
     def equations(self, **inputs: Any) -> Result:
         """Return the equations for these leaves. Arguments may be symbols, choices or expressions; the body is one."""
@@ -215,7 +252,7 @@ class Model:
         """Derive what may be left out from what is given, on checked plain values."""
         return values
 
-    def bindings(self, values: Mapping[str, Any]) -> dict[str, Any]:
+    def bindings(self, values: Mapping[str, Any]) -> Mapping[str, Any]:
         """Return the value of each leaf beyond those the inputs make themselves (derived entries, overrides)."""
         return {}
 
@@ -252,11 +289,25 @@ class Model:
         """
         values = self.check(*args, **given)
         traced = self.trace(values)
-        named = self.leaf_values(values)
-        raw = traced.program.run([named[name] for name in traced.leaf_names])
         solved: Any = object.__new__(traced.solved_type)
-        solved.__dict__.update(_traced=traced, _raw=raw, assumptions=self.assumptions(values))
+        leaves = self._leaf_list(traced, values)
+        solved.__dict__.update(_traced=traced, _given=leaves, _seen={}, assumptions=self.assumptions(values))
         return solved
+
+    def _leaf_list(self, traced: Traced, values: Mapping[str, Any]) -> list[Any]:
+        """Return the values of the leaves in the order of the program, without merging all that is bound."""
+        if type(self).leaf_values is not Model.leaf_values:
+            named = self.leaf_values(values)
+            return [named[name] for name in traced.leaf_names]
+        compound = [item for item in self._compound if values[item.name] is not None]
+        sources: list[Mapping[str, Any]] = [values, *[item.bind(values[item.name]) for item in compound]]
+        sources.append(self.bindings(values))
+        if traced.sources is None:
+            traced.sources = [
+                (max((at for at, source in enumerate(sources) if name in source), default=0), name)
+                for name in traced.leaf_names
+            ]  # later ones win, as in `leaf_values`
+        return [sources[at][name] for at, name in traced.sources]
 
     def leaf_values(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """Return the value of every leaf of the equations, by name, for checked inputs."""
@@ -306,13 +357,35 @@ class Model:
 
     def assumptions(self, values: Mapping[str, Any]) -> dict[str, str]:
         """Return the defaults that decided the answer, as text."""
-        return {name: text for name, default, text in self._defaults if default == values[name]}
+        model: Any = type(self)
+        found = {name: text for name, default, text in _read_defaults(model) if default == values[name]}
+        if values.get("efficiency", self) is None:
+            found["efficiency"] = "calibrated"
+        return found
 
     def output(self, name: str, traced: Traced) -> Expression:
         """Return the expression of an output by name."""
         if name not in traced.expressions:
             raise UnknownNameError(f"output of {type(self).__name__}", name, list(traced.expressions))
         return traced.expressions[name]
+
+
+@functools.cache
+def _read_defaults(model: Any) -> tuple[tuple[str, Any, str], ...]:
+    """Return the defaults of a model that are values of their own: as checked, and as written."""
+    return tuple(
+        (item.name, item.check(item.default), str(item.default))
+        for item in model.inputs
+        if item.default is not None and item.default is not REQUIRED
+    )
+
+
+def known(make: Callable[[], Any]) -> Any:
+    """Return what `make` returns, or the error that it raises: a field that holds one raises it when it is read."""
+    try:
+        return make()
+    except MlsysimError as error:
+        return error
 
 
 def _key(item: Input, value: Any) -> Any:

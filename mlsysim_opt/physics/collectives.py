@@ -13,7 +13,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from mlsysim_opt.algebra.atoms import divides, maximum, where
-from mlsysim_opt.algebra.expression import Expression
+from mlsysim_opt.algebra.expression import Choice, Expression
+from mlsysim_opt.physics.topology import topology_factor
 from mlsysim_opt.physics.view import View
 
 
@@ -25,6 +26,8 @@ class Network:
         up, out: bandwidth inside the scale-up domain and between domains.
         up_latency, out_latency: time per hop of a collective.
         domain: accelerators in one scale-up domain.
+        topology: of the links between nodes, where one is forced; only all-to-alls feel it, as rings and pipelines talk
+            to neighbours. Without it every node sends at its whole rate, less the fabric's oversubscription.
     """
 
     up: Expression
@@ -32,9 +35,12 @@ class Network:
     up_latency: Expression
     out_latency: Expression
     domain: Expression
+    topology: str | Choice | None = None
 
     @staticmethod
-    def of(node: View, fabric: View, calibration: View, congestion: Expression) -> Network:
+    def of(
+        node: View, fabric: View, calibration: View, congestion: Expression, topology: str | Choice | None = None
+    ) -> Network:
         """Return the network of a fleet; `congestion` divides the bandwidth between nodes."""
         per_accelerator = node.nics_per_node / node.accelerators_per_node
         wire = fabric.bandwidth * per_accelerator / fabric.oversubscription_ratio
@@ -44,6 +50,7 @@ class Network:
             up_latency=calibration.scale_up_latency,
             out_latency=calibration.scale_out_latency + fabric.latency,
             domain=node.number("scale_up.domain_size"),
+            topology=topology,
         )
 
     def inside(self, span: Expression) -> Expression:
@@ -69,13 +76,15 @@ class Network:
         far = group / near
         # A ring runs through all nodes: both kinds of links carry it at the same time, the slower one sets the pace.
         transfer = size * maximum((1 - 1 / near) / self.up, (1 - 1 / far) / near / self.out)
-        return transfer + (near - 1) * self.up_latency + (far - 1) * self.out_latency
+        # It passes every rank: between nodes once for each node but one, inside each node once for each rank but one.
+        return transfer + far * (near - 1) * self.up_latency + (far - 1) * self.out_latency
 
     def all_to_all(self, size: Expression, group: Expression, stride: Expression) -> Expression:
         """Return the time in which each rank sends `size` in all, spread evenly over its group (itself included)."""
         near = self._near(group, stride)
         near_time = size * (near - 1) / group / self.up + (near - 1) * self.up_latency
-        far_time = size * (group - near) / group / self.out + where(group > near, 1, 0) * self.out_latency
+        out = self.out if self.topology is None else self.out * topology_factor(self.topology, group / near)
+        far_time = size * (group - near) / group / out + where(group > near, 1, 0) * self.out_latency
         return maximum(near_time, far_time)
 
     def point_to_point(self, size: Expression, span: Expression) -> Expression:

@@ -6,9 +6,11 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from mlsysim_opt.algebra.atoms import ceildiv, maximum, minimum, where
-from mlsysim_opt.algebra.expression import Expression
-from mlsysim_opt.physics.transformer import Shapes
+from mlsysim_opt.algebra.expression import Expression, Operand, expression
+from mlsysim_opt.physics.transformer import ONE, Shapes
 from mlsysim_opt.physics.view import View
+
+NEVER = expression(0) == 1
 
 
 @dataclass(frozen=True)
@@ -23,6 +25,7 @@ class Job:
         zero_stage: 0 nothing, 1 optimizer states, 2 gradients too, 3 weights too are split over data parallelism.
         selective, full: truths, which recomputation is used. sequence_parallel, overlap: truths.
         tensor_overlap: truth, tensor-parallel communication hides too. fused_kernels: truth, see `training_time`.
+        frozen: truth, only low-rank adapters beside the attention projections are trained (LoRA). lora_rank: theirs.
     """
 
     model: View
@@ -46,6 +49,8 @@ class Job:
     unfused_attention: Expression
     dropout: Expression
     imbalance: Expression
+    frozen: Expression = NEVER
+    lora_rank: Expression = ONE
 
     @cached_property
     def shapes(self) -> Shapes:
@@ -71,6 +76,15 @@ class Job:
         """Tokens that one rank sends to experts (and receives), each as often as it is routed; ranks of tensor
         parallelism share them (expert tensor parallelism is 1)."""
         return self.tokens / self.tp * self.model.number("moe.experts_per_token") * self.imbalance
+
+    def when_frozen(self, frozen: Operand, trained: Operand) -> Expression:
+        """Return `frozen` where only adapters are trained, else `trained`; where they never are, without a choice."""
+        return expression(trained) if self.frozen is NEVER else where(self.frozen, frozen, trained)
+
+    @cached_property
+    def adapter_parameters(self) -> Expression:
+        """Weights of the adapters of one layer on one rank: two thin matrices beside each attention projection."""
+        return self.lora_rank * self.shapes.attention_widths
 
     @cached_property
     def sharded(self) -> Expression:

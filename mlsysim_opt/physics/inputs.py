@@ -7,12 +7,21 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from mlsysim_opt.algebra.expression import Choice, Expression, Symbol
+from mlsysim_opt.algebra.expression import Choice, Expression, Symbol, expression
 from mlsysim_opt.errors import InputError, ParseError, UnitError, UnknownNameError
-from mlsysim_opt.physics.view import KEPT, View, entry_bindings
+from mlsysim_opt.physics.view import KEPT, View, shared_bindings
 from mlsysim_opt.registry import default_catalog
 from mlsysim_opt.registry.entry import Entry
-from mlsysim_opt.units import NONE, Dimension, Measure, as_measure, dimension_text, to_si
+from mlsysim_opt.units import (
+    DIMENSIONLESS,
+    NONE,
+    Dimension,
+    Measure,
+    as_measure,
+    dimension_text,
+    parse_unit,
+    to_si,
+)
 
 REQUIRED: Any = object()
 
@@ -60,7 +69,10 @@ class Input:
 
 @dataclass(frozen=True)
 class Number(Input):
-    """A quantity with a dimension, or a plain number; `integer` for a count."""
+    """A quantity with a dimension, or a plain number; `integer` for a count.
+
+    `bare` is for names that say their unit (``duration_days``): a number without a unit is then read in `unit`.
+    """
 
     unit: str = "dimensionless"
     of: Dimension = NONE
@@ -68,6 +80,7 @@ class Number(Input):
     low: float = 0.0
     high: float = math.inf
     open_low: bool = False
+    bare: bool = False
 
     def check(self, value: Any) -> float:
         if (
@@ -79,6 +92,8 @@ class Number(Input):
         ):
             return value if self.integer else float(value)
         measure = self._measure(value)
+        if self.bare and measure.unit.text == DIMENSIONLESS.text:
+            measure = Measure(measure.magnitude, parse_unit(self.unit))
         if measure.dimension == NONE and self.of != NONE and not isinstance(value, str):
             raise InputError(
                 f"{value!r} has no unit; a unit of {dimension_text(self.of)} is needed",
@@ -118,6 +133,20 @@ class Number(Input):
         if isinstance(value, Expression):
             return value
         return Symbol(self.name, self.of, integer=self.integer, low=self.low, high=self.high)
+
+
+@dataclass(frozen=True)
+class Degree(Number):
+    """A count that usually has the value at which it plays no part (no split, nothing cached): equations without it are
+    shorter, and are kept apart."""
+
+    neutral: int = 1
+
+    def key(self, value: Any) -> Any:
+        return value == self.neutral
+
+    def leaf(self, value: Any) -> Expression:
+        return expression(value) if not isinstance(value, Expression) and value == self.neutral else super().leaf(value)
 
 
 @dataclass(frozen=True)
@@ -175,7 +204,7 @@ class Given(Input):
         return value if isinstance(value, View) else View(self.name, [value])
 
     def bind(self, value: Any) -> dict[str, Any]:
-        return entry_bindings(self.name, value)
+        return shared_bindings(self.name, value)
 
     def key(self, value: Any) -> Any:
         return _signature(value)

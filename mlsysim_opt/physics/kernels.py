@@ -2,7 +2,8 @@
 
 Sources: Williams et al. 2009 (roofline); NVIDIA CUTLASS, efficient GEMM, and NVIDIA, Matrix Multiplication Background
 User's Guide (tiles, waves and their last, half empty one); Dao et al. 2022, Dao 2023 (attention in tiles);
-Korthikanti et al. 2022 (what is computed between the products); Transformer Engine (casts for FP8).
+Korthikanti et al. 2022 (what is computed between the products); Transformer Engine (casts for FP8); Hu et al. 2021
+(low-rank adapters).
 """
 
 from __future__ import annotations
@@ -15,11 +16,13 @@ from typing import NamedTuple
 from mlsysim_opt.algebra.atoms import exp, maximum, minimum, sqrt, where
 from mlsysim_opt.algebra.expression import Expression, expression
 from mlsysim_opt.physics.design import Job
-from mlsysim_opt.physics.transformer import MULTIPLY_ADD
+from mlsysim_opt.physics.transformer import MULTIPLY_ADD, ONE
 from mlsysim_opt.physics.view import View
 
 TILE_ROWS, TILE_COLUMNS = 128, 256
 """Rows and columns of outputs that one compute unit makes at a time (CUTLASS, efficient GEMM; rows: FlashAttention)."""
+CHUNK = 256
+"""Tokens that a recurrent mixer takes together (Dao and Gu 2024, the default of their implementation)."""
 SCORE_PASSES = 6
 """Passes of unfused scores over the memory: product, scale and mask, softmax (read, write), dropout, weighted sum."""
 NARROW = ("fp8", "fp6", "fp4", "int8", "int4")
@@ -94,7 +97,21 @@ class Kernels:
         Near the ridge neither limit is reached (loads and products overlap imperfectly); the root of the squares is
         41 % above the sharp roofline at the ridge and 2 % above it at a fifth of the traffic.
         """
-        return sqrt((load.work / self.product_rate) ** 2 + (load.traffic / self.memory_rate) ** 2)
+        return self.rounded(load.work / self.product_rate, load.traffic / self.memory_rate)
+
+    @staticmethod
+    def rounded(compute: Expression, memory: Expression) -> Expression:
+        """Return the time of two things that overlap, with the rounded corner of `roofline`."""
+        return sqrt(compute**2 + memory**2)
+
+    @cached_property
+    def routed_share(self) -> Expression:
+        """Share of the layers counted as layers with experts that have any; less than 1 where some have no
+        feed-forward."""
+        m = self.job.model
+        if not m.has("ffn_layers"):
+            return ONE
+        return (m.ffn_layers - m.number("moe.dense_layers")) / (m.layers - m.number("moe.dense_layers"))
 
     # one layer --------------------------------------------------------------------------------------------------------
     def layer_loads(self, block: Callable[..., Load]) -> tuple[Load, ...]:
@@ -111,7 +128,7 @@ class Kernels:
         local = m.number("moe.experts") / job.ep
         met = maximum(local * (1 - exp(-job.routed_tokens / local)), m.number("moe.experts_per_token") / job.ep)
         rows = job.routed_tokens + met * minimum(job.routed_tokens, TILE_ROWS / 2)
-        width = 2 * m.hidden + (1 + shapes.ffn_matrices) * m.number("moe.expert_ffn")
+        width = self.routed_share * (2 * shapes.expert_hidden + (1 + shapes.ffn_matrices) * m.number("moe.expert_ffn"))
         experts = block(rows, shapes.expert_parameters, width, met * shapes.expert_parameters)
         shared = m.number("moe.shared_experts") * m.number("moe.shared_expert_ffn")
         beside = block(tokens, shapes.shared_parameters + shapes.router_parameters, shapes.ffn_widths(shared))
@@ -127,8 +144,16 @@ class Kernels:
 
     @cached_property
     def products_backward(self) -> Expression:
-        """Time of the linear layers of one layer and microbatch, backward."""
-        return self._time(self.backward_load)
+        """Time of the linear layers of one layer and microbatch, backward. Frozen weights need no gradients of their
+        own: what is left is one product of the forward size each, for the gradients of the inputs."""
+        return self.job.when_frozen(self.products_forward, self._time(self.backward_load))
+
+    @cached_property
+    def adapters_forward(self) -> Expression:
+        """Time of the low-rank adapters of one layer and microbatch, forward; nothing where all weights are trained."""
+        job = self.job
+        load = self.forward_load(job.tokens, job.adapter_parameters, job.shapes.attention_widths)
+        return job.when_frozen(self.roofline(load), NO_TIME)
 
     @cached_property
     def core(self) -> Expression:
@@ -152,6 +177,16 @@ class Kernels:
         return job.shapes.attention_core_flops(rows, keys)
 
     @cached_property
+    def _recurrent_traffic(self) -> Expression:
+        """Elements that a recurrent mixer moves per token beside its products: convolution, scan and gate each read and
+        write about the inner widths; the state of each chunk of tokens is written and read once (Dao and Gu 2024)."""
+        m, job = self.job.model, self.job
+        passes = 2.5 * m.number("recurrent.mixer_parameters") / m.hidden
+        states = 2 * m.number("recurrent.state_elements") / CHUNK
+        state_size = m.number("recurrent.state_element") / job.numerics.activation_bytes
+        return (passes + states * state_size) / job.tp
+
+    @cached_property
     def elementwise(self) -> Expression:
         """Time of what stands between the products of one layer and microbatch, forward."""
         return self.elementwise_traffic / self.memory_rate
@@ -168,10 +203,13 @@ class Kernels:
         if shapes.experts:
             width = m.number("moe.experts_per_token") * m.number("moe.expert_ffn") * job.imbalance
             width = width + m.number("moe.shared_experts") * m.number("moe.shared_expert_ffn")
-            permute = 4 * m.number("moe.experts_per_token") * m.hidden / job.tp
+            permute = 4 * m.number("moe.experts_per_token") * shapes.expert_hidden / job.tp
         else:
             width, permute = m.ffn, expression(0)
-        inside = (shapes.ffn_matrices * width + 4 * shapes.query_width) / job.tp + permute
+        mixer = 4 * shapes.query_width / job.tp
+        if shapes.recurrent:
+            mixer = mixer + (self._recurrent_traffic - mixer) * m.number("recurrent.layers") / m.layers
+        inside = shapes.ffn_matrices * width / job.tp + mixer + permute
         traffic = (outside + inside) * job.numerics.activation_bytes
         if str(job.numerics.entries[0].__dict__["gemm_precision"]) in NARROW:
             inputs = (shapes.attention_widths + shapes.ffn_widths(width)) / 2

@@ -1,163 +1,356 @@
-"""One accelerator: the roofline of a transformer's forward pass."""
+"""One accelerator: the roofline of a forward pass, of a transformer by its shapes or of a workload by its totals.
+
+Sources: Williams, Waterman and Patterson 2009 (roofline); see `forward` and `kernels` for the layers of a transformer.
+"""
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from mlsysim_opt.algebra.atoms import argmax_label
+from mlsysim_opt.algebra.atoms import argmax_label, maximum, minimum
 from mlsysim_opt.algebra.expression import Expression, expression
-from mlsysim_opt.errors import UnknownNameError
+from mlsysim_opt.errors import InputError, OOMError
 from mlsysim_opt.physics.base import Model, Result
-from mlsysim_opt.physics.design import Job
-from mlsysim_opt.physics.inputs import Given, Number, Text
-from mlsysim_opt.physics.kernels import Kernels
+from mlsysim_opt.physics.formats import inference_format
+from mlsysim_opt.physics.forward import NO_BYTES, NO_TIME, Replica
+from mlsysim_opt.physics.inputs import Given, Number, Switch, Text
+from mlsysim_opt.physics.kernels import TILE_COLUMNS, TILE_ROWS, Kernels
+from mlsysim_opt.physics.rate import rate
 from mlsysim_opt.physics.training import calibration_bindings, calibration_view, rates
-from mlsysim_opt.physics.training_memory import TrainingMemory
-from mlsysim_opt.physics.transformer import MULTIPLY_ADD, ONE, ZERO, parameter_count
+from mlsysim_opt.physics.transformer import ONE, ZERO
 from mlsysim_opt.physics.view import View, entry_bindings
-from mlsysim_opt.registry.entry import Entry
 
-BITS = {
-    "fp64": 64, "fp32": 32, "tf32": 32, "fp16": 16, "bf16": 16, "fp8": 8, "int8": 8, "fp6": 6, "fp4": 4, "int4": 4,
-}  # fmt: skip
-"""Bits of one number in memory (IEEE 754; OCP formats; TF32 is stored as FP32)."""
-LOGIT = expression("4 byte")
-NO = expression(0) == 1
-YES = expression(1) == 1
+SAMPLE = expression("1 sample")
+WIDEST_LAYER = 4
+"""Outputs of the widest layer of a convolutional network over the mean layer (ResNet-50: 802,816 over 200,000)."""
+LAUNCHES = 2
+"""Launches that do not overlap, of which the overhead of a transformer's layer consists; other layers are one each."""
+ALONE: dict[str, Any] = dict.fromkeys(("tp", "pp", "dp", "ep"), ONE)
+
+
+@dataclass(frozen=True)
+class Roof:
+    """What one forward pass asks of one accelerator.
+
+    Attributes:
+        compute: what all work alone takes (tiles that stay empty included). memory: the same of all memory traffic.
+        overlapped: time of both together. overhead: launches, scheduling. useful: work the model needs.
+        traffic: bytes moved. weights: bytes held for the weights. weights_read: of them, read in a pass, at most.
+        activations: bytes worked in. peak, product_rate, memory_rate: dense peak, reached rates.
+    """
+
+    compute: Expression
+    memory: Expression
+    overlapped: Expression
+    overhead: Expression
+    useful: Expression
+    traffic: Expression
+    weights: Expression
+    activations: Expression
+    peak: Expression
+    product_rate: Expression
+    memory_rate: Expression
+
+    @property
+    def time(self) -> Expression:
+        """Time of the pass where everything is in memory."""
+        return self.overlapped + self.overhead
+
+
+@dataclass(frozen=True)
+class Device:
+    """An accelerator that runs one number format.
+
+    Attributes:
+        hardware, calibration, numerics: the catalog entries. boost: speed of products over the dense ones (sparsity).
+    """
+
+    hardware: View
+    calibration: View
+    numerics: View
+    boost: Expression = ONE
+
+    @classmethod
+    def of(cls, hardware: View, precision: str, efficiency: Expression | None, numerics: View | None = None) -> Device:
+        """Return the device of the inputs of a model; `numerics` replaces those of the precision."""
+        numerics = View("numerics", [inference_format(precision)]) if numerics is None else numerics
+        return cls(hardware, calibration_view(hardware, efficiency), numerics)
+
+    @property
+    def rate(self) -> Expression:
+        """Peak of matrix products."""
+        return self.boost * self.hardware.number(f"compute.peak.{self.numerics.entries[0].__dict__['gemm_precision']}")
+
+    def roof(self, model: View, batch: Expression, length: Expression) -> Roof:
+        """Return the forward pass of a batch of samples, of `length` tokens each where the model sees tokens."""
+        if model.entries[0].kind == "workload":
+            return self._workload(model, batch)
+        return self._transformer(model, batch, length)
+
+    def replica(self, model: View) -> Replica:
+        """Return the one copy of a transformer on this device. Keys and values have the width of activations."""
+        products, core = rates(self.hardware, self.numerics)
+        element = self.numerics.activation_bytes
+        return Replica(
+            model, self.numerics, self.hardware, self.calibration, self.boost * products, core, element, **ALONE
+        )
+
+    def _transformer(self, model: View, batch: Expression, length: Expression) -> Roof:
+        replica = self.replica(model)
+        step = replica.prefill(batch, length, ZERO)
+        return Roof(
+            compute=step.compute,
+            memory=step.bandwidth,
+            overlapped=step.time - step.overhead,
+            overhead=step.overhead,
+            useful=step.useful_work,
+            traffic=step.traffic,
+            weights=replica.weights,
+            activations=replica.workspace(batch, length) + replica.kv(batch, length),
+            peak=self.rate,
+            product_rate=step.kernels.product_rate,
+            memory_rate=step.kernels.memory_rate,
+        )
+
+    def _workload(self, model: View, batch: Expression) -> Roof:
+        """Return the pass of a network known by its totals, as if its layers were alike.
+
+        The last wave of tiles of a layer is half empty on average; where a layer is smaller than that, smaller tiles
+        are taken, so that at most as much is wasted as is done. Outputs are written and read once.
+        """
+        outputs = batch * model.activation_elements
+        useful = batch * model.forward_flops
+        half_wave = self.calibration.compute_units * (TILE_ROWS * TILE_COLUMNS / 2)
+        wasted = minimum(half_wave * model.layers, outputs) / outputs
+        product_rate = self.rate * self.calibration.gemm_efficiency
+        memory_rate = self.hardware.number("memory.bandwidth") * self.calibration.memory_bandwidth_efficiency
+        weights = model.parameter_count * self.numerics.weight_bytes
+        written = outputs * self.numerics.activation_bytes
+        moved = 2 * written + batch * model.input_bytes
+        read = weights
+        if model.has("active_parameter_count"):  # look-ups of tables: each sample reads its rows only
+            read = minimum(batch * model.active_parameter_count * self.numerics.weight_bytes, weights)
+        compute = useful * (1 + wasted) / product_rate
+        if self.hardware.has("flash"):
+            memory = moved / memory_rate + read / self.hardware.number("flash.bandwidth")
+        else:
+            memory = (moved + read) / memory_rate
+        return Roof(
+            compute=compute,
+            memory=memory,
+            overlapped=Kernels.rounded(compute, memory),
+            overhead=model.layers * self.calibration.layer_overhead / LAUNCHES,
+            useful=useful,
+            traffic=moved + read,
+            weights=weights,
+            activations=2 * WIDEST_LAYER * written / model.layers + batch * model.input_bytes,
+            peak=self.rate,
+            product_rate=product_rate,
+            memory_rate=memory_rate,
+        )
+
+
+@dataclass(frozen=True)
+class Fit:
+    """Where weights and activations go: into memory (weights into flash, where a device has it), or beyond it.
+
+    Attributes:
+        device, roof: who runs what. wanted: truth, weights may stay in host memory.
+    """
+
+    device: Device
+    roof: Roof
+    wanted: Expression
+
+    @property
+    def spill(self) -> Expression:
+        """Bytes of weights that do not fit."""
+        return maximum(self.footprint - self.device.hardware.number("memory.capacity"), NO_BYTES)
+
+    @property
+    def footprint(self) -> Expression:
+        """Bytes wanted in memory."""
+        held = NO_BYTES if self.device.hardware.has("flash") else self.roof.weights
+        return held + self.roof.activations
+
+    @property
+    def delay(self) -> Expression:
+        """Time in which spilled weights cross the host link: those that the pass reads, and no others."""
+        if not self.device.hardware.has("host_link"):
+            return NO_TIME
+        read = minimum(self.roof.traffic / self.roof.weights, 1)
+        return self.spill * read / self.device.hardware.number("host_link.bandwidth")
+
+    @property
+    def rules(self) -> dict[str, Expression]:
+        """The constraints, by name."""
+        hardware = self.device.hardware
+        capacity = hardware.number("memory.capacity")
+        fits = self.footprint <= capacity
+        if hardware.has("host_link"):
+            fits = fits | (self.wanted & (self.roof.activations <= capacity))
+        rules = {"memory fits": fits}
+        if hardware.has("flash"):
+            rules["weights fit the flash memory"] = self.roof.weights <= hardware.number("flash.capacity")
+        return rules
 
 
 class SingleNodeResult(Result):
-    """Time, traffic and memory of one forward pass on one accelerator."""
+    """Time, traffic and memory of one forward pass on one accelerator. Times are those of the whole batch."""
 
     units: ClassVar[dict[str, str]] = {
         "latency": "ms", "latency_compute": "ms", "latency_memory": "ms", "latency_overhead": "ms",
-        "throughput": "sample/s", "memory_footprint": "GiB", "peak_flops_actual": "TFLOP/s", "peak_bw_actual": "GB/s",
-        "energy": "J",
+        "latency_offload": "ms", "latency_resident": "ms", "throughput": "sample/s", "peak_flops_actual": "TFLOP/s",
+        "peak_bw_actual": "GB/s", "offload_effective_bw": "GB/s", "arithmetic_intensity": "FLOP/byte",
     }  # fmt: skip
     latency: Any
     latency_compute: Any
     latency_memory: Any
     latency_overhead: Any
+    latency_offload: Any
+    latency_resident: Any
     throughput: Any
     bottleneck: Any
     arithmetic_intensity: Any
-    energy: Any
     memory_footprint: Any
+    memory_available: Any
+    offload_spill_bytes: Any
+    offload_effective_bw: Any
     peak_flops_actual: Any
     peak_bw_actual: Any
     mfu: Any
 
+    @property  # type: ignore[no-redef]
+    def throughput(self) -> Any:
+        """Samples per time; under a numeric format specification its number alone, in samples per second."""
+        traced = self.__dict__["_traced"]
+        return rate(traced.read("throughput", self.si("throughput")))  # type: ignore[attr-defined]
+
+
+class PoweredResult(SingleNodeResult):
+    """The same, on an accelerator whose power is published."""
+
+    units: ClassVar[dict[str, str]] = {**SingleNodeResult.units, "energy": "J"}
+    energy: Any
+
+
+class UnpoweredResult(SingleNodeResult):
+    """The same, on an accelerator whose power is not published."""
+
+    @property
+    def energy(self) -> Any:
+        """Not known.
+
+        Raises:
+            InputError: always; nothing is put in the place of the missing power.
+        """
+        raise InputError("the accelerator has no 'tdp', which energy needs", path="hardware.tdp")
+
 
 class SingleNodeModel(Model):
-    """Forward pass of a batch of sequences on one accelerator, weights and activations in one format.
+    """Forward pass of a batch on one accelerator: is it bound by compute, by memory, or by overhead?
 
-    Each sample is `seq_len` tokens that are seen for the first time; the output projection runs for the last token of
-    each. The default of one token is a decode step without its key-value cache (serving models add that traffic). Of
-    the experts of a mixture only those that a token meets are read. Every product has its own roofline (`kernels`), so
-    the latency exceeds the larger of `latency_compute` and `latency_memory`, which are what all work and all traffic
-    would take alone. Activation traffic follows from the shapes of the layers. `energy` is the rated power of the
-    accelerator over the latency: an upper bound of its own energy, without the rest of the server.
+    A transformer sees `seq_len` tokens of each sample for the first time; the output projection runs for the last of
+    them. The default of one token is a decode step without a context before it (see `ServingModel`). Of the experts of
+    a mixture only those that a token meets are read. Any other network is known by its totals: work, weights, and the
+    activations that its layers write and read.
 
-    Sources: Williams, Waterman and Patterson 2009 (roofline); see `kernels` and `transformer` for the layer.
+    `latency` exceeds the larger of `latency_compute` and `latency_memory`, which are what all work and all traffic
+    would take alone. `bottleneck` is the largest of compute, memory and overhead. Weights that do not fit cross the
+    host link in every pass (`offload_spill_bytes`, and only they): `latency_offload` is that time, `latency_resident`
+    the rest, and `offload_effective_bw` the mean rate of all traffic. The result is infeasible ("memory fits") unless
+    `offload=True` says that this is wanted and the accelerator has a host link.
+
+    `energy` is that of the accelerator alone: its idle power all the time, where the catalog knows it, and the rest of
+    its rated power while kernels run, which is an upper bound. Without a rated power there is none.
+
+    Raises:
+        OOMError: with ``raise_errors=True``, memory does not suffice.
     """
 
     wall = 1
     inputs = (
-        Given("model", kind="model"),
-        Given("hardware", kind="accelerator"),
-        Number("batch_size", "sequences", default=1, integer=True, low=1),
+        Given("model", "a transformer or another workload", kind="model", also=("workload",)),
+        Given("hardware", "the accelerator", kind="accelerator"),
+        Number("batch_size", "samples", default=1, integer=True, low=1),
         Text("precision", "format of weights and products", default="fp16"),
         Number("efficiency", "reached of the peak; calibrated when absent", default=None, high=1.0, open_low=True),
-        Number("seq_len", "new tokens per sequence", default=1, integer=True, low=1),
+        Number("seq_len", "new tokens per sample of a transformer", default=1, integer=True, low=1),
+        Switch("offload", "weights that do not fit are read from host memory, on purpose", default=False),
     )
+    aliases: ClassVar[dict[str, str]] = {"batch": "batch_size"}
+    example: ClassVar[dict[str, Any]] = {"model": "Llama3_8B", "hardware": "H100"}
+
+    def solve(self, *args: Any, raise_errors: bool = False, **given: Any) -> Any:
+        """Evaluate the model at one point; see `Model.solve`.
+
+        Raises:
+            OOMError: memory does not suffice, and `raise_errors` is set.
+        """
+        solved = super().solve(*args, **given)
+        if raise_errors and not solved.constraints["memory fits"]:
+            values = self.check(*args, **given)
+            raise OOMError(
+                solved.si("memory_footprint"), solved.si("memory_available"), what=values["model"].name,
+                where=values["hardware"].name, path="memory fits",
+                hint="a narrower precision, a smaller batch, more accelerators, or offload=True",
+            )  # fmt: skip
+        return solved
 
     def bindings(self, values: Mapping[str, Any]) -> dict[str, Any]:
-        bound = entry_bindings("numerics", _format(values["precision"]))
+        bound = entry_bindings("numerics", inference_format(values["precision"]))
         bound.update(calibration_bindings(values["hardware"]))
         return bound
 
     def equations(self, **leaves: Any) -> SingleNodeResult:
-        model: View = leaves["model"]
-        hardware: View = leaves["hardware"]
-        batch, length = leaves["batch_size"], leaves["seq_len"]
-        numerics = View("numerics", [_format(leaves["precision"])])
-        rate, attention_rate = rates(hardware, numerics)
-        job = _alone(model, numerics, batch, length)
-        kernels = Kernels(job, hardware, rate, attention_rate, calibration_view(hardware, leaves["efficiency"]))
-        head = kernels.forward_load(batch, job.shapes.head_parameters, model.hidden + model.vocab)
-        loads = kernels.layer_loads(kernels.forward_load)
-
-        work = model.layers * _sum(load.work for load in loads) + head.work
-        traffic = model.layers * (_sum(load.traffic for load in loads) + kernels.elementwise_traffic) + head.traffic
-        overhead = model.layers * kernels.calibration.layer_overhead
-        compute = work / kernels.product_rate + model.layers * kernels.core
-        layer = kernels.products_forward + kernels.core + kernels.elementwise
-        latency = model.layers * layer + kernels.roofline(head) + overhead
-
-        tokens = batch * length
-        hidden_only = job.shapes.useful_forward_flops_per_token(length) - MULTIPLY_ADD * job.shapes.head_parameters
-        useful = tokens * hidden_only + batch * MULTIPLY_ADD * job.shapes.head_parameters
-        footprint = (
-            parameter_count(model) * numerics.weight_bytes
-            + TrainingMemory(job).layer_activation
-            + batch * model.vocab * LOGIT
-        )
-        memory_time = traffic / kernels.memory_rate
-        return SingleNodeResult(
-            latency=latency,
-            latency_compute=compute,
-            latency_memory=memory_time,
-            latency_overhead=overhead,
-            throughput=batch * expression("1 sample") / latency,
-            bottleneck=argmax_label(Compute=compute, Memory=memory_time, Overhead=overhead),
-            arithmetic_intensity=useful / traffic,
-            energy=hardware.tdp * latency,
-            memory_footprint=footprint,
-            peak_flops_actual=kernels.product_rate,
-            peak_bw_actual=kernels.memory_rate,
-            mfu=useful / (latency * rate),
-            constraints={"memory fits": footprint <= hardware.number("memory.capacity")},
-        )
-
-
-def _sum(terms: Any) -> Expression:
-    total: Expression = functools.reduce(Expression.__add__, terms)
-    return total
-
-
-def _alone(model: View, numerics: View, batch: Expression, length: Expression) -> Job:
-    """Return the job of one rank that does everything, in one microbatch."""
-    return Job(
-        model=model, numerics=numerics, global_batch_size=batch, seq_len=length, microbatch_size=batch,
-        tp=ONE, pp=ONE, dp=ONE, cp=ONE, ep=ONE, v_stages=ONE, zero_stage=ZERO, selective=NO, full=NO,
-        sequence_parallel=NO, overlap=NO, tensor_overlap=NO, fused_kernels=YES, unfused_attention=NO, dropout=NO,
-        imbalance=ONE,
-    )  # fmt: skip
-
-
-@functools.cache
-def _format(precision: str) -> Entry:
-    """Return a number format as a recipe without gradients; activations have at least 16 bits.
-
-    Raises:
-        UnknownNameError: it is not a format.
-    """
-    from mlsysim_opt.registry.types import NumericsRecipe
-
-    if precision not in BITS:
-        raise UnknownNameError("precision", precision, BITS, path="precision")
-    return NumericsRecipe.model_validate(
-        {
-            "name": precision,
-            "title": f"{precision}, inference",
-            "source": {"title": "IEEE 754-2019; OCP 8-bit and MX formats", "locator": "width in bits", "date": 2023},
-            "weight_bytes": f"{BITS[precision] / 8} B",
-            "gradient_bytes": f"{BITS[precision] / 8} B",
-            "optimizer_bytes": "0 B",
-            "activation_bytes": f"{max(BITS[precision], 16) / 8} B",
-            "gemm_precision": precision,
-            "optimizer": "none",
+        device = Device.of(leaves["hardware"], leaves["precision"], leaves["efficiency"])
+        roof = device.roof(leaves["model"], leaves["batch_size"], leaves["seq_len"])
+        fit = Fit(device, roof, leaves["offload"] == 1)
+        latency = roof.time + fit.delay
+        moving = roof.memory + fit.delay
+        fields = {
+            "latency": latency,
+            "latency_compute": roof.compute,
+            "latency_memory": roof.memory,
+            "latency_overhead": roof.overhead,
+            "latency_offload": fit.delay,
+            "latency_resident": roof.time,
+            "throughput": leaves["batch_size"] * SAMPLE / latency,
+            "bottleneck": argmax_label(Compute=roof.compute, Memory=moving, Overhead=roof.overhead),
+            "arithmetic_intensity": roof.useful / roof.traffic,
+            "memory_footprint": fit.footprint,
+            "memory_available": device.hardware.number("memory.capacity"),
+            "offload_spill_bytes": fit.spill,
+            "offload_effective_bw": roof.traffic / moving,
+            "peak_flops_actual": roof.product_rate,
+            "peak_bw_actual": roof.memory_rate,
+            "mfu": roof.useful / (latency * roof.peak),
+            "constraints": fit.rules,
         }
-    )
+        if not device.hardware.has("tdp"):
+            return UnpoweredResult(**fields)
+        return PoweredResult(**fields, energy=energy(device.hardware, latency, latency - roof.overhead))
+
+
+def energy(hardware: View, time: Expression, busy: Expression) -> Expression:
+    """Return the energy of an accelerator that is on for a time and runs kernels for part of it (an upper bound).
+
+    Rated power is drawn while kernels run, and, where the catalog has it, idle power in between; else rated power too.
+    """
+    rated = hardware.number("tdp")
+    idle = hardware.number("idle_power") if hardware.has("idle_power") else rated
+    return idle * time + (rated - idle) * busy
+
+
+class Engine:
+    """The roofline of one accelerator under the name it had first: ``Engine.solve(model, hardware, batch_size)``."""
+
+    @staticmethod
+    def solve(*args: Any, **given: Any) -> Any:
+        """Evaluate `SingleNodeModel` at one point."""
+        return SingleNodeModel().solve(*args, **given)
+
+
+__all__ = ["Device", "Engine", "Fit", "Roof", "SingleNodeModel", "SingleNodeResult", "energy"]

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from mlsysim_opt.physics.base import Model, Result
 
 FEASIBLE = "feasible"
+KEPT_SWEEPS = 16
+"""Sweeps of a model whose equations are kept."""
 MOST_POINTS = 10**8
 """Points of one sweep: three outputs of so many are 2.4 GB."""
 
@@ -116,21 +118,23 @@ class Sweep(Mapping[str, Any]):
 
 
 class _Part(NamedTuple):
-    """A part of the space with one structure: distinct checked values, and where each point takes them from.
+    """A part of the space with one structure.
 
-    `positions` maps an input to a row of positions; inputs of `dense` have an axis of their own.
+    Attributes:
+        values: the distinct checked values of each input.
+        positions: for a part that is a list of points, where each point takes an input's value from; None for a part
+            in which all inputs with several values vary independently.
     """
 
     values: Mapping[str, Sequence[Any]]
-    dense: tuple[str, ...]
-    positions: Mapping[str, Array]
-    rows: int
+    positions: Mapping[str, Array] | None = None
 
 
 def sweep(model: Model, given: Mapping[str, Any], outputs: Sequence[str] | None = None) -> Sweep:
     """Evaluate a model for every combination of the inputs that are given as lists; see `Model.sweep`."""
     known = {item.name: item for item in model.inputs}
     swept: dict[str, list[Any]] = {}
+    raw: dict[str, list[Any]] = {}
     single: dict[str, Any] = {}
     for name, value in given.items():
         real = model.aliases.get(name, name)
@@ -139,7 +143,8 @@ def sweep(model: Model, given: Mapping[str, Any], outputs: Sequence[str] | None 
             continue
         if real not in known:
             raise UnknownNameError(f"argument of {type(model).__name__}", name, [*known, *model.aliases])
-        swept[real] = [None if item is None else known[real].read(item) for item in value]
+        raw[real] = list(value)
+        swept[real] = [None if item is None else known[real].read(item) for item in raw[real]]
         if not swept[real]:
             raise InputError("the list of values is empty", path=real)
     points = int(np.prod([len(values) for values in swept.values()], dtype=float)) if swept else 1
@@ -149,17 +154,22 @@ def sweep(model: Model, given: Mapping[str, Any], outputs: Sequence[str] | None 
         )
     result = Sweep({name: tuple(_label(item) for item in values) for name, values in swept.items()})
     derived = type(model).prepare is not _base_prepare()
-    parts = _by_rows(model, swept, single, result) if derived else _by_product(model, swept, single)
+    parts = _by_rows(model, raw, single, result) if derived else _by_product(model, swept, raw, single)
     failed: list[MlsysimError] = []
     done = 0
-    for place, part in parts:
+    waiting = list(parts)
+    while waiting:
+        place, part = waiting.pop(0)
         try:
             _fill(result, model, part, place, outputs)
             done += 1
-        except MlsysimError as error:  # a structure that cannot be: a device without this precision
+        except MlsysimError as error:  # a structure that cannot be: a device without this precision, or several in one
             if isinstance(error, UnknownNameError):
                 raise
-            failed.append(error)
+            finer = _finer(model, swept, place, part)
+            waiting = finer + waiting
+            if not finer:
+                failed.append(error)
     if not done:
         raise failed[0] if failed else InputError(f"no point can be evaluated: {'; '.join(result.excluded[:3])}")
     result.excluded += [
@@ -190,78 +200,89 @@ def _structure(item: Input, value: Any) -> Any:
     return (value is None, None if value is None else item.key(value))
 
 
-def _by_product(model: Model, swept: dict[str, list[Any]], single: Mapping[str, Any]) -> Iterator[tuple[Any, _Part]]:
+def _coarse(item: Input, value: Any) -> Any:
+    """Return what of a value surely decides the equations. Entries of one type often have the same ones, whatever else
+    they state; where they do not, the part fails and is divided."""
+    if isinstance(item, Number) and value is not None:
+        return None
+    return type(value) if isinstance(value, Entry) else _structure(item, value)
+
+
+def _by_product(
+    model: Model, swept: dict[str, list[Any]], raw: dict[str, list[Any]], single: Mapping[str, Any]
+) -> Iterator[tuple[Any, _Part]]:
     """Yield (where it goes, part) for inputs that vary independently of each other."""
     known = {item.name: item for item in model.inputs}
-    first = {**single, **{name: values[0] for name, values in swept.items()}}
+    first = {**single, **{name: values[0] for name, values in raw.items()}}
     whole = model.check(**first)
     groups: list[list[list[int]]] = []
     for name, values in swept.items():
         by_key: dict[Any, list[int]] = {}
         for index, value in enumerate(values):
-            by_key.setdefault(_structure(known[name], value), []).append(index)
+            by_key.setdefault(_coarse(known[name], value), []).append(index)
         groups.append(list(by_key.values()))
-    sizes = [len(values) for values in swept.values()]
     for combination in itertools.product(*groups):
-        chosen = {
-            name: [swept[name][at] for at in places] for name, places in zip(swept, combination, strict=True)
-        }  # fmt: skip
-        columns: dict[str, Sequence[Any]] = {**{name: [value] for name, value in whole.items()}, **chosen}
-        free = [name for name in swept if not isinstance(known[name], Option | Switch) and len(chosen[name]) > 1]
-        longest = max(free, key=lambda name: len(chosen[name]), default=None)
-        dense = tuple(name for name in free if name != longest)
-        labels = [name for name in swept if isinstance(known[name], Option | Switch)]
-        ordered = [*labels, *([longest] if longest else [])]
-        rows = int(np.prod([len(chosen[name]) for name in ordered], dtype=np.int64)) if ordered else 1
-        grid = np.indices([len(chosen[name]) for name in ordered]).reshape(len(ordered), rows)
-        positions = dict(zip(ordered, grid, strict=True))
-        part = _Part(columns, dense, positions, rows)
-        yield _Place(list(swept), [np.asarray(item) for item in combination], sizes, dense, ordered), part
+        yield _product(swept, {name: [value] for name, value in whole.items()}, combination)
+
+
+def _product(
+    swept: dict[str, list[Any]], whole: Mapping[str, Sequence[Any]], places: Sequence[Sequence[int]]
+) -> tuple[_Place, _Part]:
+    """Return the part of these positions of the swept values, and where it goes."""
+    chosen = {name: [swept[name][at] for at in at_these] for name, at_these in zip(swept, places, strict=True)}
+    sizes = [len(values) for values in swept.values()]
+    return _Place([np.asarray(item) for item in places], sizes), _Part({**whole, **chosen})
+
+
+def _finer(model: Model, swept: dict[str, list[Any]], place: Any, part: _Part) -> list[tuple[Any, _Part]]:
+    """Return the parts of one structure each that a part divides into; none where it has one structure already."""
+    if not isinstance(place, _Place):
+        return []
+    known = {item.name: item for item in model.inputs}
+    groups: list[list[list[int]]] = []
+    for name, places in zip(swept, place.at, strict=True):
+        by_key: dict[Any, list[int]] = {}
+        for at in places.tolist():
+            by_key.setdefault(_structure(known[name], swept[name][at]), []).append(at)
+        groups.append(list(by_key.values()))
+    if all(len(group) == 1 for group in groups):
+        return []
+    return [_product(swept, part.values, combination) for combination in itertools.product(*groups)]
 
 
 class _Place:
     """Where a part that is a product stands among all points."""
 
-    def __init__(
-        self, names: list[str], at: list[Array], sizes: list[int], dense: Sequence[str], joined: Sequence[str]
-    ) -> None:
-        self.names, self.at, self.sizes = names, at, sizes
-        self.dense, self.joined = list(dense), list(joined)
+    def __init__(self, at: list[Array], sizes: list[int]) -> None:
+        self.at, self.sizes = at, sizes
+        self.whole = all(len(item) == size for item, size in zip(at, sizes, strict=True))
 
-    def write(self, whole: Array, part: Array) -> None:
-        """Write a part of shape (*dense, rows) into the array of all points."""
-        length = dict(zip(self.names, (len(item) for item in self.at), strict=True))
-        order = [*self.dense, *self.joined]
-        shaped = part.reshape([length[name] for name in order])
-        rest = [name for name in self.names if name not in order]
-        shaped = shaped.reshape([*shaped.shape, *(1 for _ in rest)])
-        order += rest
-        shaped = np.transpose(shaped, [order.index(name) for name in self.names])
-        whole = whole.reshape(self.sizes)
-        if all(len(item) == size for item, size in zip(self.at, self.sizes, strict=True)):
-            whole[...] = shaped
-        else:
-            whole[np.ix_(*self.at)] = shaped
+    def write(self, into: Array, part: Array) -> None:
+        """Write a part, with one axis for each swept input, into the array of all points."""
+        into[np.ix_(*self.at) if self.at else ()] = part
 
 
 class _Rows:
     """Where a part that is a list of points stands among all points."""
 
+    whole = False
+
     def __init__(self, at: list[int]) -> None:
         self.at = at
 
-    def write(self, whole: Array, part: Array) -> None:
-        whole.reshape(-1)[self.at] = part.reshape(-1)
+    def write(self, into: Array, part: Array) -> None:
+        """Write the values of these points into the array of all points."""
+        into.reshape(-1)[self.at] = part.reshape(-1)
 
 
 def _by_rows(
-    model: Model, swept: dict[str, list[Any]], single: Mapping[str, Any], result: Sweep
+    model: Model, raw: dict[str, list[Any]], single: Mapping[str, Any], result: Sweep
 ) -> Iterator[tuple[Any, _Part]]:
     """Yield parts for a model whose inputs follow from each other: each point is checked by itself."""
     grouped: dict[Any, tuple[list[int], list[dict[str, Any]]]] = {}
-    for index, point in enumerate(itertools.product(*swept.values())):
+    for index, point in enumerate(itertools.product(*raw.values())):
         try:
-            values = model.check(**{**single, **dict(zip(swept, point, strict=True))})
+            values = model.check(**{**single, **dict(zip(raw, point, strict=True))})
         except InputError as error:
             if isinstance(error, UnknownNameError):
                 raise
@@ -282,7 +303,7 @@ def _by_rows(
             distinct[item.name] = [first[at] for at in range(len(seen))]
             if len(seen) > 1:
                 positions[item.name] = np.asarray(column, dtype=np.intp)
-        yield _Rows(places), _Part(distinct, (), positions, len(rows))
+        yield _Rows(places), _Part(distinct, {**positions, "": np.arange(len(rows))})
 
 
 def _identity(value: Any) -> Any:
@@ -290,51 +311,143 @@ def _identity(value: Any) -> Any:
 
 
 # evaluating one part --------------------------------------------------------------------------------------------------
+class _Written(NamedTuple):
+    """The equations of a part, and the choice that ranges over each input that has one."""
+
+    equations: Result
+    choices: Mapping[str, Choice]
+    entries: list[Any]
+    """Keeps the entries of the key alive, whose identities it holds."""
+    reasons: dict[Sequence[str] | None, list[str]]
+    """Why values can be undefined, by the outputs that were asked for."""
+
+
+def _written(model: Model, part: _Part) -> _Written:
+    """Return the equations of a part; those of the last few sweeps are kept."""
+    known = type(model).__dict__["_cache"]
+    key: Any = ("sweep", *(_signature(item, part.values[item.name]) for item in model.inputs))
+    found = known.get(key)
+    if found is None:
+        made = {item.name: _leaf(item, part.values[item.name]) for item in model.inputs}
+        choices = {name: choice for name, (_, choice) in made.items() if choice is not None}
+        entries = [value for values in part.values.values() for value in values if isinstance(value, Entry)]
+        found = _Written(model.equations(**{name: leaf for name, (leaf, _) in made.items()}), choices, entries, {})
+        for old in [item for item in known if item and item[0] == "sweep"][: -KEPT_SWEEPS or None]:
+            del known[old]
+        known[key] = found
+    written: _Written = found
+    return written
+
+
+def _signature(item: Input, values: Sequence[Any]) -> Any:
+    if len(values) == 1 and not isinstance(item, Option | Switch):
+        return _structure(item, values[0])
+    return tuple(id(value) if isinstance(value, Entry) else value for value in values)
+
+
 def _fill(result: Sweep, model: Model, part: _Part, place: Any, outputs: Sequence[str] | None) -> None:
-    leaves: dict[str, Any] = {}
-    joined: dict[Choice, Array] = {}
-    dense: list[Choice] = []
-    for item in model.inputs:
-        values = part.values[item.name]
-        leaf, choice = _leaf(item, values)
-        leaves[item.name] = leaf
-        if choice is None:
-            continue
-        position = part.positions.get(item.name)
-        if item.name in part.dense:
-            dense.append(choice)
-            continue
-        at = np.asarray([choice.position[value] for value in values] if _is_label(item) else range(len(values)))
-        joined[choice] = at[position if position is not None else np.zeros(part.rows, dtype=np.intp)]
-    equations = model.equations(**leaves)
-    dense.sort(key=lambda choice: part.dense.index(choice.name))
-    wanted = _wanted(equations, outputs)
+    written = _written(model, part)
+    wanted = _wanted(written.equations, outputs)
     named = model.leaf_values({name: values[0] for name, values in part.values.items()})
-    program = GridProgram(list(wanted.values()), named, Axes(joined, tuple(dense), part.rows))
-    shape = (*(len(choice.values) for choice in dense), part.rows)
-    arrays = {name: np.empty(shape) for name in wanted}
-    for start, stop, block in program.blocks():
-        for array, value in zip(arrays.values(), block, strict=True):
-            array[..., start:stop] = value
-    _note_reasons(result, list(wanted.values()))
-    undefined = np.zeros(shape, dtype=bool)
-    for name, array in arrays.items():
-        if not name.startswith("\n"):
-            undefined |= np.isnan(array)
+    inputs = {item.name: item for item in model.inputs}
+    arrays: dict[str, Array] = {}
+    for names, roots in _by_choices(wanted, written.choices).items():
+        if part.positions is None:
+            axes, order = _independent(names, part, written.choices, inputs, result.axes)
+        else:
+            axes, order = _listed(names, part, written.choices, inputs), [""]
+        for name, array in zip(roots, _evaluated(list(roots.values()), named, axes), strict=True):
+            arrays[name] = array if part.positions is not None else _spread(array, order, part, result.axes)
+    asked = None if outputs is None else tuple(outputs)
+    if asked not in written.reasons:
+        written.reasons[asked] = _reasons(list(wanted.values()))
+    result.excluded += [reason for reason in written.reasons[asked] if reason not in result.excluded]
     if outputs is None or FEASIBLE in outputs:
-        holds = ~undefined
+        holds = np.ones(next(iter(arrays.values())).shape, dtype=bool)
         for name, array in arrays.items():
-            if name.startswith("\n"):
-                holds &= array == 1
+            holds = holds & ((array == 1) if name.startswith("\n") else ~np.isnan(array))
         arrays[FEASIBLE] = holds.astype(float)
-    total = int(np.prod(result.shape, dtype=np.int64))
     for name, array in arrays.items():
         if name.startswith("\n"):
             continue
+        if name not in result._shown:
+            result._shown[name] = _shown(written.equations, name, array)
+        if place.whole:
+            result._si[name] = array  # of what does not depend on an axis, all along it the same numbers
+            continue
         if name not in result._si:
-            result._si[name] = np.full(total, 0.0 if name == FEASIBLE else np.nan).reshape(result.shape)
-            result._shown[name] = _shown(equations, name, array)
+            result._si[name] = np.full(result.shape, 0.0 if name == FEASIBLE else np.nan)
         place.write(result._si[name], array)
+
+
+def _by_choices(
+    wanted: Mapping[str, Expression], choices: Mapping[str, Choice]
+) -> dict[tuple[str, ...], dict[str, Expression]]:
+    """Return the expressions by the inputs that they depend on, of those that have several values."""
+    found: dict[tuple[str, ...], dict[str, Expression]] = {}
+    for name, root in wanted.items():
+        used = tuple(item for item, choice in choices.items() if choice in root.choices)
+        found.setdefault(used, {})[name] = root
+    return found
+
+
+def _independent(
+    names: Sequence[str],
+    part: _Part,
+    choices: Mapping[str, Choice],
+    inputs: Mapping[str, Input],
+    swept: Mapping[str, Any],
+) -> tuple[Axes, list[str]]:
+    """Return the axes of inputs that vary independently, and the inputs in the order of the result's axes.
+
+    The longest axis, and options (of which only some values may be wanted), make up the rows.
+    """
+    free = [name for name in names if name in swept and not _is_label(inputs[name])]
+    longest = max(free, key=lambda name: len(part.values[name]), default=None)
+    labels = [name for name in names if _is_label(inputs[name])]
+    joined = [*labels, *([longest] if longest else [])]
+    sizes = [len(part.values[name]) for name in joined]
+    rows = int(np.prod(sizes, dtype=np.int64))
+    grid = np.indices(sizes).reshape(len(joined), rows)
+    at = {choices[name]: _positions(inputs[name], part.values[name], choices[name])[row]
+          for name, row in zip(joined, grid, strict=True)}  # fmt: skip
+    dense = [name for name in free if name != longest]
+    return Axes(at, tuple(choices[name] for name in dense), rows), [*dense, *joined]
+
+
+def _listed(names: Sequence[str], part: _Part, choices: Mapping[str, Choice], inputs: Mapping[str, Input]) -> Axes:
+    """Return the axes of a list of points."""
+    assert part.positions is not None
+    rows = len(part.positions[""])
+    one = np.zeros(rows, dtype=np.intp)
+    at = {choices[name]: _positions(inputs[name], part.values[name], choices[name])[part.positions.get(name, one)]
+          for name in names}  # fmt: skip
+    return Axes(at, (), rows)
+
+
+def _positions(item: Input, values: Sequence[Any], choice: Choice) -> Array:
+    return np.asarray([choice.position[value] for value in values] if _is_label(item) else range(len(values)))
+
+
+def _evaluated(roots: list[Expression], named: Mapping[str, float], axes: Axes) -> list[Array]:
+    """Return the values of expressions over some axes, of shape (*dense, rows)."""
+    program = GridProgram(roots, named, axes)
+    arrays = [np.empty((*axes.dense_shape, axes.rows)) for _ in roots]
+    for start, stop, block in program.blocks():
+        for array, value in zip(arrays, block, strict=True):
+            array[..., start:stop] = value
+    return arrays
+
+
+def _spread(array: Array, order: list[str], part: _Part, swept: Mapping[str, Any]) -> Array:
+    """Return an array over some inputs as one over all swept inputs, in their order."""
+    shaped = array.reshape([len(part.values[name]) for name in order])
+    here = [name for name in swept if name in order]
+    single = [name for name in order if name not in swept]  # options that are not swept have one value
+    shaped = np.transpose(shaped, [order.index(name) for name in [*here, *single]])
+    whole = tuple(len(part.values[name]) for name in swept)
+    shaped = shaped.reshape([len(part.values[name]) if name in here else 1 for name in swept])
+    return np.broadcast_to(shaped, whole)
 
 
 def _is_label(item: Input) -> bool:
@@ -390,9 +503,9 @@ def _shown(equations: Result, name: str, array: Array) -> tuple[Unit | None, tup
     return readable_unit(float(np.median(finite)) if finite.size else 1.0, node.dimension), (), False
 
 
-def _note_reasons(result: Sweep, roots: Sequence[Expression]) -> None:
-    for node in topological(roots):
-        param = node.param if isinstance(node, Operation) else None
-        for reason in param.reasons.values() if isinstance(param, Table) else ():
-            if reason not in result.excluded:
-                result.excluded.append(reason)
+def _reasons(roots: Sequence[Expression]) -> list[str]:
+    """Return why values of these expressions can be undefined."""
+    tables = [node.param for node in topological(roots) if isinstance(node, Operation)]
+    return list(
+        dict.fromkeys(reason for table in tables if isinstance(table, Table) for reason in table.reasons.values())
+    )

@@ -16,11 +16,13 @@ from mlsysim_opt.physics.base import Model, Result
 from mlsysim_opt.physics.collectives import Network
 from mlsysim_opt.physics.design import Job
 from mlsysim_opt.physics.inputs import Given, Input, Number, Option, Switch, Text
+from mlsysim_opt.physics.topology import TOPOLOGIES, TopologyOption
 from mlsysim_opt.physics.training_memory import Parts, TrainingMemory
 from mlsysim_opt.physics.training_time import TrainingTime
 from mlsysim_opt.physics.transformer import ONE, ZERO
 from mlsysim_opt.physics.view import View, entry_bindings
 from mlsysim_opt.registry import default_catalog
+from mlsysim_opt.registry.catalog import Catalog
 from mlsysim_opt.registry.entry import Entry
 from mlsysim_opt.units import BYTE
 
@@ -34,16 +36,20 @@ def numerics_view(precision: str) -> View:
 
 
 def rates(accelerator: View, numerics: View) -> tuple[Expression, Expression]:
-    """Return the dense peak for matrix products, and for the attention core, which stays in 16 bits under FP8."""
+    """Return the dense peak for matrix products, and for the attention core, which stays in 16 bits under FP8 (but on
+    devices that have nothing wider)."""
     precision = str(numerics.entries[0].__dict__["gemm_precision"])
-    core = precision if precision in SIXTEEN_BIT_OR_MORE else "bf16"
+    known = {name for entry in accelerator.entries for name in entry.compute.peak.precisions}
+    core = precision
+    if precision not in SIXTEEN_BIT_OR_MORE:
+        core = next((name for name in ("bf16", "fp16") if name in known), precision)
     return accelerator.number(f"compute.peak.{precision}"), accelerator.number(f"compute.peak.{core}")
 
 
-def calibration_view(accelerator: View, efficiency: Expression | None = None) -> View:
+def calibration_view(accelerator: View, efficiency: Expression | None = None, name: str = "calibration") -> View:
     """Return the calibrated constants of an accelerator's generation; a given efficiency replaces those of compute."""
     found = [calibration_of(entry) for entry in accelerator.entries]
-    view = View("calibration", found, accelerator._choice)
+    view = View(name, found, accelerator._choice)
     return view if efficiency is None else view.replacing(gemm_efficiency=efficiency, attention_efficiency=efficiency)
 
 
@@ -55,13 +61,22 @@ def calibration_of(accelerator: Entry) -> Entry:
     """
     generation = str(accelerator.__dict__["generation"])
     catalog = default_catalog()
+    found = _calibrations.get(generation)
+    if found is not None and found[0] is catalog:
+        return found[1]
     if generation not in catalog.names("calibration"):
         raise InputError(
             f"no calibrated efficiencies for {accelerator.name} (generation {generation!r})",
             path="efficiency",
             hint="give efficiency=..., or add catalog/calibration/" + generation + ".yaml",
         )
-    return catalog.find("calibration", generation)
+    entry = catalog.find("calibration", generation)
+    _calibrations[generation] = (catalog, entry)
+    return entry
+
+
+_calibrations: dict[str, tuple[Catalog, Entry]] = {}
+"""The calibration of each generation that was asked for, and the catalog it stands in."""
 
 
 QUESTIONED = ("tp within the scale-up domain", "memory fits")
@@ -139,6 +154,8 @@ SPLIT_INPUTS: tuple[Input, ...] = (
     Switch("fused_attention", "attention scores are never stored", default=True),
     Switch("dropout", default=False),
     Number("moe_routing_imbalance_factor", "load of the fullest expert over the mean", default=1.0, low=1.0),
+    Switch("is_lora", "only low-rank adapters are trained, the model's own weights are frozen", default=False),
+    Number("lora_rank", "rank of the adapters", default=16, integer=True, low=1),
 )
 SPLIT_ALIASES = {
     "tp": "tp_size", "pp": "pp_size", "dp": "dp_size", "cp": "cp_size", "ep": "ep_size", "virtual_stages": "v_stages",
@@ -181,6 +198,8 @@ def job_of(model: View, numerics: View, leaves: Mapping[str, Any], batch_size: E
         unfused_attention=leaves["fused_attention"] == 0,
         dropout=leaves["dropout"] == 1,
         imbalance=leaves["moe_routing_imbalance_factor"],
+        frozen=leaves.get("is_lora", ZERO) == 1,
+        lora_rank=leaves.get("lora_rank", ONE),
     )
 
 
@@ -251,6 +270,10 @@ class TrainingMemoryModel(Model):
         Number("memory_reserve", "kept free for the runtime", default="0 GiB", unit="GiB", of=BYTE),
     )
     aliases = SPLIT_ALIASES
+    example: ClassVar[dict[str, Any]] = {
+        "model": "Llama3_8B", "hardware": "H100", "batch_size": 64, "dp_size": 8, "microbatch_size": 1,
+        "zero_stage": 3, "recomputation": "selective", "precision": "bf16",
+    }  # fmt: skip
 
     def check(self, *args: Any, **given: Any) -> dict[str, Any]:
         return super().check(*args, **_seed_switch(given))
@@ -359,8 +382,14 @@ class DistributedModel(Model):
         Number("straggler_factor", "slowdown by slow workers, beyond calibrated jitter", default=1.0, low=1.0),
         Number("memory_reserve", "kept free for the runtime", default="2 GiB", unit="GiB", of=BYTE),
         Switch("tp_across_nodes", "allow tensor parallelism beyond the scale-up domain", default=False),
-    )
+        TopologyOption("topology_override", "how nodes are connected, instead of without a bottleneck", default=None,
+                       options=tuple(TOPOLOGIES)),
+    )  # fmt: skip
     aliases = SPLIT_ALIASES
+    example: ClassVar[dict[str, Any]] = {
+        "model": "Llama3_70B", "fleet": "Research_256", "batch_size": 512, "tp_size": 8, "pp_size": 4, "zero_stage": 1,
+        "microbatch_size": 1, "sequence_parallel": True, "seq_len": 4096, "precision": "bf16",
+    }  # fmt: skip
 
     def check(self, *args: Any, **given: Any) -> dict[str, Any]:
         return super().check(*args, **_seed_switch(given))
@@ -414,7 +443,9 @@ def training_equations(system: System, leaves: Mapping[str, Any]) -> Distributed
         rate=rate,
         attention_rate=attention_rate,
         calibration=calibration,
-        network=Network.of(system.node, system.fabric, calibration, leaves["congestion_factor"]),
+        network=Network.of(
+            system.node, system.fabric, calibration, leaves["congestion_factor"], leaves.get("topology_override")
+        ),
         nodes=nodes,
         overlap_efficiency=leaves["overlap_efficiency"],
         straggler_factor=leaves["straggler_factor"],

@@ -44,15 +44,22 @@ class TrainingMemory:
     def layer_activation(self) -> Expression:
         """Bytes that one layer keeps of one microbatch until its backward pass, without full recomputation."""
         job, shapes = self.job, self.job.shapes
-        elements = shapes.attention_activation_elements(job.sharded) + (
-            shapes.expert_activation_elements(job.sharded, job.imbalance)
-            if shapes.experts
-            else shapes.ffn_activation_elements(job.sharded, job.model.ffn)
-        )
+        elements = shapes.attention_activation_elements(job.sharded) + self._ffn_elements
         element = job.numerics.activation_bytes
         kept = job.tokens * elements * element
         masks = where(job.dropout, job.tokens * 2 * job.model.hidden / job.sharded, 0) * ONE_BYTE
         return kept + masks + where(job.selective, expression("0 byte"), self.attention_scores)
+
+    @cached_property
+    def _ffn_elements(self) -> Expression:
+        """Elements stored per token by norm and feed-forward. Frozen weights have no gradients of their own: the inputs
+        of the two products (or three) are not needed, only those of the norm and of the activation function."""
+        job, shapes = self.job, self.job.shapes
+        if shapes.experts:
+            return shapes.expert_activation_elements(job.sharded, job.imbalance)
+        m = job.model
+        frozen = m.hidden / job.sharded + (shapes.ffn_matrices - 1) * m.ffn / job.tp
+        return job.when_frozen(frozen, shapes.ffn_activation_elements(job.sharded, m.ffn))
 
     @cached_property
     def attention_scores(self) -> Expression:
@@ -91,21 +98,29 @@ class TrainingMemory:
         interleaved = (v - 1) * chunk * minimum(m, p) + first_chunk * minimum(m, 2 * before_last - 1)
         return where(v > 1, interleaved, layers * minimum(m, before_last))
 
-    def _states(
+    def states(
         self, dense: Expression, routed: Expression, live: Expression
     ) -> tuple[Expression, Expression, Expression]:
         """Weights, gradients and optimizer states for these many parameters on a rank, after ZeRO.
 
-        What is split is whole for a while: `live` parameters at a time (never more than there are).
+        What is split is whole for a while: `live` parameters at a time (never more than there are). Frozen weights
+        have neither gradients nor optimizer states; their adapters have (`_adapters` of them, not worth splitting).
         """
         job, numerics = self.job, self.job.numerics
         split = dense / job.replicas + routed / job.expert_replicas
         whole = dense + routed
         gathered = minimum(split + job.live_passes * live, whole)
         weights = where(job.zero_stage >= 3, gathered, whole) * numerics.weight_bytes
-        gradients = where(job.zero_stage >= 2, minimum(split + live, whole), whole) * numerics.gradient_bytes
-        optimizer = where(job.zero_stage >= 1, split, whole) * numerics.optimizer_bytes
+        reduced = where(job.zero_stage >= 2, minimum(split + live, whole), whole)
+        gradients = job.when_frozen(self._adapters, reduced) * numerics.gradient_bytes
+        held = where(job.zero_stage >= 1, split, whole)
+        optimizer = job.when_frozen(self._adapters, held) * numerics.optimizer_bytes
         return weights, gradients, optimizer
+
+    @cached_property
+    def _adapters(self) -> Expression:
+        """Weights of the adapters on a rank of the fullest stage."""
+        return self.job.slowest_layers * self.job.adapter_parameters
 
     def _stage(
         self, layers: Expression, extra: Expression, in_flight: Expression, logits: Expression, dense_layers: Expression
@@ -117,7 +132,7 @@ class TrainingMemory:
             job.model.number("moe.experts") / job.ep * shapes.expert_parameters if shapes.experts else expression(0)
         )
         live = job.live_layers * (layer + experts) + extra
-        weights, gradients, optimizer = self._states(dense, (layers - dense_layers) * experts, live)
+        weights, gradients, optimizer = self.states(dense, (layers - dense_layers) * experts, live)
         activations = in_flight * self.stored_per_layer + self.working_layer
         return Parts(weights, gradients, optimizer, activations, logits, self.buffers)
 
@@ -131,7 +146,8 @@ class TrainingMemory:
         gathered = where(job.tp > 1, tensor, nothing)
         context = where(job.cp > 1, job.context_bytes, nothing)
         boundary = where(job.single, nothing, 2 * tensor / job.sharded)
-        travelling = where((job.replicas > 1) & (job.zero_stage <= 1), job.shapes.layer_parameters, 0)
+        reduced = job.when_frozen(job.adapter_parameters, job.shapes.layer_parameters)
+        travelling = where((job.replicas > 1) & (job.zero_stage <= 1), reduced, 0)
         return (gathered + context + boundary + travelling * job.numerics.gradient_bytes) * where(job.overlap, 2, 1)
 
     @cached_property

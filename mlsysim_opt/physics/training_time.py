@@ -71,12 +71,13 @@ class TrainingTime(Kernels):
 
     @cached_property
     def expert_exchange(self) -> Expression:
-        """Time of one dispatch or combine of a layer's routed tokens over the expert-parallel group."""
+        """Time of one dispatch or combine of a layer's routed tokens over the expert-parallel group; the mean over the
+        layers, where some have no feed-forward."""
         job = self.job
         if not job.shapes.experts:
             return NO_TIME
-        size = job.routed_tokens * job.model.hidden * job.numerics.activation_bytes
-        return self.network.all_to_all(size, job.ep, ONE)
+        size = job.routed_tokens * job.shapes.expert_hidden * job.numerics.activation_bytes
+        return self.network.all_to_all(size, job.ep, ONE) * self.routed_share
 
     @cached_property
     def context_exchange(self) -> Expression:
@@ -102,13 +103,15 @@ class TrainingTime(Kernels):
     @cached_property
     def forward_compute(self) -> Expression:
         """Compute of one layer and microbatch, forward."""
-        return self.products_forward + self.core + self.elementwise + self.calibration.layer_overhead
+        kernels = self.products_forward + self.adapters_forward + self.core + self.elementwise
+        return kernels + self.calibration.layer_overhead
 
     @cached_property
     def backward_compute(self) -> Expression:
         """Compute of one layer and microbatch, backward, without recomputation."""
         core = self.core * where(self.job.unfused_attention, 2, 2.5)
-        return self.products_backward + 2 * self.elementwise + core + self.calibration.layer_overhead
+        kernels = self.products_backward + 2 * self.adapters_forward + 2 * self.elementwise + core
+        return kernels + self.calibration.layer_overhead
 
     @cached_property
     def forward_layer(self) -> Expression:
@@ -156,7 +159,8 @@ class TrainingTime(Kernels):
         job, shapes = self.job, self.job.shapes
         width = job.model.vocab / job.tp
         sides = (job.tokens, shapes.head_parameters, width + job.model.hidden)
-        product = self.roofline(self.forward_load(*sides)) + self.roofline(self.backward_load(*sides))
+        forward = self.roofline(self.forward_load(*sides))
+        product = forward + job.when_frozen(forward, self.roofline(self.backward_load(*sides)))
         loss = job.tokens * width * expression("20 byte") / self.memory_rate
         return product + loss + 2 * self.tensor_collective
 
@@ -239,15 +243,25 @@ class TrainingTime(Kernels):
         layers = where(job.single, shapes.expert_layers, job.slowest_layers)
         return layers * job.model.number("moe.experts") / job.ep * shapes.expert_parameters
 
-    def _over_replicas(self, per_parameter: Expression) -> Expression:
+    @cached_property
+    def _trained(self) -> Expression:
+        """Weights on a rank of the fullest stage that are trained, without routed experts."""
+        adapters = self.job.slowest_layers * self.job.adapter_parameters
+        return self.job.when_frozen(adapters, self.stage_parameters)
+
+    @cached_property
+    def _trained_experts(self) -> Expression:
+        """Weights of routed experts on a rank of the fullest stage that are trained."""
+        return self.job.when_frozen(0, self.stage_experts)
+
+    def _over_replicas(self, per_parameter: Expression, dense: Expression, routed: Expression) -> Expression:
         """Time to reduce-scatter (or gather) this much per parameter over the ranks that share weights, by layers."""
         job, layers = self.job, self._layers
-        size = self.stage_parameters * per_parameter / layers
-        dense = layers * self.network.reduce_scatter(size, job.replicas, job.tp)
+        time = layers * self.network.reduce_scatter(dense * per_parameter / layers, job.replicas, job.tp)
         if not job.shapes.experts:
-            return dense
-        routed = self.stage_experts * per_parameter / layers
-        return dense + layers * self.network.reduce_scatter(routed, job.expert_replicas, job.ep)
+            return time
+        size = routed * per_parameter / layers
+        return time + layers * self.network.reduce_scatter(size, job.expert_replicas, job.ep)
 
     @cached_property
     def _layers(self) -> Expression:
@@ -257,7 +271,7 @@ class TrainingTime(Kernels):
     @cached_property
     def gradient_reduction(self) -> Expression:
         """Communication of gradients per step: once, or once per round when they are kept split (ZeRO 2, 3)."""
-        once = self._over_replicas(self.job.numerics.gradient_bytes)
+        once = self._over_replicas(self.job.numerics.gradient_bytes, self._trained, self._trained_experts)
         return where(self.job.zero_stage >= 2, self.job.rounds, 1) * once
 
     @cached_property
@@ -268,9 +282,10 @@ class TrainingTime(Kernels):
         round, forward and backward.
         """
         job = self.job
-        weights = self._over_replicas(job.numerics.weight_bytes)
-        gradients = self._over_replicas(job.numerics.gradient_bytes)
-        return where(job.zero_stage >= 3, 2 * job.rounds * weights, where(job.zero_stage >= 1, weights, gradients))
+        every = self._over_replicas(job.numerics.weight_bytes, self.stage_parameters, self.stage_experts)
+        updated = self._over_replicas(job.numerics.weight_bytes, self._trained, self._trained_experts)
+        gradients = self._over_replicas(job.numerics.gradient_bytes, self._trained, self._trained_experts)
+        return where(job.zero_stage >= 3, 2 * job.rounds * every, where(job.zero_stage >= 1, updated, gradients))
 
     @cached_property
     def _windows(self) -> tuple[Expression, Expression]:
@@ -310,8 +325,8 @@ class TrainingTime(Kernels):
     def optimizer(self) -> Expression:
         """Time to update the weights: every state is read and written once."""
         job, numerics = self.job, self.job.numerics
-        split = self.stage_parameters / job.replicas + self.stage_experts / job.expert_replicas
-        mine = where(job.zero_stage >= 1, split, self.stage_parameters + self.stage_experts)
+        split = self._trained / job.replicas + self._trained_experts / job.expert_replicas
+        mine = where(job.zero_stage >= 1, split, self._trained + self._trained_experts)
         traffic = 2 * numerics.optimizer_bytes + numerics.gradient_bytes + numerics.weight_bytes
         return mine * traffic / self.memory_rate
 
@@ -329,9 +344,11 @@ class TrainingTime(Kernels):
     # work -------------------------------------------------------------------------------------------------------------
     @cached_property
     def useful_flops(self) -> Expression:
-        """Work of one step that the model needs: three forward passes' worth, recomputation not counted."""
+        """Work of one step that the model needs: three forward passes' worth (two where the weights are frozen),
+        recomputation not counted."""
         job = self.job
-        return 3 * job.global_batch_size * job.seq_len * job.shapes.useful_forward_flops_per_token(job.seq_len)
+        passes = job.when_frozen(2, 3)
+        return passes * job.global_batch_size * job.seq_len * job.shapes.useful_forward_flops_per_token(job.seq_len)
 
     @cached_property
     def executed_flops(self) -> Expression:
@@ -343,4 +360,4 @@ class TrainingTime(Kernels):
         head = MULTIPLY_ADD * whole.head_parameters
         core = job.model.layers * whole.attention_core_flops(ONE, job.seq_len)
         again = where(job.full, forward - head, where(job.selective, core, NO_WORK))
-        return tokens * (3 * forward + again)
+        return tokens * (job.when_frozen(2, 3) * forward + again)

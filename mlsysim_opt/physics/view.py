@@ -124,14 +124,19 @@ _kept: dict[tuple[str, int], tuple[Entry, dict[str, float]]] = {}
 
 
 def entry_bindings(prefix: str, entry: Entry) -> dict[str, float]:
-    """Return the value of every leaf of an entry, by the leaf's name."""
+    """Return the value of every leaf of an entry, by the leaf's name, in a mapping of its own."""
+    return shared_bindings(prefix, entry).copy()
+
+
+def shared_bindings(prefix: str, entry: Entry) -> dict[str, float]:
+    """Return the same, in a mapping that is kept and must not be changed."""
     found = _kept.get((prefix, id(entry)))
     if found is None or found[0] is not entry:
         if len(_kept) >= KEPT:
             _kept.clear()
         found = (entry, _entry_bindings(prefix, entry))  # an entry never changes
         _kept[prefix, id(entry)] = found
-    return found[1].copy()
+    return found[1]
 
 
 def _entry_bindings(prefix: str, entry: Entry) -> dict[str, float]:

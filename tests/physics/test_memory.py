@@ -58,7 +58,7 @@ def test_zero_stages_by_hand(bench: Any) -> None:
     # stage 2: 15 + 105/64 = 16.6; stage 3: 120/64 = 1.88 GB
     for stage, expected in ((0, 120.0), (1, 31.40625), (2, 16.640625), (3, 1.875)):
         rank = bench("GPT3_6_7B", "bf16_zero", dp=64, zero_stage=stage)
-        states = TrainingMemory(rank.job)._states(expression(7_500_000_000), expression(0), expression(0))
+        states = TrainingMemory(rank.job).states(expression(7_500_000_000), expression(0), expression(0))
         assert sum(rank(part) for part in states) == expected * 1e9
 
 
@@ -211,7 +211,7 @@ def test_zero_states_of_the_validation_set(validation: Callable[[str], Any], ben
     for row in rows:
         inputs = row["inputs"]
         rank = bench("GPT3_6_7B", "bf16_zero", dp=inputs["dp"], zero_stage=inputs["zero_stage"])
-        states = TrainingMemory(rank.job)._states(expression(int(inputs["params"])), expression(0), expression(0))
+        states = TrainingMemory(rank.job).states(expression(int(inputs["params"])), expression(0), expression(0))
         total = sum(rank(part) for part in states)
         assert total / 1e9 == pytest.approx(row["measured"]["model_states_gb"], rel=0.005)
 

@@ -6,21 +6,27 @@ inverse, text and LaTeX. A new operation is one more class, in any module that i
 
 from __future__ import annotations
 
-from mlsysim_opt.algebra.atoms import arithmetic, selection, truths, whole
+from mlsysim_opt.algebra.atoms import arithmetic, normal, queues, renewal, selection, truths, whole
 from mlsysim_opt.algebra.atoms.base import Atom, Infix, Inversion
 from mlsysim_opt.algebra.atoms.selection import Table
 from mlsysim_opt.algebra.atoms.whole import EXACT
 from mlsysim_opt.algebra.atoms.writing import (
     argmax_label,
+    best_interval,
     ceil,
     ceildiv,
     divides,
+    erlang_c,
     exp,
+    exponential_mean,
     floor,
+    gaussian_privacy,
     log,
     lookup,
     maximum,
     minimum,
+    normal_tail,
+    sojourn_quantile,
     sqrt,
     where,
 )
@@ -35,16 +41,25 @@ __all__ = [
     "Table",
     "argmax_label",
     "arithmetic",
+    "best_interval",
     "ceil",
     "ceildiv",
     "divides",
+    "erlang_c",
     "exp",
+    "exponential_mean",
     "floor",
+    "gaussian_privacy",
     "log",
     "lookup",
     "maximum",
     "minimum",
+    "normal",
+    "normal_tail",
+    "queues",
+    "renewal",
     "selection",
+    "sojourn_quantile",
     "sqrt",
     "truths",
     "where",

@@ -67,6 +67,38 @@ def sqrt(value: Operand) -> Expression:
     return expression(value) ** Constant(0.5)
 
 
+def erlang_c(load: Operand, servers: Operand) -> Expression:
+    """Return the share of arrivals that wait in an M/M/c queue; the load is in servers."""
+    return ATOMS["erlang_c"](load, servers)
+
+
+def exponential_mean(rate: Operand) -> Expression:
+    """Return 1 / rate, infinite where the rate is not positive."""
+    return ATOMS["exponential_mean"](rate)
+
+
+def sojourn_quantile(
+    chance: Operand, wait: Operand, fast: Operand, slow: Operand, share: Operand, level: Operand
+) -> Expression:
+    """Return a quantile of waiting and service together; see `queues.SojournQuantile`."""
+    return ATOMS["sojourn_quantile"](chance, wait, fast, slow, share, level)
+
+
+def best_interval(cost: Operand) -> Expression:
+    """Return the best work between checkpoints that cost so much, both in mean times between failures."""
+    return ATOMS["best_interval"](cost)
+
+
+def normal_tail(value: Operand) -> Expression:
+    """Return the share of a standard normal variable above a plain number."""
+    return ATOMS["normal_tail"](value)
+
+
+def gaussian_privacy(epsilon: Operand, delta: Operand) -> Expression:
+    """Return mu of the Gaussian mechanism that is exactly (epsilon, delta)-private."""
+    return ATOMS["gaussian_privacy"](epsilon, delta)
+
+
 def lookup(
     choice: Choice,
     table: dict[Any, Any],
