@@ -69,6 +69,64 @@ def solve() -> dict[str, Any]:
     }
 
 
+SERVE = {"seq_len": 4096, "batch_size": 8, "precision": "fp16"}
+
+
+def serve() -> dict[str, Any]:
+    """One warm `ServingModel().solve`, whose fields are evaluated when they are read; and with three of them read."""
+    from mlsysim_opt import Hardware, Models, ServingModel
+
+    model = ServingModel()
+    given = {"model": Models.Language.Llama3_70B, "hardware": Hardware.Cloud.H200, **SERVE}
+    for _ in range(LOOPS):
+        result = model.solve(**given)
+        assert result.feasible in (True, False)
+        result.si("ttft"), result.si("itl")
+    started = time.process_time()
+    for _ in range(LOOPS):
+        result = model.solve(**given)
+    seconds = (time.process_time() - started) / LOOPS
+    started = time.process_time()
+    for _ in range(LOOPS):
+        result = model.solve(**given)
+        assert result.feasible in (True, False)
+        result.si("ttft"), result.si("itl")
+    read = (time.process_time() - started) / LOOPS
+    ttft, itl = result.ttft.to("ms").magnitude, result.itl.to("ms").magnitude
+    return {"seconds": seconds, "read": read, "answer": f"TTFT {ttft:.0f} ms, ITL {itl:.1f} ms"}
+
+
+DEVICES = ["A100", "H100", "H200", "B200", "MI300X"]
+DENSE = {"batch_size": range(1, 201), "seq_len": range(64, 64 * 251, 64), "tp_size": [1, 2, 4, 8]}
+SPECULATIVE = {
+    "batch_size": [2**step for step in range(10)], "seq_len": range(64, 64 * 126, 64), "tp_size": [1, 2, 4, 8],
+    "draft_model": "Llama3_8B", "draft_acceptance_rate": [0.2 + step / 50 for step in range(40)],
+}  # fmt: skip
+
+
+def sweep() -> dict[str, Any]:
+    """TTFT, ITL and memory of a million points: devices, splits, batches, contexts and acceptance rates of a draft."""
+    return _sweep({**SPECULATIVE})
+
+
+def dense() -> dict[str, Any]:
+    """The same of a million points that differ in everything that all three depend on."""
+    return _sweep({**DENSE})
+
+
+def _sweep(axes: dict[str, Any]) -> dict[str, Any]:
+    from mlsysim_opt import ServingModel
+
+    given = {"model": "Llama3_70B", "hardware": DEVICES, "precision": "fp16", **axes}
+    model, wanted = ServingModel(), ("ttft", "itl", "total_memory_required")
+    model.sweep(outputs=wanted, **given)
+    started = time.process_time()
+    found = model.sweep(outputs=wanted, **given)
+    seconds = time.process_time() - started
+    points = found.si("ttft").size
+    return {"seconds": seconds, "points": points, "answer": f"ITL from {found.si('itl').min() * 1e3:.1f} ms"}
+
+
 def load() -> dict[str, Any]:
     """``import mlsysim_opt``."""
     started = time.process_time()
@@ -103,6 +161,9 @@ CASES: dict[str, Callable[[], dict[str, Any]]] = {
     "search": search,
     "proof": proof,
     "solve": solve,
+    "serve": serve,
+    "sweep": sweep,
+    "dense": dense,
     "load": load,
     "memory": memory,
 }

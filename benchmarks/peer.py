@@ -51,6 +51,26 @@ def solve() -> dict:
     return {"seconds": seconds, "answer": f"step {step:.3f} s, feasible {result.node_profile.feasible}"}
 
 
+def serve() -> dict:
+    """One warm `ServingModel().solve`; TTFT, ITL and feasibility read."""
+    from mlsysim import Hardware, Models
+    from mlsysim.solvers import ServingModel
+
+    model = ServingModel()
+    given = {"seq_len": 4096, "batch_size": 8, "precision": "fp16"}
+    where = (Models.Language.Llama3_70B, Hardware.Cloud.H200)
+    result = model.solve(*where, **given)
+    started = time.process_time()
+    for _ in range(LOOPS):
+        result = model.solve(*where, **given)
+        assert result.feasible in (True, False)
+        assert result.ttft.magnitude > 0
+        assert result.itl.magnitude > 0
+    seconds = (time.process_time() - started) / LOOPS
+    ttft, itl = result.ttft.to("ms").magnitude, result.itl.to("ms").magnitude
+    return {"seconds": seconds, "answer": f"TTFT {ttft:.0f} ms, ITL {itl:.1f} ms"}
+
+
 def load() -> dict:
     """``import mlsysim``."""
     started = time.process_time()
@@ -60,6 +80,6 @@ def load() -> dict:
 
 
 if __name__ == "__main__":
-    found = {"search": search, "solve": solve, "load": load}[sys.argv[1]]()
+    found = {"search": search, "solve": solve, "serve": serve, "load": load}[sys.argv[1]]()
     found["peak_mib"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(json.dumps(found))

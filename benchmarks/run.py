@@ -66,6 +66,9 @@ def cases(rounds: int) -> list[Case]:
         Case("search", True, rounds),
         Case("proof", False, rounds),
         Case("solve", True, rounds),
+        Case("serve", True, rounds),
+        Case("sweep", False, rounds),
+        Case("dense", False, rounds),
         Case("load", True, rounds),
         Case("help", True, rounds),
         Case("memory", False, 1),
@@ -128,6 +131,7 @@ def lines(found: dict[str, Case]) -> list[Line]:
             table.append(
                 Line("  times faster than the peer", _median(solve.theirs) / _median(solve.ours), "x", 20, True)
             )
+    table += _serving_lines(found)
     if load := found.get("load"):
         theirs = _median(load.theirs) if load.theirs else None
         table.append(Line("import", _median(load.ours), "s", 0.35, False, theirs))
@@ -139,6 +143,31 @@ def lines(found: dict[str, Case]) -> list[Line]:
         title = f"peak memory, {largest['combinations']:.2g} combinations"
         note = f"{_answers(memory)}; {largest['evaluated']:,} evaluated in {largest['seconds']:.1f} s"
         table.append(Line(title, largest["peak_mib"], "MiB", 1024, note=note))
+    return table
+
+
+def _serving_lines(found: dict[str, Case]) -> list[Line]:
+    """Return the lines of one serving question, and of a million of them, against the peer's speed in this run."""
+    serve = found.get("serve")
+    if serve is None:
+        return []
+    theirs = _median(serve.theirs) if serve.theirs else None
+    table = [Line("one warm ServingModel().solve", _median(serve.ours) * 1e6, "us", None, False,
+                  None if theirs is None else theirs * 1e6, _answers(serve))]  # fmt: skip
+    if theirs is not None:
+        table.append(Line("  times faster than the peer", theirs / _median(serve.ours), "x", 20, True))
+    read = statistics.median(item["read"] for item in serve.ours)
+    table.append(Line("  with TTFT, ITL and feasibility read", read * 1e6, "us"))
+    if theirs is not None:
+        table.append(Line("  times faster than the peer", theirs / read, "x", None, True))
+    titles = {"sweep": "speculative serving", "dense": "all axes in all outputs"}
+    for sweep in (found[name] for name in titles if name in found):
+        each = _median(sweep.ours) / sweep.ours[0]["points"]
+        title = f"sweep of {sweep.ours[0]['points']:,} points (TTFT, ITL, memory), {titles[sweep.name]}, each"
+        table.append(Line(title, each * 1e9, "ns", None, note=_answers(sweep)))
+        if theirs is not None:
+            target = 50_000 if sweep.name == "sweep" else None
+            table.append(Line("  times faster than the peer, per point", theirs / each, "x", target, True))
     return table
 
 
