@@ -16,7 +16,7 @@ PIP  = PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip install -qq
 PYTEST = $(BIN)/python -m pytest -n $(JOBS) --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format bench docs fuzz wheel-check clean
+.PHONY: help demo test lint format bench walls docs fuzz wheel-check clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -42,6 +42,9 @@ bench: $(VENV)/.installed ## the numbers README.md quotes, beside the peer in an
 	$(PYTHON) -m venv "$$peer"; \
 	PIP_DISABLE_PIP_VERSION_CHECK=1 "$$peer/bin/python" -m pip install -qq mlsysim==0.3.0; \
 	PEER_PYTHON="$$peer/bin/python" $(BIN)/python benchmarks/run.py $(ARGS)
+
+walls: $(VENV)/.installed ## write docs/walls.md from the equations that run
+	@$(BIN)/mlsysim-opt explain walls --markdown > docs/walls.md.new && mv docs/walls.md.new docs/walls.md
 
 docs: $(VENV)/.installed-docs ## the documentation as HTML, in docs/_build
 	@$(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build/html

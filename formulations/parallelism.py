@@ -360,15 +360,16 @@ def _metrics(
         tokens = given("token_budget", needed_for, "give token_budget, such as '15.6e12 token'")
         return Run(tokens, result.tokens_per_second, goodput, system.devices, nodes, system.node, result.busy_fraction)
 
-    price_hint = f"give price, such as '2.50 USD/h' per accelerator (catalog prices: {_price_names(system)})"
+    def price_hint() -> str:
+        return f"give price, such as '2.50 USD/h' per accelerator (catalog prices: {_price_names(system)})"
 
     def price(needed_for: str) -> Expression:
         if not isinstance(values["price"], dict):
-            return given("price", needed_for, price_hint)
+            return given("price", needed_for, price_hint() if values["price"] is None else "")
         accelerators = [entry.name for entry in system.accelerator.entries]
         missing = [name for name in accelerators if name not in values["price"]]
         if missing:
-            raise MissingFieldError("price", missing[0], needed_for=needed_for, hint=price_hint)
+            raise MissingFieldError("price", missing[0], needed_for=needed_for, hint=price_hint())
         if "accelerator" not in problem.decisions:
             problem.values["price"] = values["price"][accelerators[0]]
             return Symbol("price", divide(MONEY, TIME))
@@ -384,10 +385,10 @@ def _metrics(
     def intensity(needed_for: str) -> Expression:
         if values["carbon_intensity"] is not None:
             return given("carbon_intensity", needed_for, "")
-        for name, path in (("grid", "carbon_intensity"), ("datacenter", "grid.carbon_intensity")):
+        for name in ("grid", "datacenter"):
             if values[name] is not None:
                 problem.values.update(entry_bindings(name, values[name]))
-                return View(name, [values[name]]).number(path)
+                return View(name, [values[name]]).number("carbon_intensity")
         return given("carbon_intensity", needed_for, "give grid or datacenter of the catalog, or carbon_intensity")
 
     problem.measure("time", lambda: run("time").time, unit="day", about="time to train the token budget")
@@ -408,12 +409,17 @@ def _metrics(
     )
 
 
+SHOWN_PRICES = 8
+
+
 def _price_names(system: System) -> str:
     catalog = default_catalog()
     wanted = {entry.name for entry in system.accelerator.entries}
     found = (catalog.find("price", name) for name in catalog.names("price"))
-    names = [item.name for item in found if item.accelerator.name in wanted and item.plan != "purchase"]
-    return ", ".join(sorted(names)) or "none for this accelerator"
+    rents = (item for item in found if item.accelerator is not None and item.plan != "purchase")
+    names = sorted(item.name for item in rents if item.accelerator.name in wanted)
+    more = f" and {len(names) - SHOWN_PRICES} more" if len(names) > SHOWN_PRICES else ""
+    return ", ".join(names[:SHOWN_PRICES]) + more if names else "none for this accelerator"
 
 
 def _more_nodes(values: dict[str, Any], narrowed: Mapping[str, Any], now: int) -> Lever:

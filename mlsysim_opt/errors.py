@@ -271,6 +271,43 @@ class InfeasibleError(MlsysimError):
         return result
 
 
+class OOMError(MlsysimError):
+    """What is to run needs more memory than there is.
+
+    Args:
+        required, available: bytes.
+        what: who needs it. where: whose memory it is.
+    Attributes:
+        required_bytes, available_bytes: both again.
+    """
+
+    code = "out-of-memory"
+    exit_code = 5
+
+    def __init__(
+        self, required: float, available: float, *, what: str = "this", where: str = "the memory", **place: Any
+    ) -> None:
+        short = f"{required / 2**30:.4g} GiB of memory, {where} has {available / 2**30:.4g} GiB"
+        super().__init__(f"{what} needs {short}", **place)
+        self.required_bytes = required
+        self.available_bytes = available
+
+
+class SLAViolation(MlsysimError):
+    """What was promised of latency, throughput, power or accuracy is not kept.
+
+    Args:
+        metric: which promise. value, limit: what it is, and what it should have been, as text with units.
+    """
+
+    code = "sla-violated"
+    exit_code = 5
+
+    def __init__(self, metric: str, value: str, limit: str, **place: Any) -> None:
+        super().__init__(f"{metric} is {value}, promised was {limit}", path=place.pop("path", metric), **place)
+        self.metric, self.value, self.limit = metric, value, limit
+
+
 class UnboundedError(MlsysimError):
     """The objective can be improved without limit."""
 

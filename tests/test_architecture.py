@@ -28,8 +28,8 @@ LAYERS = [
     {"physics"},
     {"solvers"},
     {"optimize"},
-    {"formulations"},
-    {"study"},
+    {"formulations", "scenarios"},
+    {"study", "validation"},
     {"cli", "__main__"},
 ]
 RANK = {part: rank for rank, parts in enumerate(LAYERS) for part in parts}

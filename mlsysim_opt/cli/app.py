@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mlsysim_opt import __version__
+from mlsysim_opt.cli.app_scenario import config_commands, scenario_commands
+from mlsysim_opt.cli.app_zoo import SETTINGS, Json, complete_kind, zoo_commands
 from mlsysim_opt.cli.output import give
 
 if TYPE_CHECKING:
     from mlsysim_opt.cli.question import Asked
-
-SETTINGS = {"help_option_names": ["-h", "--help"]}
 
 cli = typer.Typer(
     name="mlsysim-opt",
@@ -22,8 +22,9 @@ cli = typer.Typer(
     pretty_exceptions_enable=False,
     help="Declare what may be chosen, what must hold and what is wanted; get the provably best ML system.",
 )
-zoo_commands = typer.Typer(no_args_is_help=True, context_settings=SETTINGS, help="Look into the catalog.")
 cli.add_typer(zoo_commands, name="zoo")
+cli.add_typer(scenario_commands, name="scenario")
+cli.add_typer(config_commands, name="config")
 
 
 @functools.cache
@@ -75,13 +76,6 @@ def complete_backend(incomplete: str) -> list[str]:
     from mlsysim_opt.optimize import BACKENDS
 
     return _starting([*BACKENDS, "auto"], incomplete)
-
-
-def complete_kind(incomplete: str) -> list[str]:
-    """Return kinds of catalog entries."""
-    from mlsysim_opt.registry.kinds import KINDS
-
-    return _starting(list(KINDS), incomplete)
 
 
 # options --------------------------------------------------------------------------------------------------------------
@@ -136,7 +130,6 @@ PlanFile = Annotated[
 Design = Annotated[
     list[str], typer.Option("--design", metavar="NAME=VALUE,...", help="Values of decisions.", show_default=False)
 ]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
 
 def _version(wanted: bool) -> None:
@@ -267,8 +260,11 @@ def why_not(
 @cli.command()
 def explain(
     name: Annotated[
-        str | None,
-        typer.Argument(help="A formulation, a model or a metric; left out: what there is.", show_default=False),
+        list[str] | None,
+        typer.Argument(
+            help="A formulation, model, metric or constraint, 'walls', or 'wall 4'; left out: what there is.",
+            show_default=False,
+        ),
     ] = None,
     formulation: Annotated[
         str | None,
@@ -277,40 +273,42 @@ def explain(
     model: Model = None,
     fleet: Fleet = None,
     latex: Annotated[bool, typer.Option("--latex", help="Equations as LaTeX.")] = False,
+    markdown: Annotated[bool, typer.Option("--markdown", help="The page of all walls, as Markdown.")] = False,
     json: Json = False,
 ) -> int:
-    """Show what a formulation decides, or the very equation that is evaluated for a metric."""
+    """Show what a formulation decides, or the very equations that are evaluated for a metric, a model or a wall."""
     from mlsysim_opt.cli import explain as topic
 
-    return give(topic.explain(name, formulation, {"model": model, "fleet": fleet}, as_latex=latex), as_json=json)
+    asked = " ".join(name) if name else None
+    given = {"model": model, "fleet": fleet}
+    return give(topic.explain(asked, formulation, given, as_latex=latex, as_markdown=markdown), as_json=json)
 
 
-@zoo_commands.command("list")
-def zoo_list(
-    kind: Annotated[
-        str | None,
-        typer.Argument(help="Such as accelerator, model, fleet.", autocompletion=complete_kind, show_default=False),
-    ] = None,
-    filter_: Annotated[
-        str | None, typer.Option("--filter", help="Only entries with this text.", show_default=False)
-    ] = None,
-    sort: Annotated[str | None, typer.Option(help="By a field, such as memory.capacity.", show_default=False)] = None,
+@cli.command()
+def validate(
+    file: Annotated[
+        str, typer.Argument(help="Published measurements, YAML or CSV; see docs/validation.md.", show_default=False)
+    ],
+    group: Annotated[str | None, typer.Option(help="Only this group of rows.", show_default=False)] = None,
     json: Json = False,
 ) -> int:
-    """List the entries of a kind, or how many there are of each."""
-    from mlsysim_opt.cli import zoo
+    """Predict every row of a file of published measurements, and show how far off the models are."""
+    from mlsysim_opt.cli import validate as measured
 
-    return give(zoo.listing(kind, filter_, sort), as_json=json)
+    return give(measured.validate(file, group), as_json=json)
 
 
-@zoo_commands.command("show")
-def zoo_show(
-    name: Annotated[str, typer.Argument(help="An entry, whatever its kind.", show_default=False)], json: Json = False
+@cli.command()
+def schema(
+    name: Annotated[
+        str, typer.Argument(help="config (scenario files), or a kind of catalog entry.", autocompletion=complete_kind)
+    ] = "config",
+    json: Json = False,
 ) -> int:
-    """Show every number of an entry with its unit and source."""
-    from mlsysim_opt.cli import zoo
+    """Print the JSON Schema of a form of file, for editors and checkers."""
+    from mlsysim_opt.cli import scenario
 
-    return give(zoo.show(name), as_json=json)
+    return give(scenario.schema(name), as_json=json)
 
 
 @cli.command()

@@ -1,37 +1,44 @@
-"""The command that shows what a formulation decides, and the running equations of its metrics and of models."""
+"""The command that shows what a formulation decides, and the running equations of metrics, models and walls."""
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from mlsysim_opt.cli.output import Answer, Screen
-from mlsysim_opt.errors import UnknownNameError
+from mlsysim_opt.errors import UnknownNameError, UsageError
 
 if TYPE_CHECKING:
     from mlsysim_opt.algebra import Expression
     from mlsysim_opt.optimize import Formulation, Problem
-    from mlsysim_opt.physics.base import Model
-
-MODELS = ("SingleNodeModel", "TrainingMemoryModel", "DistributedModel")
 
 
-def explain(name: str | None, within: str | None, given: Mapping[str, str | None], *, as_latex: bool) -> Answer:
-    """Return what there is to know of a formulation, a model or a metric; without a name, what there is.
+def explain(
+    name: str | None,
+    within: str | None,
+    given: Mapping[str, str | None],
+    *,
+    as_latex: bool,
+    as_markdown: bool = False,
+) -> Answer:
+    """Return what there is to know of a formulation, model, metric or wall; without a name, what there is.
 
     Raises:
-        UnknownNameError: there is nothing of this name.
+        UnknownNameError: there is nothing of this name. UsageError: the form is not one of this topic.
     """
+    from mlsysim_opt.cli import explain_physics as physics
     from mlsysim_opt.optimize import formulation, formulation_names
 
+    if as_markdown and name != "walls":
+        raise UsageError("there is no such page", path="--markdown", hint="'explain walls --markdown' writes one")
     names = formulation_names()
     if name is None:
         return _overview()
     if name in names:
         return _formulation(formulation(name), given)
-    if name in MODELS:
-        return _model(name)
+    found = physics.topic(name, as_latex=as_latex, as_markdown=as_markdown)
+    if found is not None:
+        return found
     homes = [within] if within is not None else names
     known: list[str] = []
     for home in homes:
@@ -43,7 +50,7 @@ def explain(name: str | None, within: str | None, given: Mapping[str, str | None
             if item.name == name:
                 return _equations(name, {"holds": item.holds}, f"a constraint of {home}", as_latex=as_latex)
         known += [*problem.metrics, *problem.aliases, *(item.name for item in problem.constraints)]
-    raise UnknownNameError("formulation, model, metric or constraint", name, [*names, *MODELS, *known])
+    raise UnknownNameError("formulation, model, metric or constraint", name, [*names, *physics.names(), *known])
 
 
 def sample(chosen: Formulation, given: Mapping[str, str | None]) -> Problem:
@@ -53,29 +60,26 @@ def sample(chosen: Formulation, given: Mapping[str, str | None]) -> Problem:
 
 
 def _overview() -> Answer:
-    import mlsysim_opt
+    from mlsysim_opt.cli import explain_physics as physics
     from mlsysim_opt.optimize import formulation, formulation_names
 
     formulations = [(name, formulation(name).about) for name in formulation_names()]
-    models = [(name, _first_line(getattr(mlsysim_opt, name))) for name in MODELS]
-    data = {"status": "ok", "formulations": dict(formulations), "models": dict(models)}
+    models = [(name, physics.first_line(name)) for name in physics.resolvers()]
+    data = {"status": "ok", "formulations": dict(formulations), "models": dict(models), "walls": 22}
 
     def show(screen: Screen) -> None:
         screen.table("Formulations", ("name", "question"), formulations)
-        screen.table("Models", ("name", ""), models)
+        screen.table("Models and solvers", ("name", ""), models)
         screen.line("'mlsysim-opt explain NAME' shows one, or the equation of a metric such as step_time")
+        screen.line("'mlsysim-opt explain walls' lists the 22 walls, 'mlsysim-opt explain wall 4' shows one")
 
     return Answer(data, show)
-
-
-def _first_line(thing: Any) -> str:
-    return (inspect.getdoc(thing) or "").partition("\n")[0]
 
 
 # formulations ---------------------------------------------------------------------------------------------------------
 def _formulation(chosen: Formulation, given: Mapping[str, str | None]) -> Answer:
     problem = sample(chosen, given)
-    inputs = [(item.name, _default(item.default), item.about) for item in chosen.inputs]
+    inputs = [(item.name, default_text(item.default), item.about) for item in chosen.inputs]
     decisions = [(item.name, _range(item.choice.values), item.about) for item in problem.decisions.values()]
     metrics = [(name, item.unit or "", item.about) for name, item in problem.metrics.items()]
     constraints = [(item.name, "defines a design" if item.structural else "") for item in problem.constraints]
@@ -113,7 +117,8 @@ def _present(given: Mapping[str, str | None]) -> dict[str, str]:
     return {key: text for key, text in given.items() if text is not None}
 
 
-def _default(value: Any) -> str:
+def default_text(value: Any) -> str:
+    """Return the default of an input for people."""
     from mlsysim_opt.physics.inputs import REQUIRED
 
     return "needed" if value is REQUIRED else "" if value is None else str(value)
@@ -149,28 +154,5 @@ def _equations(name: str, roots: dict[str, Expression], about: str, *, as_latex:
         if not as_latex:
             screen.line(f"{name}: {about}", "bold")
         screen.code(text)
-
-    return Answer(data, show)
-
-
-# models ---------------------------------------------------------------------------------------------------------------
-def _model(name: str) -> Answer:
-    import mlsysim_opt
-
-    kind: type[Model] = getattr(mlsysim_opt, name)
-    inputs = [(item.name, _default(item.default), item.about) for item in kind.inputs]
-    about = inspect.getdoc(kind) or ""
-    data = {
-        "status": "ok",
-        "model": name,
-        "about": about,
-        "inputs": [{"name": item, "default": default, "about": text} for item, default, text in inputs],
-        "aliases": kind.aliases,
-    }
-
-    def show(screen: Screen) -> None:
-        screen.line(name, "bold")
-        screen.code(about)
-        screen.table("Given", ("name", "default", ""), inputs)
 
     return Answer(data, show)

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 WIDE = 120
 """Columns where the output has no terminal that would say."""
+NARROWEST = 12
+"""Columns that the last column of a table needs, at least."""
 
 
 class ReaderGone(BaseException):
@@ -129,8 +131,13 @@ class Screen:
         self._console.print()
         self._console.print(_text(text, "bold"))
 
-    def table(self, title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-        """Write a table under a heading; a column whose name begins with ``>`` is set to the right. Empty: nothing."""
+    def table(
+        self, title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]], *, last_folds: bool = False
+    ) -> None:
+        """Write a table under a heading; a column whose name begins with ``>`` is set to the right. Empty: nothing.
+
+        With `last_folds`, only the last column is wrapped where the table is too wide, as long as that is enough.
+        """
         from rich import box
         from rich.table import Table
 
@@ -141,15 +148,25 @@ class Screen:
         made = Table(
             box=box.SIMPLE_HEAD if unicode else box.ASCII2, show_header=any(columns), pad_edge=False, show_edge=False
         )
-        for column in columns:
+        whole = self._unwrapped(columns, body) if last_folds else 0
+        for at, column in enumerate(columns):
             made.add_column(
-                _text(column.removeprefix(">")), justify="right" if column.startswith(">") else "left", overflow="fold"
+                _text(column.removeprefix(">")),
+                justify="right" if column.startswith(">") else "left",
+                overflow="fold",
+                no_wrap=at < whole,
             )
         for row in body:
             made.add_row(*(_text("" if cell is None else str(cell)) for cell in row))
         if title:
             self.heading(title)
         self._console.print(made)
+
+    def _unwrapped(self, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> int:
+        """Return how many columns keep their width: all but the last, unless too little is left for that."""
+        lines = [[column.removeprefix(">") for column in columns], *rows]
+        widths = [max(len(plain(str(line[at]))) for line in lines) + 3 for at in range(len(columns) - 1)]
+        return len(widths) if sum(widths) + NARROWEST <= self._console.width else 0
 
 
 def _text(text: str, style: str = "") -> Text:

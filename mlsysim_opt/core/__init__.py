@@ -1,0 +1,1 @@
+"""Seed-era addresses: what stands here is a re-export."""

@@ -1,0 +1,1 @@
+"""The code blocks of the documents this system was first described in, extracted and run."""
