@@ -20,7 +20,7 @@ def validate(path: str, group: str | None) -> Answer:
 
 def show_report(screen: Screen, report: Report) -> None:
     """Write the errors by group, what has no prediction, and the worst rows with their parts."""
-    from mlsysim_opt.validation.report import fitted_parameters
+    from mlsysim_opt.validation.report import fitted_parameters, tabulated_parameters
 
     overall = report.overall
     screen.line(f"{overall.modelled} of {overall.rows} rows modelled; mean absolute error {_percent(overall.mean_ape)}")
@@ -35,7 +35,10 @@ def show_report(screen: Screen, report: Report) -> None:
         "Worst rows", ("row", ">measured", ">predicted", "unit", ">error", "parts"), [_worst(i) for i in report.worst]
     )
     screen.line()
-    screen.line(f"{len(fitted_parameters())} fitted parameters in the catalog's calibration")
+    screen.line(
+        f"{len(fitted_parameters())} fitted parameters in the catalog's calibration, "
+        f"{len(tabulated_parameters())} more taken from tables of measurements"
+    )
 
 
 def _cells(summary: Summary) -> tuple[str, ...]:

@@ -13,6 +13,7 @@ from mlsysim_opt.physics.base import Model, Result
 from mlsysim_opt.physics.forward import NO_TIME, Pass, Replica
 from mlsysim_opt.physics.inputs import Degree, Given, Input, Number
 from mlsysim_opt.physics.serving import (
+    CONTEXT_RULE,
     REPLICA_ALIASES,
     REPLICA_INPUTS,
     TOKEN,
@@ -68,7 +69,7 @@ class Batching:
     @cached_property
     def paged_capacity(self) -> Expression:
         """Requests whose keys and values fit in pages: the last page of each is half empty on average."""
-        return floor(self.cache_room / self.each(self.held + self.page / 2))
+        return self.replica.dp * floor(self.cache_room / self.each(self.held + self.page / 2))
 
     def each(self, tokens: Expression) -> Expression:
         """Return the bytes of one rank that a request of so many tokens takes: its cache, and its part of a step."""
@@ -77,7 +78,7 @@ class Batching:
     @cached_property
     def static_capacity(self) -> Expression:
         """Requests that fit when each is given room for its whole length at the start."""
-        return floor(self.cache_room / self.each(self.cached + self.prompt + self.output))
+        return self.replica.dp * floor(self.cache_room / self.each(self.cached + self.prompt + self.output))
 
     @cached_property
     def active(self) -> Expression:
@@ -87,8 +88,8 @@ class Batching:
     # time -------------------------------------------------------------------------------------------------------------
     @cached_property
     def prefill(self) -> Pass:
-        """One of the passes that process a prompt."""
-        return self.replica.prefill(ONE, self.prompt, self.cached, self.prefill_passes)
+        """One of the passes that process a prompt, on each attention group one."""
+        return self.replica.prefill(self.replica.dp, self.prompt, self.cached, self.prefill_passes)
 
     @cached_property
     def prefill_passes(self) -> Expression:
@@ -99,6 +100,16 @@ class Batching:
     def prompt_time(self) -> Expression:
         """Time of the passes of one prompt."""
         return where(self.prompt > 0, self.prefill.time * self.prefill_passes, NO_TIME)
+
+    @cached_property
+    def at_once(self) -> Expression:
+        """Prompts that a replica works on at the same time: on each attention group, and in each pipeline stage."""
+        return self.replica.dp * self.replica.pp
+
+    @cached_property
+    def prompt_cost(self) -> Expression:
+        """Time that one prompt takes from all others."""
+        return self.prompt_time / self.at_once
 
     @cached_property
     def mixed_passes(self) -> Expression:
@@ -117,9 +128,10 @@ class Batching:
 
     @cached_property
     def cycle(self) -> Expression:
-        """Time from one completion of a place in the batch to the next."""
-        steps, prompts = (self.output - 1) * self.step.time, self.active * self.prompt_time
-        return steps + prompts - self.mixed_passes * self.shared
+        """Time from one completion of a place in the batch to the next: a request's own prompt and those before it, its
+        decode steps, and the prompts of all others in between."""
+        others = (self.active - 1 - self.companions) * self.prompt_cost - self.mixed_passes * self.shared / self.at_once
+        return self.first_token + (self.output - 1) * self.step.time + others
 
     @cached_property
     def shared(self) -> Expression:
@@ -139,7 +151,7 @@ class Batching:
     @cached_property
     def first_token(self) -> Expression:
         """Time from admission to the first token: that of the prompts admitted together."""
-        return (1 + self.companions) * self.prompt_time
+        return self.prompt_time + self.companions * self.prompt_cost
 
     @cached_property
     def queueing(self) -> Expression:
@@ -252,7 +264,7 @@ class ContinuousBatchingModel(Model):
             replica.hardware.number("memory.capacity") - leaves["memory_reserve"], scheduler,
         )  # fmt: skip
         start = leaves["requests_per_client"]
-        burst = NO_TIME if start is None else (b.active - 1) / 2 * b.prompt_time / start
+        burst = NO_TIME if start is None else (b.active - 1) / 2 * b.prompt_cost / start
         ttft = b.queueing + scheduler.front_end + b.first_token + burst
         static = minimum(b.clients, maximum(b.static_capacity, 1))
         alone = Batching(replica, static, prompt, cached, output, leaves["page_size"], b.room, scheduler)
@@ -262,7 +274,8 @@ class ContinuousBatchingModel(Model):
         step = b.step
         rules = replica_rules(replica)
         if leaves["output_len"] is not None:
-            rules["output_len leaves a prompt"] = output + cached < total
+            rules["output_len leaves a prompt"] = output < total
+            rules["the cached prefix is part of the prompt"] = cached <= total - output
         return ContinuousBatchingResult(
             ttft=ttft,
             itl=b.between_tokens,
@@ -286,7 +299,7 @@ class ContinuousBatchingModel(Model):
                 replica.weights + b.active * b.each(b.held + b.page / 2) + b.workspace + leaves["memory_reserve"]
             )
             * replica.devices,
-            prefill_share=b.active * b.prompt_time / b.cycle,
+            prefill_share=b.active * b.prompt_cost / b.cycle,
             decode_mfu=step.mfu,
             decode_bandwidth_utilization=step.bandwidth_utilization,
             bottleneck=limit(step),
@@ -295,5 +308,9 @@ class ContinuousBatchingModel(Model):
             itl_communication=step.communication,
             itl_overhead=step.overhead,
             itl_interference=b.between_tokens - step.time,
-            constraints={**rules, "memory fits one request": b.paged_capacity >= 1},
+            constraints={
+                **rules,
+                CONTEXT_RULE: total <= replica.model.context_length,
+                "memory fits one request": b.static_capacity >= 1,
+            },
         )

@@ -2,28 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any, ClassVar
 
-from mlsysim_opt.algebra.atoms import argmax_label, minimum
-from mlsysim_opt.algebra.expression import constant, expression, symbols
-from mlsysim_opt.algebra.invert import invert_integer
-from mlsysim_opt.errors import NotInvertibleError
+from mlsysim_opt.algebra.atoms import argmax_label, maximum, minimum, where
+from mlsysim_opt.algebra.evaluate import ScalarProgram
+from mlsysim_opt.algebra.expression import constant, expression
 from mlsysim_opt.physics.base import Model, Result
 from mlsysim_opt.physics.batching import Batching
 from mlsysim_opt.physics.inputs import Given, Number
 from mlsysim_opt.physics.queueing import Arrivals, Queue
 from mlsysim_opt.physics.serving import (
+    CONTEXT_RULE,
     REPLICA_ALIASES,
     REPLICA_INPUTS,
     replica_bindings,
     replica_of,
     replica_rules,
 )
-from mlsysim_opt.physics.transformer import ZERO
+from mlsysim_opt.physics.transformer import ONE, ZERO
 from mlsysim_opt.units import RATE, TIME
 
 P99 = 0.99
+MOST_REPLICAS = 2**30
 
 
 class ServingCapacityResult(Result):
@@ -55,10 +57,11 @@ class ServingCapacityModel(Model):
     """How many replicas answer `qps` requests per second within a P99 latency?
 
     A replica holds up to `max_batch_size` requests (as many as fit) under continuous batching, prompts included in its
-    work; a request stays for one cycle of a full batch, which is slower than of a half-empty one, so latency is an
-    upper bound. All places of all replicas serve one queue (M/G/c, see `queueing`). Without `num_replicas` the
-    smallest number that meets the target is found by the inverse of the very equation, and reported; where even no
-    waiting at all would be too slow (`bottleneck` "Base latency"), the number that keeps the queue stable is.
+    work; a request stays for one cycle of the batch that the load keeps in a replica on average. All places of all
+    replicas serve one queue (M/G/c, see `queueing`); requests are alike unless `service_time_cv` says how their times
+    vary. `itl` and `ttft` are those of that mean batch. Without `num_replicas` the smallest number that meets the
+    target is found by bisection on the very equation, and reported; where even a request alone would be too slow
+    (`bottleneck` "Base latency"), the number that keeps the queue stable is.
 
     Sources: see `batching`, `queueing`.
     """
@@ -76,7 +79,7 @@ class ServingCapacityModel(Model):
         Number("max_batch_size", "requests in a replica at most", default=32, integer=True, low=1),
         *REPLICA_INPUTS[2:4],
         Number("num_replicas", "replicas; the fewest that do when absent", default=None, integer=True, low=1),
-        Number("service_time_cv", "standard deviation of the service time over its mean", default=1.0),
+        Number("service_time_cv", "standard deviation of the service time over its mean", default=0.0),
         Number("page_size", "tokens of a page of the cache", default=16, integer=True, low=1),
         Given("scheduler", "how requests are admitted", default="continuous", kind="scheduler"),
         *REPLICA_INPUTS[4:],
@@ -98,16 +101,15 @@ class ServingCapacityModel(Model):
         values = {**values, "num_replicas": 1}
         traced = self.trace(values)
         known = self.leaf_values(values)
-        known.pop("num_replicas")
-        goals = [traced.result.constraints["P99 within the target"], traced.result.constraints["queue is stable"]]
-        for goal in goals:
-            unknown = next(leaf for leaf in symbols(goal) if leaf.name == "num_replicas")
-            try:
-                found = invert_integer(goal, unknown, values=known)
-            except NotInvertibleError:
-                continue
-            return {**values, "num_replicas": found.value}
-        return values
+        rules = traced.result.constraints
+        goals = ScalarProgram([rules["queue is stable"], rules["P99 within the target"]])
+
+        def holds(count: int) -> list[bool]:
+            return [bool(item) for item in goals.run_named({**known, "num_replicas": count})]
+
+        stable = _smallest(lambda count: holds(count)[0], 1)
+        enough = _smallest(lambda count: all(holds(count)), stable)
+        return {**values, "num_replicas": enough or stable or 1}
 
     def equations(self, **leaves: Any) -> ServingCapacityResult:
         replica = replica_of(leaves)
@@ -120,11 +122,17 @@ class ServingCapacityModel(Model):
         places = inside.active
         rate = places / inside.cycle
         replicas, qps, target = leaves["num_replicas"], leaves["qps"], leaves["target_p99_latency_ms"]
-        queue = Queue(qps, inside.cycle, replicas * places, leaves["service_time_cv"])
+        alone = replace(inside, clients=ONE)
+        # The cycle is almost affine in the requests of the batch; how many there are follows from Little's law.
+        slope = where(places > 1, (inside.cycle - alone.cycle) / maximum(places - 1, 1), 0 * alone.cycle)
+        each = qps / replicas
+        held = each * (alone.cycle - slope) / maximum(1 - each * slope, 1e-9)
+        present = replace(inside, clients=where(each * slope < 1, maximum(minimum(held, places), 1), places))
+        queue = Queue(qps, present.cycle, replicas * places, leaves["service_time_cv"])
         level = expression(P99)
         p99 = leaves["scheduler"].front_end + queue.latency_quantile(level)
-        base = leaves["scheduler"].front_end + inside.cycle
-        unhurried = Queue(constant(1e-9, RATE), inside.cycle, replicas * places, leaves["service_time_cv"])
+        base = leaves["scheduler"].front_end + alone.cycle
+        unhurried = Queue(constant(1e-9, RATE), alone.cycle, replicas * places, leaves["service_time_cv"])
         return ServingCapacityResult(
             required_replicas=replicas,
             required_accelerators=replicas * replica.devices,
@@ -136,10 +144,10 @@ class ServingCapacityModel(Model):
             estimated_p99_latency=p99,
             base_request_latency=base,
             queue_wait_p99=queue.wait_quantile(level),
-            ttft=leaves["scheduler"].front_end + inside.first_token,
-            itl=inside.between_tokens,
+            ttft=leaves["scheduler"].front_end + present.first_token,
+            itl=present.between_tokens,
             decode_step=inside.step.time,
-            active_batch_size=places,
+            active_batch_size=present.clients,
             bottleneck=argmax_label(
                 Throughput=queue.utilization,
                 **{"Base latency": minimum(unhurried.latency_quantile(level) / target, 10)},
@@ -147,8 +155,29 @@ class ServingCapacityModel(Model):
             constraints={
                 **replica_rules(replica),
                 "the output leaves a prompt": output < tokens,
-                "memory fits one request": inside.paged_capacity >= 1,
+                CONTEXT_RULE: leaves["max_seq_len"] <= replica.model.context_length,
+                "mean requests are no longer than the longest": tokens <= leaves["max_seq_len"],
+                "memory fits the longest request": inside.each(leaves["max_seq_len"]) <= inside.cache_room,
                 "queue is stable": queue.stable,
                 "P99 within the target": p99 <= target,
             },
         )
+
+
+def _smallest(holds: Callable[[int], bool], start: int | None) -> int | None:
+    """Return the smallest count from `start` on for which something holds that goes on to hold; None where none does.
+
+    More replicas never make a request slower: each has less to do, and all serve one queue.
+    """
+    if start is None:
+        return None
+    high = start
+    while not holds(high):
+        high *= 2
+        if high > MOST_REPLICAS:
+            return None
+    low = high // 2 if high > start else start - 1  # the last count that failed, or none
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if holds(middle) else (middle, high)
+    return high

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from mlsysim_opt.algebra.atoms import exp, log, minimum
+from mlsysim_opt.algebra.atoms import exp, exponential_mean, log, minimum
 from mlsysim_opt.algebra.expression import Expression, expression
 from mlsysim_opt.errors import InputError, MissingFieldError, UnknownNameError
 from mlsysim_opt.physics.base import Result, known
@@ -116,7 +116,8 @@ class EconomicsModel(OperationsModel):
 
     Of the place only what is asked for must be known; without a place, electricity costs the documented default and PUE
     is that of an average site, both listed in `assumptions`. `tokens_per_second` is that of the whole fleet while it
-    works. A bare number is read in USD/kWh, days or years where the name says so.
+    works; at a utilization of 0 no token is made, each costs without end, and the constraint that work is done is
+    violated. A bare number is read in USD/kWh, days or years where the name says so.
 
     Sources: Barroso, Hoelzle and Ranganathan 2018, ch. 6 (total cost of ownership); see `operations` for energy.
     """
@@ -220,6 +221,7 @@ class EconomicsModel(OperationsModel):
             cost_per_device_hour=total / (devices * time),
             **used,
             **_per_token(total, leaves),
+            constraints={} if leaves["tokens_per_second"] is None else {"work is done": leaves["utilization"] > 0},
         )
 
 
@@ -245,12 +247,12 @@ def _per_token(total: Expression, leaves: Mapping[str, Any]) -> dict[str, Any]:
         )
         return dict.fromkeys(("cost_per_million_tokens", "cost_per_run", "run_time"), gap)
     made = speed * leaves["utilization"]
-    each = total / (made * leaves["duration_days"])
+    each = total * exponential_mean(made * leaves["duration_days"])  # without end where nothing is made
     found: dict[str, Any] = {"cost_per_million_tokens": each * expression("1e6 token")}
     if tokens is None:
         gap = InputError("not given, but the cost of a run needs it", path="tokens", hint="such as '15e12 token'")
         return {**found, "cost_per_run": gap, "run_time": gap}
-    return {**found, "cost_per_run": each * tokens, "run_time": tokens / made}
+    return {**found, "cost_per_run": each * tokens, "run_time": tokens * exponential_mean(made)}
 
 
 def _settle_rent(values: dict[str, Any]) -> None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 
-from mlsysim_opt.algebra.atoms import exp, maximum, minimum, where
+from mlsysim_opt.algebra.atoms import ceil, exp, maximum, minimum, where
 from mlsysim_opt.algebra.expression import Expression, expression
 from mlsysim_opt.physics.design import Job
 from mlsysim_opt.physics.kernels import TILE_ROWS, Kernels, Load
@@ -37,6 +37,7 @@ class Replica:
         kv_element: bytes of one key or value element.
         tp, pp: tensor and pipeline parallelism. dp: groups of `tp` ranks that hold the attention once each and share
             the experts. ep: ranks over which experts are spread; the remaining ranks split each expert.
+        node: the server the accelerator stands in, for its links; None where it is not known.
     """
 
     model: View
@@ -50,6 +51,7 @@ class Replica:
     pp: Expression = ONE
     dp: Expression = ONE
     ep: Expression = ONE
+    node: View | None = None
 
     @cached_property
     def shapes(self) -> Shapes:
@@ -90,17 +92,24 @@ class Replica:
     def kv(self, sequences: Expression, context: Expression) -> Expression:
         """Return the bytes of keys and values of `sequences` of `context` tokens on one rank."""
         each = kv_bytes(self.model, context, self.kv_element, self.tp)
-        return sequences / self.dp * each / self.pp
+        return self.on_a_rank(sequences) * each / self.pp
+
+    def cache(self, sequences: Expression, context: Expression) -> Expression:
+        """Return the bytes of keys and values of these sequences, each counted once, however many ranks hold it."""
+        return sequences * kv_bytes(self.model, context, self.kv_element)
 
     def workspace(self, sequences: Expression, new: Expression) -> Expression:
         """Return the bytes one pass works in: the activations of one layer, and logits in fp32."""
         one = Pass(self, sequences, new, NO_BYTES, ZERO, ZERO)
-        return TrainingMemory(one.job).layer_activation + sequences / self.dp * self.model.vocab * LOGIT / self.tp
+        logits = self.on_a_rank(sequences) * self.model.vocab * LOGIT / self.tp
+        return TrainingMemory(one.job).layer_activation + logits
 
     # links ------------------------------------------------------------------------------------------------------------
     @cached_property
     def link(self) -> Expression | None:
         """Reached rate of the link to the other ranks; None where the accelerator has none."""
+        if self.node is not None:
+            return self.node.number("scale_up.bandwidth") * self.calibration.scale_up_efficiency
         for path in ("scale_up.bandwidth", "host_link.bandwidth"):
             if self.hardware.has(path.partition(".")[0]):
                 return self.hardware.number(path) * self.calibration.scale_up_efficiency
@@ -137,7 +146,11 @@ class Replica:
 
     def together(self, sequences: Expression) -> Expression:
         """Return the sequences of one pipeline microbatch: all stages work when there are enough of them."""
-        return sequences if self.pp is ONE else sequences / minimum(self.pp, sequences)
+        return sequences if self.pp is ONE else ceil(sequences / minimum(self.pp, sequences))
+
+    def on_a_rank(self, sequences: Expression) -> Expression:
+        """Return how many of these sequences the fullest attention group holds."""
+        return sequences if self.dp is ONE else ceil(sequences / self.dp)
 
 
 @dataclass(frozen=True)
@@ -160,7 +173,7 @@ class Pass:
     @cached_property
     def per_rank(self) -> Expression:
         """Sequences of one microbatch on one rank."""
-        return self.replica.together(self.sequences) / self.replica.dp
+        return self.replica.on_a_rank(self.replica.together(self.sequences))
 
     @cached_property
     def job(self) -> Job:
@@ -207,7 +220,8 @@ class Pass:
     def routed_rows(self) -> Expression:
         """Rows that the experts of one rank get, of all tokens of the group."""
         r = self.replica
-        return self.rows * r.dp * r.model.number("moe.experts_per_token") / r.ep
+        tokens = r.together(self.sequences) * self.new
+        return tokens * r.model.number("moe.experts_per_token") / r.ep
 
     @cached_property
     def _experts(self) -> Load:
@@ -293,8 +307,20 @@ class Pass:
 
     @cached_property
     def time(self) -> Expression:
-        """Time of the pass."""
+        """Time of the pass of one microbatch through all stages; all microbatches come round in it."""
         return self.products + self.attention + self.elementwise + self.communication + self.overhead
+
+    @cached_property
+    def drain(self) -> Expression:
+        """Time from the first microbatch that is through to the last, where they start together."""
+        r = self.replica
+        return NO_TIME if r.pp is ONE else (minimum(r.pp, self.sequences) - 1) / r.pp * self.time
+
+    @cached_property
+    def busy(self) -> Expression:
+        """Share of the time in which a stage has work."""
+        r = self.replica
+        return ONE if r.pp is ONE else minimum(r.pp, self.sequences) / r.pp
 
     # what limits it ---------------------------------------------------------------------------------------------------
     @cached_property
@@ -337,14 +363,22 @@ class Pass:
     def bandwidth_utilization(self) -> Expression:
         """Share of the peak memory bandwidth that is used."""
         peak = self.replica.hardware.number("memory.bandwidth")
-        return self.traffic / peak / self.time
+        return self.busy * self.traffic / peak / self.time
 
     @cached_property
     def power(self) -> Expression:
         """Power of the replica's accelerators in the pass, by what they use of their bandwidth and compute."""
-        r, c = self.replica, self.replica.calibration
-        used = c.bandwidth_power_share * self.bandwidth_utilization + c.compute_power_share * self.mfu
-        return r.devices * r.hardware.tdp * minimum(c.awake_power_share + used, 1)
+        r = self.replica
+        return r.devices * drawn_power(r.hardware, r.calibration, self.bandwidth_utilization, self.mfu)
+
+
+def drawn_power(hardware: View, calibration: View, bandwidth: Expression, compute: Expression) -> Expression:
+    """Return what an accelerator at work draws, by the used shares of its peak bandwidth and compute.
+
+    Source: fitted on the measured power of ML.ENERGY's decode steps (Chung et al. 2025), see docs/validation.md.
+    """
+    used = calibration.bandwidth_power_share * bandwidth + calibration.compute_power_share * compute
+    return hardware.tdp * minimum(calibration.awake_power_share + used, 1)
 
 
 def _sum(terms: list[Expression]) -> Expression:

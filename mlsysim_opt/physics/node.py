@@ -11,10 +11,10 @@ from typing import Any, ClassVar
 
 from mlsysim_opt.algebra.atoms import argmax_label, maximum, minimum
 from mlsysim_opt.algebra.expression import Expression, expression
-from mlsysim_opt.errors import InputError, OOMError
-from mlsysim_opt.physics.base import Model, Result
+from mlsysim_opt.errors import OOMError
+from mlsysim_opt.physics.base import Model, Result, known
 from mlsysim_opt.physics.formats import inference_format
-from mlsysim_opt.physics.forward import NO_BYTES, NO_TIME, Replica
+from mlsysim_opt.physics.forward import NO_BYTES, NO_TIME, Replica, drawn_power
 from mlsysim_opt.physics.inputs import Given, Number, Switch, Text
 from mlsysim_opt.physics.kernels import TILE_COLUMNS, TILE_ROWS, Kernels
 from mlsysim_opt.physics.rate import rate
@@ -88,6 +88,11 @@ class Device:
         if model.entries[0].kind == "workload":
             return self._workload(model, batch)
         return self._transformer(model, batch, length)
+
+    def power(self, roof: Roof, time: Expression) -> Expression:
+        """Return what the accelerator draws where a pass takes this time."""
+        bandwidth = roof.traffic / self.hardware.number("memory.bandwidth") / time
+        return drawn_power(self.hardware, self.calibration, minimum(bandwidth, 1), roof.useful / (time * roof.peak))
 
     def replica(self, model: View) -> Replica:
         """Return the one copy of a transformer on this device. Keys and values have the width of activations."""
@@ -204,6 +209,7 @@ class SingleNodeResult(Result):
         "latency": "ms", "latency_compute": "ms", "latency_memory": "ms", "latency_overhead": "ms",
         "latency_offload": "ms", "latency_resident": "ms", "throughput": "sample/s", "peak_flops_actual": "TFLOP/s",
         "peak_bw_actual": "GB/s", "offload_effective_bw": "GB/s", "arithmetic_intensity": "FLOP/byte",
+        "energy": "J",
     }  # fmt: skip
     latency: Any
     latency_compute: Any
@@ -221,32 +227,13 @@ class SingleNodeResult(Result):
     peak_flops_actual: Any
     peak_bw_actual: Any
     mfu: Any
+    energy: Any
 
     @property  # type: ignore[no-redef]
     def throughput(self) -> Any:
         """Samples per time; under a numeric format specification its number alone, in samples per second."""
         traced = self.__dict__["_traced"]
         return rate(traced.read("throughput", self.si("throughput")))  # type: ignore[attr-defined]
-
-
-class PoweredResult(SingleNodeResult):
-    """The same, on an accelerator whose power is published."""
-
-    units: ClassVar[dict[str, str]] = {**SingleNodeResult.units, "energy": "J"}
-    energy: Any
-
-
-class UnpoweredResult(SingleNodeResult):
-    """The same, on an accelerator whose power is not published."""
-
-    @property
-    def energy(self) -> Any:
-        """Not known.
-
-        Raises:
-            InputError: always; nothing is put in the place of the missing power.
-        """
-        raise InputError("the accelerator has no 'tdp', which energy needs", path="hardware.tdp")
 
 
 class SingleNodeModel(Model):
@@ -263,8 +250,8 @@ class SingleNodeModel(Model):
     the rest, and `offload_effective_bw` the mean rate of all traffic. The result is infeasible ("memory fits") unless
     `offload=True` says that this is wanted and the accelerator has a host link.
 
-    `energy` is that of the accelerator alone: its idle power all the time, where the catalog knows it, and the rest of
-    its rated power while kernels run, which is an upper bound. Without a rated power there is none.
+    `energy` is that of the accelerator alone, by what it uses of its bandwidth and compute (`forward.drawn_power`);
+    without a rated power there is none.
 
     Raises:
         OOMError: with ``raise_errors=True``, memory does not suffice.
@@ -327,21 +314,9 @@ class SingleNodeModel(Model):
             "peak_flops_actual": roof.product_rate,
             "peak_bw_actual": roof.memory_rate,
             "mfu": roof.useful / (latency * roof.peak),
-            "constraints": fit.rules,
+            "energy": known(lambda: device.power(roof, latency) * latency),
         }
-        if not device.hardware.has("tdp"):
-            return UnpoweredResult(**fields)
-        return PoweredResult(**fields, energy=energy(device.hardware, latency, latency - roof.overhead))
-
-
-def energy(hardware: View, time: Expression, busy: Expression) -> Expression:
-    """Return the energy of an accelerator that is on for a time and runs kernels for part of it (an upper bound).
-
-    Rated power is drawn while kernels run, and, where the catalog has it, idle power in between; else rated power too.
-    """
-    rated = hardware.number("tdp")
-    idle = hardware.number("idle_power") if hardware.has("idle_power") else rated
-    return idle * time + (rated - idle) * busy
+        return SingleNodeResult(**fields, constraints=fit.rules)
 
 
 class Engine:
@@ -353,4 +328,4 @@ class Engine:
         return SingleNodeModel().solve(*args, **given)
 
 
-__all__ = ["Device", "Engine", "Fit", "Roof", "SingleNodeModel", "SingleNodeResult", "energy"]
+__all__ = ["Device", "Engine", "Fit", "Roof", "SingleNodeModel", "SingleNodeResult"]

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 from mlsysim_opt.physics.base import Model, Result, known
 from mlsysim_opt.physics.inputs import Number
 from mlsysim_opt.physics.serving import (
+    CONTEXT_RULE,
     REPLICA_ALIASES,
     REPLICA_INPUTS,
     TOKEN,
@@ -94,6 +95,7 @@ class InferenceScalingModel(Model):
             energy_per_query=known(lambda: prefill.power * prefill.time + decode.power * (tokens - 1) * decode.time),
             constraints={
                 **replica_rules(replica),
+                CONTEXT_RULE: prompt + tokens <= replica.model.context_length,
                 "memory fits": memory <= replica.hardware.number("memory.capacity"),
             },
         )

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, ClassVar
 
-from mlsysim_opt.algebra.atoms import argmax_label, best_interval, exp
+from mlsysim_opt.algebra.atoms import argmax_label, best_interval, exp, exponential_mean
 from mlsysim_opt.algebra.expression import Expression, expression, symbols
 from mlsysim_opt.algebra.invert import Boundary, invert_integer
 from mlsysim_opt.errors import InputError
@@ -24,6 +24,8 @@ from mlsysim_opt.physics.inputs import Given, Number
 from mlsysim_opt.physics.view import View
 from mlsysim_opt.units import TIME
 
+PROGRESS = 1e-9
+"""Share of time from which on a job counts as making progress: a second of work in 30 years is none."""
 DEFAULT_RATES = "Llama3_H100"
 """The record of failures that is used where none is named: the largest with published causes."""
 
@@ -146,7 +148,8 @@ class ReliabilityModel(Model):
     is the exact optimum, sqrt(2 x checkpoint x MTBF) (Young) where checkpoints are much shorter than the MTBF. The
     goodput is that of `checkpoint_interval`, or of the optimum where none is given; `checkpoint_loss`, `recovery_loss`
     and `rework_loss` are the shares of time lost, and add up to the rest. `useful_time` is the progress within the
-    duration, `time_to_finish` how long work of that duration takes. Planned interruptions are not counted.
+    duration, `time_to_finish` how long work of that duration takes: for ever where failures leave no time for it (the
+    constraint of progress is then violated). Planned interruptions are not counted.
 
     Sources: see `reliability`.
     """
@@ -213,10 +216,11 @@ class ReliabilityModel(Model):
             recovery_loss=recovery_loss,
             rework_loss=1 - job.goodput - job.checkpoint_share - recovery_loss,
             useful_time=duration * job.goodput,
-            time_to_finish=duration / job.goodput,
+            time_to_finish=duration * exponential_mean(job.goodput),  # for ever, where nothing lasts
             main_cause=argmax_label(
                 accelerators=rates.accelerators, network=rates.network, hosts=rates.hosts, software=rates.software
             ),
+            constraints={"the job makes progress": job.goodput > PROGRESS},
         )
 
     def max_nodes(self, goodput: float, **given: Any) -> Boundary:

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from mlsysim_opt.algebra.atoms import minimum
+from mlsysim_opt.algebra.atoms import divides, minimum
 from mlsysim_opt.algebra.expression import Expression, expression
 from mlsysim_opt.errors import InputError
 from mlsysim_opt.physics.base import Model, Result
@@ -155,7 +155,7 @@ class MoERoutingModel(Model):
     @staticmethod
     def _rules(leaves: Mapping[str, Any]) -> dict[str, Expression]:
         ranks, fleet = leaves["ep_size"], leaves["fleet"]
-        rules = {"no more ranks than experts": ranks <= leaves["model"].number("moe.experts")}
+        rules = {"ep divides the experts": divides(ranks, leaves["model"].number("moe.experts"))}
         if fleet is not None:
             rules["the fleet has enough accelerators"] = (
                 ranks <= fleet.node_count * fleet.below("node").accelerators_per_node

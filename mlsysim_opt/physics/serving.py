@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 from mlsysim_opt.algebra.atoms import argmax_label, ceildiv, divides, exp, log, maximum, minimum, where
 from mlsysim_opt.algebra.expression import Expression, expression
+from mlsysim_opt.errors import InputError
 from mlsysim_opt.physics.base import Model, Result, known
 from mlsysim_opt.physics.formats import bytes_of, inference_format
 from mlsysim_opt.physics.forward import NO_BYTES, NO_TIME, Pass, Replica
@@ -14,6 +15,8 @@ from mlsysim_opt.physics.inputs import Degree, Given, Input, Number, Text
 from mlsysim_opt.physics.training import calibration_of, calibration_view, rates
 from mlsysim_opt.physics.transformer import ONE, ZERO
 from mlsysim_opt.physics.view import KEPT, View, entry_bindings
+from mlsysim_opt.registry import default_catalog
+from mlsysim_opt.registry.catalog import Catalog
 from mlsysim_opt.registry.entry import Entry
 from mlsysim_opt.units import BYTE, parse_unit
 
@@ -64,12 +67,59 @@ def replica_of(leaves: Mapping[str, Any], model: str = "model", hardware: str = 
         pp=leaves["pp_size"],
         dp=leaves["attention_dp"],
         ep=leaves["ep_size"],
+        node=_home(leaves, hardware),
     )
+
+
+def _home(leaves: Mapping[str, Any], hardware: str) -> View | None:
+    """Return the servers of an accelerator (or of the choice among several), if several ranks may need their links.
+
+    Raises:
+        InputError: some accelerators of the choice stand in a server of the catalog, and others do not.
+    """
+    if all(leaves[name] is ONE for name in ("tp_size", "pp_size", "attention_dp")):
+        return None
+    accelerator: View = leaves[hardware]
+    found = [home_of(entry) for entry in accelerator.entries]
+    known = [node for node in found if node is not None]
+    if known and len(known) < len(found):
+        raise InputError("accelerators with and without a server in the catalog cannot be one choice", path=hardware)
+    return View(node_name(hardware), known, accelerator._choice) if known else None
+
+
+def home_of(accelerator: Entry) -> Entry | None:
+    """Return the server with the largest scale-up domain that the catalog has for an accelerator."""
+    catalog = default_catalog()
+    found = _homes.get(accelerator.name)
+    if found is None or found[0] is not catalog:
+        every: tuple[Any, ...] = catalog.all("node")
+        nodes = [node for node in every if node.accelerator.name == accelerator.name]
+        largest = max(nodes, key=lambda node: (node.scale_up.domain_size, node.accelerators_per_node), default=None)
+        found = _homes[accelerator.name] = (catalog, largest)
+    return found[1]
+
+
+_homes: dict[str, tuple[Catalog, Entry | None]] = {}
+"""The server of each accelerator that was asked for, and the catalog it stands in."""
+
+
+def node_name(hardware: str) -> str:
+    """Return the name under which the server of an input for an accelerator is known."""
+    return f"{hardware}.node"
 
 
 def replica_bindings(values: Mapping[str, Any], *hardware: str) -> Mapping[str, Any]:
     """Return the values of the leaves of replicas on these accelerators."""
-    used = [(name, calibration_of(values[name])) for name in hardware or ("hardware",) if values[name] is not None]
+    used = [
+        (name, entry)
+        for item in hardware or ("hardware",)
+        if values[item] is not None
+        for name, entry in (
+            (calibration_name(item), calibration_of(values[item])),
+            (node_name(item), home_of(values[item])),
+        )
+        if entry is not None
+    ]
     key = (values["precision"], values["weight_precision"], *((name, id(entry)) for name, entry in used))
     found = _bound.get(key)
     if found is None or any(one is not other for (_, one), (_, other) in zip(found[0], used, strict=True)):
@@ -77,7 +127,7 @@ def replica_bindings(values: Mapping[str, Any], *hardware: str) -> Mapping[str, 
             _bound.clear()
         merged = entry_bindings("numerics", inference_format(values["precision"], values["weight_precision"]))
         for name, entry in used:
-            merged.update(entry_bindings(calibration_name(name), entry))
+            merged.update(entry_bindings(name, entry))
         found = _bound[key] = (used, merged)
     return found[1]
 
@@ -90,13 +140,21 @@ def calibration_name(hardware: str) -> str:
     return "calibration" if hardware == "hardware" else f"{hardware}.calibration"
 
 
+DOMAIN_RULE = "ranks within the scale-up domain"
+CONTEXT_RULE = "the request is within the model's context"
+"""Rules that measured systems break: with adapted models, and across domains on links that are not modelled."""
+
+
 def replica_rules(replica: Replica) -> dict[str, Expression]:
     """Return what makes the split of a replica a valid one, by name."""
     m, r = replica.model, replica
     rules = {
         "tp divides the heads": divides(r.tp, m.heads),
+        "tp and the kv heads divide": divides(r.tp, m.kv_heads) | divides(m.kv_heads, r.tp),
         "layers >= pipeline stages": m.layers >= r.pp,
     }
+    if r.node is not None:
+        rules[DOMAIN_RULE] = r.group <= r.node.number("scale_up.domain_size")
     if r.shapes.experts:
         rules["ep divides the experts"] = divides(r.ep, m.number("moe.experts"))
         rules["ep divides the ranks"] = divides(r.ep, r.group)
@@ -228,23 +286,26 @@ class ServingModel(Model):
         chunks = ceildiv(new, chunk)
         prefill = first.prefill(batch, new, prompt - new, chunks)
         last = first.last_chunk(batch, chunk, prompt)
-        transfer = NO_TIME if second is first else first.kv(batch, prompt) * first.group / leaves["network_bandwidth"]
-        ttft = chunks * prefill.time + transfer
+        transfer = NO_TIME if second is first else first.cache(batch, prompt) / leaves["network_bandwidth"]
+        prompts = chunks * prefill.time + prefill.drain
 
         mean_context = context if leaves["output_len"] is None else prompt + (output + 1) / 2
         decode = second.decode(batch, mean_context)
         step, drafted = decode, ONE
         round_time, drafting = decode.time, NO_TIME
-        draft_weights, draft_kv = NO_BYTES, NO_BYTES
+        draft_weights, draft_kv, draft_rules = NO_BYTES, NO_BYTES, {}
         if leaves["draft_model"] is not None:
             draft = replica_of(leaves, "draft_model", "hardware" if second is first else "decode_hardware")
             proposed, chance = leaves["draft_tokens"], leaves["draft_acceptance_rate"]
             step = second.decode(batch, mean_context, proposed + 1)
             drafting = proposed * draft.decode(batch, mean_context).time
+            prompts = prompts + draft.prefill(batch, new, prompt - new).time
+            draft_rules = {f"draft: {name}": holds for name, holds in replica_rules(draft).items()}
             round_time = step.time + drafting
             drafted = accepted_tokens(chance, proposed)
             draft_weights, draft_kv = draft.weights, draft.kv(batch, context)
         itl = round_time / drafted
+        ttft = prompts + transfer
 
         kv = second.kv(batch, context)
         workspace = first.workspace(batch, chunk)
@@ -254,6 +315,8 @@ class ServingModel(Model):
         capacity = second.hardware.number("memory.capacity")
         rules = {
             **replica_rules(second),
+            **draft_rules,
+            CONTEXT_RULE: context <= second.model.context_length,
             "output_len leaves a prompt": output < context,
             "the cached prefix is part of the prompt": cached <= prompt,
             "memory fits": total <= capacity,
@@ -281,9 +344,9 @@ class ServingModel(Model):
             tokens_per_step=drafted,
             prefill_bottleneck=limit(prefill),
             decode_bottleneck=limit(step),
-            prefill_mfu=prefill.mfu,
-            decode_mfu=decode.mfu,
-            decode_bandwidth_utilization=decode.bandwidth_utilization,
+            prefill_mfu=chunks * prefill.useful_work / ((ttft - transfer) * first.rate * first.devices),
+            decode_mfu=decode.useful_work * drafted / (round_time * second.rate * second.devices),
+            decode_bandwidth_utilization=step.bandwidth_utilization * step.time / round_time,
             energy_per_token=known(lambda: step.power * itl / (batch * TOKEN)),
             energy_per_request=known(lambda: (prefill.power * ttft + step.power * generated * itl) / batch),
             ttft_compute=chunks * prefill.compute,

@@ -175,6 +175,9 @@ def sweep(model: Model, given: Mapping[str, Any], outputs: Sequence[str] | None 
     result.excluded += [
         item for item in dict.fromkeys(error.message for error in failed) if item not in result.excluded
     ]
+    for name in outputs or ():
+        if name not in result._si:
+            raise InputError(f"{name} is not known for any of the points: {'; '.join(result.excluded[:3])}", path=name)
     return result
 
 
@@ -361,7 +364,8 @@ def _fill(result: Sweep, model: Model, part: _Part, place: Any, outputs: Sequenc
     asked = None if outputs is None else tuple(outputs)
     if asked not in written.reasons:
         written.reasons[asked] = _reasons(list(wanted.values()))
-    result.excluded += [reason for reason in written.reasons[asked] if reason not in result.excluded]
+    lacking = _lacking(written.equations, outputs)
+    result.excluded += [reason for reason in (*written.reasons[asked], *lacking) if reason not in result.excluded]
     if outputs is None or FEASIBLE in outputs:
         holds = np.ones(next(iter(arrays.values())).shape, dtype=bool)
         for name, array in arrays.items():
@@ -476,12 +480,22 @@ def _wanted(equations: Result, outputs: Sequence[str] | None) -> dict[str, Expre
     """Return the expressions to evaluate, by name; those of constraints begin with a line break."""
     have = equations.expressions()
     for name in outputs or ():
-        if name not in have and name != FEASIBLE:
-            raise UnknownNameError("output", name, [*have, FEASIBLE])
+        if name not in equations.field_names() and name != FEASIBLE:
+            raise UnknownNameError("output", name, [*equations.field_names(), FEASIBLE])
     wanted = {name: node for name, node in have.items() if outputs is None or name in outputs}
     if outputs is None or FEASIBLE in outputs:
         wanted.update({f"\n{name}": truth for name, truth in equations.constraints.items()})
     return wanted
+
+
+def _lacking(equations: Result, outputs: Sequence[str] | None) -> list[str]:
+    """Return why outputs that were asked for have no equation in this part of the space."""
+    held = {name: equations.__dict__[name] for name in outputs or () if name != FEASIBLE}
+    return [
+        item.message if isinstance(item, MlsysimError) else f"{name} is not known for some of the points"
+        for name, item in held.items()
+        if not isinstance(item, Expression)
+    ]
 
 
 def _shown(equations: Result, name: str, array: Array) -> tuple[Unit | None, tuple[str, ...], bool]:

@@ -1,7 +1,9 @@
 """Energy, carbon, water and cost: accounting identities through the models, and measured power of whole nodes.
 
-The identities (model cards, Patterson et al., BLOOM, OLMo) test arithmetic, not physics: power, time, PUE and intensity
-are given. Measured are the AC readings of MLPerf (whole nodes) and the power of accelerators of ML.ENERGY.
+The identities (model cards, Patterson et al., BLOOM, OLMo, rent) test arithmetic, not physics: power, time, PUE,
+intensity and price are given; their groups are reported as accounts. Where a row states its intensity or price only as
+what follows from its own result, the account is closed: only a multiplication is tested, and the group says so.
+Measured are the AC readings of MLPerf (whole nodes) and the power of accelerators of ML.ENERGY.
 """
 
 from __future__ import annotations
@@ -40,7 +42,11 @@ def predict_energy(row: Row) -> list[Prediction]:
     found = question(row)
     if not found:
         raise Unmodelled("nothing that was measured follows from what is stated")
-    return found
+    if question not in ACCOUNTS:
+        return found
+    closed = row.inputs.get("usd_per_gpu_hour") is None and row.measurement(IMPLIED_PRICE) is not None
+    closed = closed or row.measurement(IMPLIED_INTENSITY) is not None
+    return [replace(item, group=f"{row.group} {CLOSED if closed else ACCOUNT}") for item in found]
 
 
 # identities -----------------------------------------------------------------------------------------------------------
@@ -122,7 +128,7 @@ def _intensity(row: Row) -> str:
                        ("grid_gco2_per_kwh", "gCO2e/kWh")):  # fmt: skip
         if inputs.get(name) is not None:
             return f"{inputs[name]} {unit}"
-    implied = row.measurement("implied_kgco2e_per_gpu_kwh_incl_pue")  # the source's factor, with PUE in it
+    implied = row.measurement(IMPLIED_INTENSITY)  # the source's factor, with PUE in it
     return NOTHING if implied is None else f"{implied} kgCO2e/kWh"
 
 
@@ -177,7 +183,7 @@ def _decode_power(row: Row) -> list[Prediction]:
 def _rent(row: Row) -> list[Prediction]:
     """Rent of accelerators for a time, at the row's price. (The kind of accelerator has no part in it.)"""
     value = row.measurement("cost_2023usd") or row.measurement("cost_usd")
-    price = row.inputs.get("usd_per_gpu_hour") or row.measurement("usd_per_chip_hour")
+    price = row.inputs.get("usd_per_gpu_hour") or row.measurement(IMPLIED_PRICE)
     if value is None or price is None:
         raise Unmodelled("the price of an accelerator is not stated")
     hours = row.inputs.get("chip_hours")
@@ -198,3 +204,9 @@ QUESTIONS: dict[str, Callable[[Row], list[Prediction]]] = {
     "ml-energy": _decode_power, "rental-cost": _rent, "epoch-cost": _rent,
 }  # fmt: skip
 """The question that the rows of a group ask."""
+ACCOUNTS = (_operation, _bloom, _rent)
+"""Questions whose answers are products of what the row states."""
+ACCOUNT, CLOSED = "(account)", "(closed account)"
+"""What is added to the group that their rows are reported under."""
+IMPLIED_INTENSITY, IMPLIED_PRICE = "implied_kgco2e_per_gpu_kwh_incl_pue", "usd_per_chip_hour"
+"""What collectors of rows worked out from the rows' own results."""

@@ -1,13 +1,15 @@
 """Failures of large jobs and sizes of checkpoints, against published logs.
 
-The rates of a log stand in the catalog; where a row belongs to such a log, the prediction tests that they add up to
-what the log reports. A row that states its own rate of node failures is asked with that.
+The rates of a log stand in the catalog; where a row belongs to such a log, the prediction tests no more than that they
+add up to what the log reports, and the group it is reported under says so. A row that states its own rate of node
+failures is asked with that.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from mlsysim_opt.physics.checkpoint import CheckpointModel
@@ -36,7 +38,16 @@ def predict_reliability(row: Row) -> list[Prediction]:
         raise Unmodelled(
             "failures of one component: the catalog holds rates of accelerators, ports, hosts and software"
         )
-    found = [ask(row, name, value) for name, ask in TARGETS.items() if (value := row.measurement(name)) is not None]
+    found = [ask(row, name, value) for name, ask in FAILURES.items() if (value := row.measurement(name)) is not None]
+    if found and _own_record(row) is not None:
+        found = [replace(item, group=f"{row.group} (rates of this log)") for item in found]
+    # however often a row states its checkpoint, it is one size
+    sizes = [ask(row, name, value) for name, ask in SIZES.items() if (value := row.measurement(name)) is not None]
+    found += sizes[:1]
+    if not found and row.measurement("tb_per_day") is not None:
+        raise Unmodelled(
+            "bytes per day are the size of a checkpoint by the measured interval; sizes have their own rows"
+        )
     if not found:
         raise Unmodelled("nothing that was measured follows from what is stated")
     return found
@@ -51,8 +62,14 @@ def _record(row: Row) -> Entry:
             {"name": "row-rates", "title": "rate of the row", "source": SOURCE, "accelerator_rate": nothing,
              "port_rate": nothing, "software_rate": nothing, "host_rate": f"{float(stated) / 1000} 1/day"}
         )  # fmt: skip
-    name = next((record for group, record in RECORDS.items() if row.group.startswith(group)), "Llama3_H100")
-    return default_catalog().find("reliability", name)
+    return default_catalog().find("reliability", _own_record(row) or "Llama3_H100")
+
+
+def _own_record(row: Row) -> str | None:
+    """Return the record of the catalog that was made from the log of the row, if the row is asked with it."""
+    if row.inputs.get("node_failures_per_1000_node_days") is not None:
+        return None
+    return next((record for group, record in RECORDS.items() if row.group.startswith(group)), None)
 
 
 def _fleet(row: Row) -> Fleet:
@@ -95,8 +112,7 @@ def _mtbf_minutes(row: Row, name: str, value: float) -> Prediction:
 # checkpoints ----------------------------------------------------------------------------------------------------------
 def _checkpoint(row: Row) -> Any:
     model = model_entry(str(row.need("model")), row.folder)
-    hours = row.measurement("checkpoint_interval_h") or 1.0
-    return CheckpointModel().solve(model=model, hardware="A100", checkpoint_interval_hours=hours)
+    return CheckpointModel().solve(model=model, hardware="A100", checkpoint_interval_hours=1.0)  # no part of the size
 
 
 def _bytes(row: Row, name: str, value: float) -> Prediction:
@@ -107,14 +123,9 @@ def _terabytes(row: Row, name: str, value: float) -> Prediction:
     return Prediction(_checkpoint(row).si("checkpoint_size") / 1e12, "TB", value, target=name)
 
 
-def _terabytes_per_day(row: Row, name: str, value: float) -> Prediction:
-    each = 24 / (row.measurement("checkpoint_interval_h") or 1.0)
-    return Prediction(_checkpoint(row).si("checkpoint_size") / 1e12 * each, "TB/day", value, target=name)
-
-
-TARGETS: dict[str, Callable[[Row, str, float], Prediction]] = {
+FAILURES: dict[str, Callable[[Row, str, float], Prediction]] = {
     "unexpected_interruptions": _failures, "restarts": _failures, "mttf_h": _mtbf_hours,
-    "failure_every_min": _mtbf_minutes, "checkpoint_bytes": _bytes, "checkpoint_tb": _terabytes,
-    "tb_per_day": _terabytes_per_day,
+    "failure_every_min": _mtbf_minutes,
 }  # fmt: skip
+SIZES: dict[str, Callable[[Row, str, float], Prediction]] = {"checkpoint_bytes": _bytes, "checkpoint_tb": _terabytes}
 """What answers each number that rows report."""

@@ -14,7 +14,7 @@ import numpy as np
 
 from mlsysim_opt.errors import MlsysimError
 from mlsysim_opt.physics.batching import ContinuousBatchingModel
-from mlsysim_opt.physics.serving import ServingModel
+from mlsysim_opt.physics.serving import CONTEXT_RULE, DOMAIN_RULE, ServingModel
 from mlsysim_opt.registry.types import Accelerator, Transformer
 from mlsysim_opt.validation.entries import hardware_entry, model_entry
 from mlsysim_opt.validation.report import Prediction
@@ -29,6 +29,8 @@ CLIENTS = tuple(sorted({int(2 ** (step / 2)) for step in range(25)}))
 """Numbers of clients tried where the row leaves them open: 1 to 4096 in steps of half a doubling."""
 PROMPTS = {"lm-arena-chat": 250, "gpqa": 250, "sourcegraph-fim": 600}
 """Mean tokens of a prompt of ML.ENERGY's tasks, roughly: the rows do not state them, and ITL hardly depends on it."""
+FREE = ("memory", DOMAIN_RULE, CONTEXT_RULE)
+"""Rules that measured systems break: they fit more, or other models of the same shapes, than the equations know."""
 EIGHT_BIT_CACHES = ("trtllm", "vllm")
 """Engines whose published recipes for 8-bit and 4-bit models keep keys and values in FP8; SGLang keeps 16 bits."""
 UNIFORM = ("bf16", "fp16")
@@ -111,7 +113,7 @@ def _solve(model: Any, given: Mapping[str, Any]) -> Any:
         solved = model.solve(**given)
     except MlsysimError as error:
         raise Unmodelled(error.message) from error
-    broken = [name for name, holds in solved.constraints.items() if not holds and not name.startswith("memory")]
+    broken = [name for name, holds in solved.constraints.items() if not holds and not name.startswith(FREE)]
     if broken:
         raise Unmodelled(f"the split is none: {', '.join(broken)}")
     return solved
@@ -188,13 +190,13 @@ def _offline(row: Row) -> list[Prediction]:
 
 def _best(given: Mapping[str, Any], clients: list[int], **limits: float) -> tuple[float, dict[str, float], int]:
     """Return the largest throughput over numbers of clients within limits of outputs, its parts, and the number."""
-    names = ("throughput", "itl", "ttft", "active_requests", "itl_compute", "itl_bandwidth", "itl_communication",
-             "itl_overhead", "feasible")  # fmt: skip
+    names = ("throughput", "itl", "ttft", "active_requests", "max_active_requests", "itl_compute", "itl_bandwidth",
+             "itl_communication", "itl_overhead")  # fmt: skip
     try:
         swept = BATCHING.sweep(outputs=names, max_batch_size=clients, **given)
     except MlsysimError as error:
         raise Unmodelled(error.message) from error
-    fine = swept.si("feasible") == 1
+    fine = swept.si("max_active_requests") >= 1
     for name, most in limits.items():
         fine &= swept.si(name) <= most
     if not fine.any():

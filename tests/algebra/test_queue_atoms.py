@@ -25,6 +25,8 @@ from mlsysim_opt.algebra import (
     gradient,
     latex,
     normal_tail,
+    private_noise,
+    private_rate,
     sojourn_quantile,
     thaw,
 )
@@ -47,6 +49,7 @@ CHANCE, SHARE, LEVEL = (Symbol(name, NONE, high=1.0) for name in ("chance", "sha
 RATE_LEFT = Symbol("rate", RATE, low=-10.0)
 COST = Symbol("cost", NONE)
 EPSILON, DELTA = Symbol("epsilon", NONE), Symbol("delta", NONE, high=1.0)
+SAMPLED, NOISE, STEPS = Symbol("sampled", NONE, high=1.0), Symbol("noise", NONE), Symbol("steps", NONE)
 QUANTILE = sojourn_quantile(CHANCE, WAIT, FAST, SLOW, SHARE, LEVEL)
 ROOTS: dict[str, Expression] = {
     "erlang_c": erlang_c(LOAD, SERVERS),
@@ -54,10 +57,14 @@ ROOTS: dict[str, Expression] = {
     "sojourn_quantile": QUANTILE,
     "normal_tail": normal_tail(LOAD),
     "gaussian_privacy": gaussian_privacy(EPSILON, DELTA),
+    "private_noise": private_noise(EPSILON, DELTA, SAMPLED, STEPS),
+    "private_noise of all data": private_noise(EPSILON, DELTA, 1, STEPS),
+    "private_rate": private_rate(EPSILON, DELTA, NOISE, STEPS),
     "best_interval": best_interval(COST),
 }
 POINT = {"load": 3.2, "servers": 4, "wait": 0.7, "fast": 0.1, "slow": 0.4, "chance": 0.6, "share": 0.7, "level": 0.99,
-         "rate": 2.0, "epsilon": 1.3, "delta": 1e-5, "cost": 0.3}  # fmt: skip
+         "rate": 2.0, "epsilon": 1.3, "delta": 1e-5, "cost": 0.3, "sampled": 0.02, "noise": 1.7,
+         "steps": 3000.0}  # fmt: skip
 
 
 def erlang(load: float, servers: int) -> float:
@@ -200,11 +207,11 @@ def test_the_proven_direction_is_that_of_the_value(name: str) -> None:
         assert proven == (1 if more > moved(root, leaf.name, POINT[leaf.name]) else -1), leaf.name
 
 
-@given(st.lists(PARTS, min_size=13, max_size=13), st.lists(PARTS, min_size=13, max_size=13))
+@given(st.lists(PARTS, min_size=16, max_size=16), st.lists(PARTS, min_size=16, max_size=16))
 def test_bounds_hold_every_value(ends: list[float], inside: list[float]) -> None:
     limits = {"load": (0, 12), "servers": (1, 9), "wait": (0, 5), "fast": (0, 2), "slow": (0, 3), "chance": (0, 1),
               "share": (0, 1), "level": (0, 1), "rate": (-1, 3), "epsilon": (0, 4), "delta": (0, 0.9),
-              "cost": (0, 40)}  # fmt: skip
+              "cost": (0, 40), "sampled": (0, 1), "noise": (0, 3), "steps": (0, 5000)}  # fmt: skip
     box: dict[str, Any] = {}
     point: dict[str, Any] = {}
     for (name, (low, high)), width, part in zip(limits.items(), ends, inside, strict=False):
@@ -273,3 +280,37 @@ def test_the_distance_gives_delta_back(epsilon: float, delta: float) -> None:
     back = phi(mu / 2 - epsilon / mu) - math.exp(epsilon) * phi(-mu / 2 - epsilon / mu)
     assert back == pytest.approx(delta, rel=1e-6)
     assert float(ATOMS["gaussian_privacy"].array(epsilon, delta)) == mu
+
+
+# noise that keeps privacy ---------------------------------------------------------------------------------------------
+@given(st.floats(0.02, 20.0), st.floats(-12, -1).map(lambda power: 10.0**power), st.floats(0.0, 1.0),
+       st.integers(1, 100_000))  # fmt: skip
+def test_the_rate_gives_the_noise_back(epsilon: float, delta: float, rate: float, steps: int) -> None:
+    noise = ATOMS["private_noise"].scalar(epsilon, delta, rate, steps)
+    assert float(ATOMS["private_noise"].array(epsilon, delta, rate, steps)) == noise
+    allowed = ATOMS["private_rate"].scalar(epsilon, delta, noise, steps)
+    # what the noise is enough for is never less than asked, up to the search; all data where sampling helps nothing
+    assert allowed >= rate * (1 - 1e-9) or rate < 1e-290
+    assert ATOMS["private_noise"].scalar(epsilon, delta, allowed, steps) <= noise * (1 + 1e-9)
+
+
+def test_one_order_by_hand() -> None:
+    # Order 2, one step: A = 1 + q^2 (e^(1/sigma^2) - 1). For q = 0.1 and sigma = 1, ln(1.0171828) = 0.0170368.
+    from mlsysim_opt.algebra.atoms.privacy import _epsilons
+
+    by_order_2 = math.log(1 + 0.01 * (math.e - 1)) + math.log(1 / 2) - math.log(1e-5 * 2)
+    assert _epsilons(1.0, 1e-5, 0.1, 1.0)[0] == pytest.approx(by_order_2, rel=1e-12)
+
+
+def test_the_edges_of_private_noise() -> None:
+    noise, rate = ATOMS["private_noise"].scalar, ATOMS["private_rate"].scalar
+    assert [noise(1.0, 1e-5, 0.0, 10), noise(math.inf, 1e-5, 0.1, 10), noise(1.0, 1.0, 0.1, 10)] == [0.0] * 3
+    assert [noise(1.0, 0.0, 0.1, 10), noise(1.0, 1e-5, 0.1, math.inf)] == [math.inf] * 2
+    assert noise(1.0, 1e-5, 1.5, 10) == noise(1.0, 1e-5, 1.0, 10)  # no batch is more than the data
+    assert [rate(1.0, 1e-5, 0.0, 10), rate(1.0, 0.0, 1.0, 10), rate(1.0, 1e-5, math.inf, 10)] == [0.0, 0.0, 1.0]
+    for wrong in ((-1.0, 1e-5, 0.1, 10), (1.0, 2.0, 0.1, 10), (1.0, 1e-5, -0.1, 10), (math.nan, 1e-5, 0.1, 10)):
+        assert math.isnan(noise(*wrong))
+        assert math.isnan(rate(*wrong))
+    assert noise(0.0, 1e-5, 0.01, 100) == pytest.approx(10 / ATOMS["gaussian_privacy"].scalar(0.0, 1e-5))
+    with pytest.raises(InputError, match="second derivative"):
+        gradient(gradient(ROOTS["private_noise"], [EPSILON])[0], [EPSILON])

@@ -19,7 +19,7 @@ def table(root: Path) -> str:
 def test_people_see_groups_errors_and_the_number_of_parameters(ask: Callable[..., Any], table: str) -> None:
     done = ask("validate", table)
     assert done.code == 0
-    for said in ("chinchilla-table3", "12 of 12 rows modelled", "Worst rows", "fitted parameters"):
+    for said in ("chinchilla-table3", "12 of 12 rows modelled", "Worst rows", "fitted parameters", "taken from tables"):
         assert said in done.out
 
 

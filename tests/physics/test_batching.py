@@ -150,3 +150,32 @@ def test_sanity(model: str, hardware: str, prompt: int, output: int, clients: in
     if output >= 16:  # else the half-empty last page outweighs what is not reserved yet
         assert here.max_active_requests >= here.static_max_active_requests
     assert all(math.isfinite(here.si(name)) for name in ("ttft", "itl", "throughput"))
+
+
+# findings of a review -------------------------------------------------------------------------------------------------
+def test_a_pipeline_works_on_several_prompts() -> None:
+    rates = [solve(max_batch_size=64, seq_len=4160, output_len=64, pp_size=pp).si("throughput") for pp in (1, 2, 4)]
+    assert rates[1] > 1.7 * rates[0]
+    assert rates[2] > 3 * rates[0]
+
+
+def test_one_request_must_fit_at_its_full_length() -> None:
+    # On average a request of 900,000 generated tokens holds half of them; at its end it needs 118 GB of 80 GiB.
+    long = solve(hardware="A100", seq_len=900_128, output_len=900_000, max_batch_size=1)
+    assert long.constraints["memory fits one request"] is False
+
+
+def test_an_idle_service_is_as_fast_as_one_request() -> None:
+    from mlsysim_opt.physics.serving import ServingModel
+
+    idle = ServingCapacityModel().solve(**SERVICE, qps=0.01, num_replicas=1000)
+    alone = ServingModel().solve("Llama3_8B", "H100", seq_len=2048, output_len=128)
+    assert idle.si("estimated_p99_latency") == pytest.approx(0.030 + alone.si("request_latency"), rel=1e-3)
+    assert idle.active_batch_size == pytest.approx(1)
+    busy = ServingCapacityModel().solve(**SERVICE, qps=40)
+    assert 1 < busy.active_batch_size <= 32
+
+
+def test_the_longest_request_must_fit() -> None:
+    given = {**SERVICE, "max_seq_len": 2_000_000, "mean_request_tokens": 1000}
+    assert ServingCapacityModel().solve(**given, qps=1).constraints["memory fits the longest request"] is False

@@ -59,6 +59,16 @@ def test_bare_numbers_are_read_in_the_unit_of_the_name() -> None:
         solve(node_price=375_000)
 
 
+def test_trap_idle_accelerators_make_no_tokens() -> None:
+    idle = rent(tokens_per_second="1e6 token/s", tokens="1e12 token", utilization=0)
+    assert not idle.feasible
+    assert idle.constraints == {"work is done": False}
+    for name in ("cost_per_million_tokens", "cost_per_run", "run_time"):
+        assert idle.si(name) == float("inf")
+    assert rent(utilization=0).feasible  # who asks for no tokens may pay for idle ones
+    assert rent(tokens_per_second="1e6 token/s", utilization=0.1).feasible
+
+
 def test_price_of_electricity_without_a_place_is_the_documented_default() -> None:
     result = solve(kwh_price=None)
     assert result.kwh_price.to("USD/kWh").magnitude == pytest.approx(0.12)

@@ -303,6 +303,13 @@ def test_jobs_that_do_not_fit_or_too_many() -> None:
     large = cluster(job_size=512)
     assert not large.constraints["a job fits the cluster"]
     assert not large.feasible
+    for size in (257, 512):  # never NaN: a job without a slot waits for ever
+        for cv in (0.0, 1.0):
+            lost = cluster(job_size=size, duration_cv=cv, arrival_cv=cv)
+            assert lost.job_slots == lost.accelerator_utilization == 0
+            assert lost.cluster_utilization == lost.avg_wait_time_days == lost.avg_queue_length == math.inf
+            assert lost.si("p50_wait_time") == lost.si("p99_wait_time") == math.inf
+            assert lost.avg_turnaround_days == math.inf
     busy = cluster(arrival_rate_jobs_per_day=3, job_size=128)
     assert busy.cluster_utilization == pytest.approx(1.5)
     assert busy.accelerator_utilization == pytest.approx(1.0)
@@ -315,3 +322,14 @@ def test_the_wait_has_quantiles() -> None:
     result = cluster()
     assert result.p95_wait_time.to("day").magnitude == pytest.approx(5 * math.log(16), rel=1e-9)
     assert result.p50_wait_time < result.p95_wait_time < result.p99_wait_time
+
+
+def test_the_tail_has_a_kink_at_exponential_service() -> None:
+    # four servers at a utilization of 0.8: two slopes of P99, in mean services per unit of the coefficient of variation
+    def at(cv: float) -> float:
+        given_ = {"arrival_rate": 320, "service_latency": 10, "num_replicas": 4, "service_time_cv": cv}
+        return float(TailLatencyModel().solve(**given_).si("p99_latency")) / 0.01
+
+    below, above = (at(1.0) - at(1.0 - 1e-5)) / 1e-5, (at(1.0 + 1e-5) - at(1.0)) / 1e-5
+    assert below == pytest.approx(5.4, abs=0.05)
+    assert above == pytest.approx(7.0, abs=0.05)

@@ -142,6 +142,30 @@ def test_trap_checkpoints_longer_than_the_time_between_failures() -> None:
     assert 1 - 7200 / 7200 - best / 7200 < 0 < evaluate(found.goodput) < 0.1
 
 
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"checkpoint_time_s": 1e6}, {"checkpoint_time_s": 1e6, "checkpoint_interval": "1 h"},
+        {"avg_recovery_time_s": 1e9}, {"checkpoint_interval": "1e6 h"},
+    ],
+)  # fmt: skip
+def test_trap_a_job_without_progress_is_not_feasible(more: dict[str, Any]) -> None:
+    # 3 h between failures: no checkpoint of 12 days is ever written, no recovery of 30 years ends
+    result = solve(**more)
+    assert result.constraints == {"the job makes progress": False}
+    assert not result.feasible
+    assert 0 <= result.goodput < 1e-30
+    assert result.si("time_to_finish") > 1e30  # or for ever; never NaN
+    assert result.si("useful_time") < 1e-20
+
+
+def test_a_job_with_little_progress_says_how_long_it_takes() -> None:
+    result = solve(checkpoint_time_s=40_000)  # 3.7 times the time between failures
+    assert result.feasible
+    assert 1e-3 < result.goodput < 0.1
+    assert result.si("time_to_finish") == pytest.approx(54 * 86_400 / result.goodput, rel=1e-12)
+
+
 @given(st.floats(-5, 1.2).map(lambda power: 10.0**power), st.floats(0.0, 2.0))
 def test_no_other_interval_is_better(cost: float, recovery: float) -> None:
     found = job(1.0, cost, recovery)

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mlsysim_opt.errors import InputError, UnknownNameError
-from mlsysim_opt.physics import MoERoutingModel
+from mlsysim_opt.physics import DistributedModel, MoERoutingModel
 
 MIXTRAL: dict[str, Any] = {"model": "Mixtral_8x7B", "batch_size": 64, "seq_len": 4096, "ep_size": 8}
 
@@ -94,6 +94,15 @@ def test_what_cannot_be() -> None:
     assert not solve(model="DeepSeek_V3", ep_size=128, fleet="Lab_64_H100").feasible
     with pytest.raises(AttributeError, match="all_to_all_latency"):
         _ = solve().all_to_all_latency
+
+
+def test_trap_ranks_divide_the_experts_as_in_training() -> None:
+    # 8 experts on 3 ranks: some would hold 3 and some 2. The same rule, by the same name, as in DistributedModel.
+    name = "ep divides the experts"
+    assert [ranks for ranks in range(1, 17) if solve(ep_size=ranks).constraints[name]] == [1, 2, 4, 8]
+    assert not solve(ep_size=3).feasible
+    job = DistributedModel().solve(model="Mixtral_8x7B", fleet="Lab_64_H100", batch_size=192, ep_size=3)
+    assert job.constraints[name] is solve(ep_size=3).constraints[name] is False
 
 
 def test_beyond_a_domain_the_fabric_sets_the_pace() -> None:

@@ -255,3 +255,56 @@ def test_power_follows_what_is_used() -> None:
     powers = [item.si("energy_per_token") * n / item.si("itl") for item, n in ((small, 1), (large, 256))]
     assert 0.5 * 700 < powers[0] < powers[1] <= 700
     assert large.si("energy_per_token") < small.si("energy_per_token") / 40
+
+
+# splits of a replica --------------------------------------------------------------------------------------------------
+def test_one_request_stands_in_one_attention_group() -> None:
+    # Qwen3 235B: 2 x 4 heads x 128 x 94 layers x 2 bytes = 192,512 bytes a token, 193 GB for a million, which one
+    # H200 of 141 GB does not hold, however many attention groups there are.
+    given: dict[str, Any] = {
+        "model": "Qwen3_235B_A22B", "hardware": "H200", "precision": "fp8", "attention_dp": 8, "ep_size": 8,
+    }  # fmt: skip
+    one = solve(**given, seq_len=1_000_000)
+    assert one.constraints["memory fits"] is False
+    assert one.si("itl") > 192_512e6 / 4800e9
+    eight = solve(**given, seq_len=4096, batch_size=8)
+    assert eight.si("itl") == pytest.approx(solve(**given, seq_len=4096).si("itl"), rel=0.5)
+
+
+def test_a_pipeline_fills_and_drains() -> None:
+    # Eight prompts on eight stages: the last is through after 1 + 7/8 times the time of one.
+    given: dict[str, Any] = {"model": "Llama3_70B", "seq_len": 4096, "pp_size": 8}
+    one, eight = solve(**given), solve(**given, batch_size=8)
+    assert eight.si("ttft") == pytest.approx(one.si("ttft") * (1 + 7 / 8), rel=1e-9)
+    assert eight.prefill_mfu < solve(model="Llama3_70B", seq_len=4096, batch_size=8).prefill_mfu
+    # A single request keeps one stage of four at work.
+    alone = solve(pp_size=4)
+    assert alone.decode_bandwidth_utilization == pytest.approx(solve().decode_bandwidth_utilization / 4, rel=0.02)
+
+
+def test_the_cache_is_sent_once_however_it_is_split() -> None:
+    sent = [
+        solve(decode_hardware="H200", batch_size=8, **split).si("kv_transfer_time")
+        for split in ({}, {"tp_size": 8}, {"pp_size": 4}, {"tp_size": 2, "pp_size": 2})
+    ]
+    assert sent == pytest.approx([8 * 2048 * 131_072 / 100e9] * 4, rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("given", "rule"),
+    [
+        ({"model": "Llama3_70B", "tp_size": 64}, "ranks within the scale-up domain"),
+        ({"hardware": "H100_PCIe", "tp_size": 16}, "ranks within the scale-up domain"),
+        ({"model": "Llama3_2_3B", "tp_size": 3}, "tp and the kv heads divide"),
+        ({"draft_model": "GPT2", "tp_size": 8}, "draft: tp divides the heads"),
+        ({"model": "GPT2", "seq_len": 8192}, "the request is within the model's context"),
+    ],
+)
+def test_what_no_replica_can_be(given: dict[str, Any], rule: str) -> None:
+    assert solve(**given).constraints[rule] is False
+
+
+def test_a_draft_reads_the_prompt_too() -> None:
+    both: dict[str, Any] = {"model": "Llama3_70B", "hardware": "B200"}
+    extra = solve(**both, draft_model="Llama3_8B").si("ttft") - solve(**both).si("ttft")
+    assert extra == pytest.approx(solve(hardware="B200").si("ttft"), rel=1e-9)

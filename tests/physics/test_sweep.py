@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from mlsysim_opt.errors import InputError, UnknownNameError
-from mlsysim_opt.physics import DistributedModel, SingleNodeModel
+from mlsysim_opt.physics import DistributedModel, SingleNodeModel, SustainabilityModel
 from mlsysim_opt.physics.base import Model
 from mlsysim_opt.physics.sweep import Sweep
 
@@ -85,3 +85,15 @@ def test_what_cannot_be_swept_is_said() -> None:
         model.sweep(model="Llama3_8B", hardware=["A100"], precision=["fp8"])
     with pytest.raises(InputError, match="more than one sweep holds"):
         model.sweep(model="Llama3_8B", hardware="H100", batch_size=range(1, 20_000), seq_len=range(1, 20_000))
+
+
+def test_an_output_that_some_points_lack_is_undefined_there() -> None:
+    # Market-based carbon is known for a region whose provider states it, not for a bare grid.
+    given: dict[str, Any] = {"fleet": "Lab_64_H100", "duration_days": 30}
+    places = ["GCP_us_central1", "Quebec"]
+    sweep = SustainabilityModel().sweep(outputs=["market_carbon_kg"], datacenter=places, **given)
+    known = [SustainabilityModel().solve(**given, datacenter="GCP_us_central1").si("market_carbon_kg"), np.nan]
+    assert sweep.si("market_carbon_kg") == pytest.approx(known, nan_ok=True)
+    assert sweep.excluded
+    with pytest.raises(InputError, match="market_carbon_kg is not known for any of the points"):
+        SustainabilityModel().sweep(outputs=["market_carbon_kg"], datacenter=["Quebec", "Poland"], **given)

@@ -82,15 +82,38 @@ def test_rent_by_hand() -> None:
     assert found["cost"].value == pytest.approx(100 * 2 * 24 * 3.0)
 
 
-IDENTITIES = ("patterson", "model-card", "bloom", "palm", "gopher", "olmo", "epoch-cost", "rental-cost")
-
-
 def assert_identities(path: Path) -> None:
     report = validate(path)
-    sums = Summary.of([item for item in report.outcomes if item.group in IDENTITIES])
+    sums = Summary.of([item for item in report.outcomes if item.group.endswith("(account)")])
     assert sums.scored >= 15
     assert sums.mean_ape is not None
     assert sums.mean_ape <= 0.01
+
+
+@pytest.mark.parametrize(
+    ("group", "inputs", "measured"),
+    [
+        # the intensity and the price of these rows follow from the number to be predicted
+        ("model-card", {"gpu_hours": 1000, "gpu_power_w": 400},
+         {"tco2e_location_based": 0.16, "implied_kgco2e_per_gpu_kwh_incl_pue": 0.4}),
+        ("epoch-cost", {"chip_hours": 1000}, {"cost_2023usd": 2000, "usd_per_chip_hour": 2.0}),
+    ],
+)  # fmt: skip
+def test_trap_a_closed_account_is_called_one(group: str, inputs: dict[str, Any], measured: dict[str, Any]) -> None:
+    (found,) = predict(Row("r", group, "energy", inputs, measured))
+    assert found.group == f"{group} (closed account)"
+
+
+def test_accounts_are_not_in_one_group_with_measurements(collection: Callable[[str], Path]) -> None:
+    groups = validate(collection("energy_cost.yaml")).groups
+    accounts = {name: summary for name, summary in groups.items() if name.endswith("(account)")}
+    assert sum(summary.modelled for summary in accounts.values()) == 16
+    closed = {name: summary for name, summary in groups.items() if name.endswith("(closed account)")}
+    assert sum(summary.modelled for summary in closed.values()) == 37
+    accounts |= closed
+    modelled = {name: summary.modelled for name, summary in groups.items() if summary.modelled and name not in accounts}
+    assert modelled == {"mlperf-training-power": 9, "mlperf-inference-power": 4, "ml-energy-measured": 28}
+    assert sum(summary.rows for summary in groups.values()) == 118
 
 
 def test_identities_of_energy(root: Path) -> None:
@@ -107,6 +130,25 @@ def test_a_stated_rate_of_node_failures() -> None:
     inputs = {"gpus": 800, "gpus_per_node": 8, "node_failures_per_1000_node_days": 10}
     found = predictions("reliability", "meta-rsc", inputs, {"mttf_h": 24.0})
     assert found["mttf_h"].value == pytest.approx(24.0)
+
+
+def test_rates_that_come_from_a_log_are_told_apart() -> None:
+    measured = {"unexpected_interruptions": 419}
+    own = predict(Row("r", "llama3-54d", "reliability", {"gpus": 16384, "hours": 1296}, measured))
+    assert [item.group for item in own] == ["llama3-54d (rates of this log)"]
+    stated = {"gpus": 16384, "hours": 1296, "node_failures_per_1000_node_days": 6.5}
+    other = predict(Row("r", "meta-rsc", "reliability", stated, measured))
+    assert [item.group for item in other] == ["meta-rsc"]
+
+
+def test_trap_one_checkpoint_is_scored_once() -> None:
+    inputs = {"model": "BLOOM_176B"}
+    both = predictions("reliability", "checkpoint", inputs, {"checkpoint_bytes": 2.3e12, "checkpoint_tb": 2.3})
+    assert list(both) == ["checkpoint_bytes"]
+    often = {"checkpoint_interval_h": 3, "tb_per_day": 18.4}  # 8 times 2.3 TB: nothing new
+    (found,) = predict(Row("r", "checkpoint", "reliability", inputs, often))
+    assert isinstance(found.answer, Unmodelled)
+    assert "sizes have their own rows" in found.answer.reason
 
 
 def test_failures_of_one_component_are_not_guessed() -> None:

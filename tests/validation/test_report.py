@@ -10,7 +10,15 @@ from hypothesis import strategies as st
 
 from mlsysim_opt.registry import default_catalog
 from mlsysim_opt.validation.predictors import predict
-from mlsysim_opt.validation.report import Outcome, Prediction, Report, Summary, fitted_parameters, quantile
+from mlsysim_opt.validation.report import (
+    Outcome,
+    Prediction,
+    Report,
+    Summary,
+    fitted_parameters,
+    quantile,
+    tabulated_parameters,
+)
 from mlsysim_opt.validation.rows import Row, Unmodelled
 
 
@@ -48,7 +56,7 @@ def test_nothing_scored_has_no_errors() -> None:
 def test_the_json_form_is_the_documented_one() -> None:
     report = Report((outcome("a", 1.1), outcome("b", 3.0, group="h"), outcome("c", None, group="h")))
     data = json.loads(json.dumps(report.as_dict()))
-    assert set(data) >= {"overall", "groups", "rows", "fitted_parameters"}
+    assert set(data) >= {"overall", "groups", "rows", "fitted_parameters", "parameters_from_tables"}
     for summary in (data["overall"], *data["groups"].values()):
         assert set(summary) >= {"rows", "modelled", "median_ape", "mean_ape", "p90_ape", "bias"}
     assert list(data["groups"]) == ["g", "h"]
@@ -92,3 +100,10 @@ def test_fitted_parameters_are_those_whose_source_is_a_fit() -> None:
     assert len(found) < 12 * len(default_catalog().names("calibration"))
     entry = default_catalog().find("calibration", "hopper")
     assert found["hopper.gemm_efficiency"] == entry.parameter("gemm_efficiency").si
+
+
+def test_parameters_read_off_tables_of_measurements_are_counted_too() -> None:
+    found, fitted = tabulated_parameters(), fitted_parameters()
+    assert {"hopper.scale_up_efficiency", "hopper.scale_up_latency", "cdna3.gemm_efficiency"} <= set(found)
+    assert not set(found) & set(fitted)
+    assert "hopper.compute_units" not in found  # from a white paper

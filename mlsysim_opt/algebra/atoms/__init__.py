@@ -6,7 +6,7 @@ inverse, text and LaTeX. A new operation is one more class, in any module that i
 
 from __future__ import annotations
 
-from mlsysim_opt.algebra.atoms import arithmetic, normal, queues, renewal, selection, truths, whole
+from mlsysim_opt.algebra.atoms import arithmetic, normal, privacy, queues, renewal, selection, truths, whole
 from mlsysim_opt.algebra.atoms.base import Atom, Infix, Inversion
 from mlsysim_opt.algebra.atoms.selection import Table
 from mlsysim_opt.algebra.atoms.whole import EXACT
@@ -26,6 +26,8 @@ from mlsysim_opt.algebra.atoms.writing import (
     maximum,
     minimum,
     normal_tail,
+    private_noise,
+    private_rate,
     sojourn_quantile,
     sqrt,
     where,
@@ -56,6 +58,9 @@ __all__ = [
     "minimum",
     "normal",
     "normal_tail",
+    "privacy",
+    "private_noise",
+    "private_rate",
     "queues",
     "renewal",
     "selection",

@@ -28,7 +28,7 @@ def normal_tail(x: float) -> float:
     return math.erfc(x / math.sqrt(2)) / 2
 
 
-def _log_tail(x: float) -> float:
+def log_normal_tail(x: float) -> float:
     """Return the logarithm of the share above `x`, also where the share itself is no longer a float."""
     if x < 30:
         return math.log(normal_tail(x))
@@ -49,7 +49,7 @@ class NormalTail(Atom):
         return normal_tail(values[0])
 
     def array(self, *values: Any, param: Any = None) -> Any:
-        return _each(normal_tail, *values)
+        return each(normal_tail, *values)
 
     def bounds(self, *intervals: Interval, param: Any = None) -> Interval:
         low, high = (normal_tail(item) for item in reversed(intervals[0]))
@@ -99,7 +99,7 @@ class GaussianPrivacy(Atom):
         return brent(gap, low, high, -delta if low == 0 else gap(low), gap(high))
 
     def array(self, *values: Any, param: Any = None) -> Any:
-        return _each(self.scalar, *values)
+        return each(self.scalar, *values)
 
     def bounds(self, *intervals: Interval, param: Any = None) -> Interval:
         low, high = (self.scalar(max(0.0, intervals[0][end]), min(1.0, max(0.0, intervals[1][end]))) for end in (0, 1))
@@ -123,10 +123,11 @@ def gaussian_delta(epsilon: float, mu: float) -> float:
     """Return delta for epsilon and mu (Dong, Roth and Su 2019, Corollary 2.13)."""
     if mu == 0:
         return 0.0
-    return normal_tail(epsilon / mu - mu / 2) - math.exp(min(0.0, epsilon + _log_tail(epsilon / mu + mu / 2)))
+    return normal_tail(epsilon / mu - mu / 2) - math.exp(min(0.0, epsilon + log_normal_tail(epsilon / mu + mu / 2)))
 
 
-def _each(function: Any, *values: Any) -> Any:
+def each(function: Any, *values: Any) -> Any:
+    """Return what a function of floats gives for arrays of them."""
     shaped = np.broadcast_arrays(*(np.asarray(item, dtype=float) for item in values))
     flat = zip(*(item.ravel().tolist() for item in shaped), strict=True)
     return np.array([function(*row) for row in flat], dtype=float).reshape(shaped[0].shape)

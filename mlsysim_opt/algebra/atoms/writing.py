@@ -99,6 +99,16 @@ def gaussian_privacy(epsilon: Operand, delta: Operand) -> Expression:
     return ATOMS["gaussian_privacy"](epsilon, delta)
 
 
+def private_noise(epsilon: Operand, delta: Operand, rate: Operand, steps: Operand) -> Expression:
+    """Return the noise, over the clipping norm, that keeps steps on samples (epsilon, delta)-private; never too low."""
+    return ATOMS["private_noise"](epsilon, delta, rate, steps)
+
+
+def private_rate(epsilon: Operand, delta: Operand, noise: Operand, steps: Operand) -> Expression:
+    """Return the largest share of the data that steps with this noise may take to be (epsilon, delta)-private."""
+    return ATOMS["private_rate"](epsilon, delta, noise, steps)
+
+
 def lookup(
     choice: Choice,
     table: dict[Any, Any],
