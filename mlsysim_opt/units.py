@@ -449,6 +449,11 @@ def customary_unit(of: Dimension) -> Unit:
     return parse_unit(text) if text is not None else base_unit(of)
 
 
+def has_ladder(of: Dimension) -> bool:
+    """Return whether a dimension has units of several sizes to be shown in."""
+    return of in _LADDERS
+
+
 def readable_unit(value: float, of: Dimension) -> Unit:
     """Return the unit in which a value of this dimension is read most easily (``ms`` for 0.0123 s)."""
     ladder = _LADDERS.get(of)

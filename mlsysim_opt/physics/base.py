@@ -10,6 +10,7 @@ import copy
 import functools
 import inspect
 import math
+import types
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -17,7 +18,7 @@ from mlsysim_opt.algebra.evaluate import ScalarProgram
 from mlsysim_opt.algebra.expression import Expression, Operation
 from mlsysim_opt.errors import InputError, MlsysimError, UnknownNameError
 from mlsysim_opt.physics.inputs import REQUIRED, Input, check_all
-from mlsysim_opt.units import NONE, Dimension, Unit, parse_unit, quantity, readable_unit, show
+from mlsysim_opt.units import NONE, Dimension, Unit, has_ladder, parse_unit, quantity, readable_unit, show
 
 if TYPE_CHECKING:
     from mlsysim_opt.physics.sweep import Sweep
@@ -139,8 +140,15 @@ class Solved:
 
     __repr__ = __str__
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        raise AttributeError(f"a result is immutable: {name!r} cannot be set")
+
+    def __dir__(self) -> list[str]:
+        return sorted({*super().__dir__(), *self.__dict__["_traced"].position})
+
     def __reduce__(self) -> tuple[Any, ...]:
-        return (dict, (self.as_dict(),))
+        here = self.__dict__
+        return _solved_again, (here["_model"], dict(here["_values"]))
 
 
 FEW = 3
@@ -194,7 +202,7 @@ class Traced:
         if node.sort == "truth":
             return bool(value)
         if node.dimension == NONE:
-            return int(value) if node.integer and value == value else float(value)
+            return int(value) if node.integer and math.isfinite(value) else float(value)
         unit = self.unit_of(name, value)
         if name in self.result.floats:
             return value / unit.factor
@@ -212,9 +220,13 @@ class Traced:
     def shown(self, name: str, value: Any) -> str:
         """Return a raw value as text."""
         node = self.expressions[name]
-        if node.sort == "number":
-            return show(value, node.dimension)
-        return str(self.read(name, value))
+        if node.sort != "number":
+            return str(self.read(name, value))
+        text = self.result.units.get(name)
+        if text and not has_ladder(node.dimension):  # prices and rates have no unit that everybody reads
+            unit = parse_unit(text)
+            return f"{value / unit.factor:,.4g} {unit.text}"
+        return show(value, node.dimension)
 
 
 @functools.cache
@@ -243,6 +255,8 @@ class Model:
         cls._cache = {}
         cls._keyed = tuple(item for item in cls.inputs if type(item).key is not Input.key)
         cls._compound = tuple(item for item in cls.inputs if type(item).bind is not Input.bind)
+        if "solve" not in cls.__dict__:
+            cls.solve = _documented(cls)  # type: ignore[method-assign]
 
     def equations(self, **inputs: Any) -> Result:
         """Return the equations for these leaves. Arguments may be symbols, choices or expressions; the body is one."""
@@ -287,11 +301,17 @@ class Model:
         Raises:
             InputError: an input is unknown, missing, of the wrong unit or out of range.
         """
-        values = self.check(*args, **given)
+        return self.solved(self.check(*args, **given))
+
+    def solved(self, values: dict[str, Any]) -> Any:
+        """Return the result for checked inputs."""
         traced = self.trace(values)
         solved: Any = object.__new__(traced.solved_type)
         leaves = self._leaf_list(traced, values)
-        solved.__dict__.update(_traced=traced, _given=leaves, _seen={}, assumptions=self.assumptions(values))
+        solved.__dict__.update(
+            _traced=traced, _given=leaves, _seen={}, _model=type(self), _values=values,
+            assumptions=self.assumptions(values),
+        )  # fmt: skip
         return solved
 
     def _leaf_list(self, traced: Traced, values: Mapping[str, Any]) -> list[Any]:
@@ -370,6 +390,11 @@ class Model:
         return traced.expressions[name]
 
 
+def _solved_again(kind: type[Model], values: dict[str, Any]) -> Any:
+    """Return a result that was pickled or copied: the same equations for the same inputs."""
+    return kind().solved(values)
+
+
 @functools.cache
 def _read_defaults(model: Any) -> tuple[tuple[str, Any, str], ...]:
     """Return the defaults of a model that are values of their own: as checked, and as written."""
@@ -378,6 +403,28 @@ def _read_defaults(model: Any) -> tuple[tuple[str, Any, str], ...]:
         for item in model.inputs
         if item.default is not None and item.default is not REQUIRED
     )
+
+
+def _documented(model: type[Model]) -> Any:
+    """Return `Model.solve` with the arguments of a model in its signature and documentation."""
+    base = Model.solve
+    named = types.FunctionType(base.__code__, base.__globals__, "solve", base.__defaults__, base.__closure__)
+    kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
+    arguments = sorted(model.inputs, key=lambda item: item.default is not REQUIRED)
+    named.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+        [
+            inspect.Parameter("self", kind),
+            *(
+                inspect.Parameter(item.name, kind if item.default is REQUIRED else inspect.Parameter.KEYWORD_ONLY,
+                                  default=inspect.Parameter.empty if item.default is REQUIRED else item.default)
+                for item in arguments
+            ),
+        ]
+    )  # fmt: skip
+    lines = [f"            {item.name}: {item.about or item.name.replace('_', ' ')}" for item in model.inputs]
+    named.__doc__ = (base.__doc__ or "") + "\n        Args:\n" + "\n".join(lines) + "\n"
+    named.__qualname__ = f"{model.__qualname__}.solve"
+    return named
 
 
 def known(make: Callable[[], Any]) -> Any:

@@ -70,8 +70,8 @@ class CheckpointModel(Model):
     assumption says so.
 
     `mfu_penalty` is the share of time lost, blocking time over interval and blocking time; `mfu_penalty_pct` the same
-    in percent. `write_time` is until the checkpoint is safe in the last tier, `bandwidth_required` what writing one per
-    interval needs.
+    in percent. `write_time` is until the checkpoint is safe in the last tier, `bandwidth_required` what one in each
+    interval (and the time that it blocks) needs.
 
     Sources: see `checkpoint`.
     """
@@ -155,7 +155,7 @@ class CheckpointModel(Model):
             write_time_seconds=write,
             blocking_time=blocking,
             write_bandwidth=slowest,
-            bandwidth_required=size / (interval * leaves["persist_every"]),
+            bandwidth_required=size / (blocking + interval * leaves["persist_every"]),
             bottleneck=ATOMS["argmax_label"](*(1 / rate for rate in tiers.values()), param=tuple(tiers)),
             mfu_penalty=lost,
             mfu_penalty_pct=100 * lost,

@@ -104,18 +104,20 @@ class Number(Input):
         if self.integer and not float(number).is_integer():
             raise InputError(f"expected a whole number, got {value}", path=self.name)
         if number < self.low or number > self.high or (self.open_low and number == self.low):
-            raise InputError(f"{value} is outside {self.range_text}", path=self.name, hint=self._percent_hint(number))
+            raise InputError(f"{value} is not {self.range_text}", path=self.name, hint=self._percent_hint(number))
         if self.integer and number > 2**53:
             raise InputError(f"{value} is too large to be counted exactly (2**53 at most)", path=self.name)
         return int(number) if self.integer else number
 
     def _measure(self, value: Any) -> Measure:
+        wanted = "a whole number" if self.integer else "a number"
+        if self.of == NONE and isinstance(value, bool):
+            raise InputError(f"expected {wanted}, got {value}", path=self.name)
         try:
             return as_measure(value, self.name)
         except (ParseError, UnitError) as error:
             if self.of != NONE or not isinstance(value, str):
                 raise
-            wanted = "a whole number" if self.integer else "a number"
             raise InputError(f"expected {wanted}, got {value!r}", path=self.name, hint=error.hint) from error
 
     @property

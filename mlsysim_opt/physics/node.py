@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 
 from mlsysim_opt.algebra.atoms import argmax_label, maximum, minimum
 from mlsysim_opt.algebra.expression import Expression, expression
-from mlsysim_opt.errors import OOMError
+from mlsysim_opt.errors import InputError, OOMError
 from mlsysim_opt.physics.base import Model, Result, known
 from mlsysim_opt.physics.formats import inference_format
 from mlsysim_opt.physics.forward import NO_BYTES, NO_TIME, Replica, drawn_power
@@ -276,6 +276,8 @@ class SingleNodeModel(Model):
         Raises:
             OOMError: memory does not suffice, and `raise_errors` is set.
         """
+        if raise_errors not in (True, False):
+            raise InputError(f"expected true or false, got {raise_errors!r}", path="raise_errors")
         solved = super().solve(*args, **given)
         if raise_errors and not solved.constraints["memory fits"]:
             values = self.check(*args, **given)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 import math
+import pickle
 from typing import Any
 
 import pytest
@@ -150,3 +152,17 @@ def test_a_missing_field_is_named(kind: type[Model]) -> None:
         except MlsysimError as error:
             told = f"{error} {error.path} {error.hint}"
         assert name in told, f"{name} was decided silently"
+
+
+@pytest.mark.parametrize("kind", ALL, ids=lambda kind: kind.__name__)
+def test_a_result_is_a_value(kind: type[Model]) -> None:
+    """It can be pickled and copied, cannot be changed, and shows its fields and its arguments to completion."""
+    solved = kind().solve(**kind.example)
+    names = list(solved._traced.position)
+    for again in (pickle.loads(pickle.dumps(solved)), copy.deepcopy(solved)):
+        assert type(again) is type(solved)
+        assert again.as_dict() == solved.as_dict()
+    with pytest.raises(AttributeError, match="immutable"):
+        setattr(solved, names[0], 3)
+    assert set(names) <= set(dir(solved))
+    assert all(item.name in (kind.solve.__doc__ or "") for item in kind.inputs) or "solve" in kind.__dict__
