@@ -14,6 +14,7 @@ from mlsysim_opt.physics.capacity import ServingCapacityModel
 from mlsysim_opt.physics.reasoning import InferenceScalingModel
 from mlsysim_opt.physics.serving import ServingModel
 from mlsysim_opt.registry import default_catalog
+from mlsysim_opt.solvers import SynthesisSolver
 
 LLAMA: dict[str, Any] = {"model": "Llama3_8B", "hardware": "H100", "seq_len": 2048}
 
@@ -182,6 +183,14 @@ def test_the_same_decode_step_from_every_model() -> None:
     )
     for other in (output, batching.si("decode_step"), capacity.si("decode_step"), thinking.si("itl")):
         assert other == pytest.approx(serving, rel=1e-12)
+    # The accelerator that is synthesized for this very time takes it, asked through each of them.
+    spec = SynthesisSolver().solve(
+        "Llama3_8B", f"{serving} s", precision="bf16", batch_size=batch, seq_len=context, like="H100"
+    )
+    made = {**asked, "hardware": spec.as_hardware()}
+    assert ServingModel().solve(**made, seq_len=context, batch_size=batch).si("itl") == pytest.approx(serving, rel=1e-9)
+    again = ContinuousBatchingModel().solve(**made, seq_len=1024 + 511, output_len=511, max_batch_size=batch)
+    assert again.si("decode_step") == pytest.approx(serving, rel=1e-9)
 
 
 # properties -----------------------------------------------------------------------------------------------------------
