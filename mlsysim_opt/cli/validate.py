@@ -5,17 +5,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from mlsysim_opt.cli.output import Answer, Screen
+from mlsysim_opt.errors import InputError
 
 if TYPE_CHECKING:
     from mlsysim_opt.validation.report import Outcome, Report, Summary
 
 
 def validate(path: str, group: str | None) -> Answer:
-    """Return the errors of all rows of a file of published measurements."""
+    """Return the errors of all rows of a file of published measurements; exit 3 if no row could be modelled."""
     from mlsysim_opt.validation.predictors import validate as run
 
     found = run(path, group)
-    return Answer(found.as_dict(), lambda screen: show_report(screen, found))
+    status = 0 if found.overall.modelled else InputError.exit_code
+    return Answer(found.as_dict(), lambda screen: show_report(screen, found), status)
 
 
 def show_report(screen: Screen, report: Report) -> None:
@@ -23,7 +25,11 @@ def show_report(screen: Screen, report: Report) -> None:
     from mlsysim_opt.validation.report import fitted_parameters, tabulated_parameters
 
     overall = report.overall
-    screen.line(f"{overall.modelled} of {overall.rows} rows modelled; mean absolute error {_percent(overall.mean_ape)}")
+    if overall.modelled:
+        said = f"mean absolute error {_percent(overall.mean_ape)}"
+    else:
+        said = "no row is modelled, so there is no error to report; the reasons stand below"
+    screen.line(f"{overall.modelled} of {overall.rows} rows modelled; {said}")
     rows = [(name, *_cells(summary)) for name, summary in report.groups.items()]
     screen.table(
         "Errors by group (shares of the measured value; flagged rows are not scored)",

@@ -56,7 +56,7 @@ CARBON = ("net_tco2e", "tco2e", "tco2e_location_based")
 
 def _operation(row: Row) -> list[Prediction]:
     """Power of accelerators for a time, or measured energy; PUE and intensity are those of the row."""
-    given, pue = _load(row), float(row.inputs.get("pue") or 1.0)
+    given, pue = _load(row), row.number("pue") if row.inputs.get("pue") else 1.0
     solved = MODEL.solve(
         **given, pue=pue, carbon_intensity=_intensity(row), wue="0 L/kWh",
         water_intensity=f"{row.inputs.get('wue_l_per_kwh') or 0} L/kWh",
@@ -137,14 +137,14 @@ def _nodes(row: Row) -> Fleet:
     """Return the fleet of a row, of nodes of the catalog."""
     catalog = default_catalog()
     part = hardware_entry(str(row.need("hardware")), row.folder)
-    wanted = int(row.inputs.get("gpus_per_node", row.inputs.get("gpus", 8)))
+    wanted = row.count("gpus_per_node" if row.inputs.get("gpus_per_node") is not None else "gpus", 8)
     nodes = [node for node in catalog.all("node") if isinstance(node, Node) and node.accelerator.name == part.name]
     found = next((node for node in nodes if node.accelerators_per_node == wanted), None)
     if found is None:
         raise Unmodelled(f"no node of {wanted} {part.name} in the catalog")
     fabric = catalog.find("fabric", "InfiniBand_NDR")
     assert isinstance(fabric, Fabric)
-    count = int(row.inputs.get("nodes", 1))
+    count = row.count("nodes", 1)
     fields = {"node": found, "node_count": count, "fabric": fabric, "source": SOURCE}
     return Fleet.model_validate({"name": "row-fleet", "title": "nodes of the row", **fields})
 
@@ -175,7 +175,7 @@ def _decode_power(row: Row) -> list[Prediction]:
         return []
     given = decode_of(row)
     solved = ServingModel().solve(**given)
-    power = solved.si("energy_per_token") * solved.si("throughput") / row.number("gpus")
+    power = solved.si("energy_per_token") * solved.si("throughput") / row.count("gpus")
     return [Prediction(power, "W", value, target="power of an accelerator")]
 
 
@@ -186,13 +186,14 @@ def _rent(row: Row) -> list[Prediction]:
     price = row.inputs.get("usd_per_gpu_hour") or row.measurement(IMPLIED_PRICE)
     if value is None or price is None:
         raise Unmodelled("the price of an accelerator is not stated")
-    hours = row.inputs.get("chip_hours")
-    if hours is None:
+    if row.inputs.get("chip_hours") is not None:
+        hours = row.number("chip_hours")
+    else:
         hours = row.number("gpus") * row.number("days") * HOURS_PER_DAY
     fleet = default_catalog().find("fleet", "One_DGX_A100")
     assert isinstance(fleet, Fleet)
     solved = EconomicsModel().solve(
-        fleet=fleet, duration_days=f"{float(hours) / fleet.accelerators} h", price=f"{price} USD/h", kwh_price=0.0,
+        fleet=fleet, duration_days=f"{hours / fleet.accelerators} h", price=f"{price} USD/h", kwh_price=0.0,
         pue=1.0,
     )  # fmt: skip
     return [Prediction(solved.tco_usd, "USD", value, target="cost")]

@@ -57,6 +57,8 @@ SAME_SHAPES = {
 """Models that have the shapes of another one."""
 MAMBA = "layers of several kinds (Mamba)"
 SOURCE_DATE = 2026
+NO_FACTS = (ArithmeticError, LookupError, TypeError, ValueError, AttributeError)
+INCOMPLETE = "its facts there are incomplete, or no numbers"
 
 
 def model_entry(name: str, folder: Path, layers: int | None = None) -> Transformer:
@@ -75,10 +77,10 @@ def model_entry(name: str, folder: Path, layers: int | None = None) -> Transform
         if candidate in described:
             try:
                 return _transformer(candidate, folder, layers)
-            except (
-                Unmodelled
-            ) as told:  # too little is said there, of layers of several kinds: the catalog may know more
+            except Unmodelled as told:  # too little is said there: the catalog may know more
                 reason = reason or told
+            except NO_FACTS:
+                reason = reason or Unmodelled(f"{candidate} cannot be built from models.yaml: {INCOMPLETE}")
     found = next((key for key in (catalog.lookup("model", item) for item in candidates) if key is not None), None)
     if found is None:
         raise reason or Unmodelled(f"model {name!r} is neither in the catalog nor in models.yaml beside the file")
@@ -117,7 +119,10 @@ def hardware_entry(name: str, folder: Path) -> Accelerator:
         return exact
     key = ACCELERATORS.get(key, key)
     if key in _facts(folder, "hardware"):
-        return _accelerator(key, folder)
+        try:
+            return _accelerator(key, folder)
+        except NO_FACTS:
+            raise Unmodelled(f"{key} cannot be built from hardware.yaml: {INCOMPLETE}") from None
     close = _known(bare(key)) or _known(re.sub(r"-(sxm\d?|oam)$", "", bare(key)))
     if close is None:
         raise Unmodelled(f"accelerator {name!r} is neither in the catalog nor in hardware.yaml beside the file")
@@ -144,7 +149,7 @@ def _facts(folder: Path, table: str) -> Mapping[str, Mapping[str, Any]]:
         return {}
     data = read_yaml(path).data
     found = data.get(table) if isinstance(data, dict) else None
-    return found if isinstance(found, dict) else {}
+    return {name: row for name, row in found.items() if isinstance(row, dict)} if isinstance(found, dict) else {}
 
 
 # models ---------------------------------------------------------------------------------------------------------------
@@ -261,4 +266,14 @@ def _checked(kind: Any, name: str, fields: Mapping[str, Any], file: str) -> Any:
     try:
         return kind.model_validate({"name": f"x-{label}", "title": name, "source": source, **fields})
     except (ValidationError, MlsysimError) as problem:
-        raise Unmodelled(f"{name} cannot be built from {file}: {str(problem).splitlines()[0]}") from None
+        raise Unmodelled(f"{name} cannot be built from {file}: {fault_of(problem)}") from None
+
+
+def fault_of(problem: ValidationError | MlsysimError) -> str:
+    """Return the first fault of an entry in one line: the field, and what is wrong with it."""
+    if isinstance(problem, MlsysimError):
+        return str(problem).splitlines()[0]
+    first = problem.errors(include_url=False, include_context=False, include_input=False)[0]
+    place = ".".join(map(str, first["loc"]))
+    said = first["msg"].removeprefix("Value error, ").splitlines()[0]
+    return f"{place}: {said}" if place else said

@@ -66,15 +66,14 @@ def sibling_node(part: Accelerator) -> Node | None:
 
 def _sizes(row: Row, part: Accelerator, sibling: Node | None, accelerators: int) -> tuple[int, int]:
     """Return the accelerators that share fast links, and those of a node."""
-    slices = row.inputs.get("slices")
     if part.generation.startswith("tpu"):  # a slice is one torus; slices are joined by the datacenter network
-        inside = accelerators // slices if isinstance(slices, int) and slices > 1 else accelerators
+        inside = max(accelerators // row.count("slices", 1), 1)
         return inside, inside
     title = part.title.upper()
     if any(name in (part.name.upper(), title) for name in RACKS):
         return (72 if accelerators % 72 == 0 else 64), min(4, accelerators)
     default = sibling.accelerators_per_node if sibling is not None else 8
-    per_node = min(int(row.inputs.get("gpus_per_node", default)), accelerators)
+    per_node = min(row.count("gpus_per_node", default), accelerators)
     if accelerators % per_node:
         raise Unmodelled(f"{accelerators} accelerators are not whole nodes of {per_node}")
     return per_node, per_node

@@ -70,14 +70,14 @@ def _peak_gb(row: Row, value: float) -> Prediction:
 # identities -----------------------------------------------------------------------------------------------------------
 def _arguments(row: Row, model: Transformer) -> dict[str, Any]:
     """Return the arguments of the memory model for a job of Korthikanti et al. 2022, with a full pipeline."""
-    pp = int(row.number("pp"))
-    micro = int(row.number("micro_batch"))
+    pp = row.count("pp")
+    micro = row.count("micro_batch")
     how = str(row.need("activation_recompute"))
     return {
-        "model": model, "hardware": "A100", "precision": MIXED, "seq_len": int(row.number("seq_len")),
-        "tp_size": int(row.number("tp")), "pp_size": pp, "v_stages": int(row.inputs.get("vp") or 1) if pp > 1 else 1,
+        "model": model, "hardware": "A100", "precision": MIXED, "seq_len": row.count("seq_len"),
+        "tp_size": row.count("tp"), "pp_size": pp, "v_stages": row.count("vp", 1) if pp > 1 else 1,
         "microbatch_size": micro, "batch_size": micro * 4 * pp, "fused_attention": False, "dropout": True,
-        "sequence_parallel": bool(row.inputs.get("sequence_parallel")),
+        "sequence_parallel": row.switch("sequence_parallel", False),
         "recomputation": "selective" if how.startswith("selective") else how,
     }  # fmt: skip
 
@@ -94,10 +94,10 @@ def _model_states(row: Row, value: float) -> Prediction:
     """Return weights, gradients and optimizer states of the matrices of a rank's layers."""
     model = View("model", [model_entry(str(row.need("model")), row.folder)])
     numerics = numerics_view(MIXED)
-    shapes = Shapes(model, expression(int(row.number("tp"))))
+    shapes = Shapes(model, expression(row.count("tp")))
     per_layer = shapes.attention_parameters + shapes.ffn_parameters
     each = numerics.weight_bytes + numerics.gradient_bytes + numerics.optimizer_bytes
-    made = model.layers / expression(int(row.number("pp"))) * per_layer * each
+    made = model.layers / expression(row.count("pp")) * per_layer * each
     return Prediction(_value(made, model, numerics) / GIB, "GiB", value, target="model states")
 
 
@@ -139,7 +139,7 @@ def _zero_states(row: Row, value: float) -> Prediction:
     """Return the model states of one rank for a number of parameters (Rajbhandari et al. 2020, Figure 1)."""
     model = default_catalog().find("model", "GPT2_XL")  # states depend on the number of parameters alone
     assert isinstance(model, Transformer)
-    dp = int(row.number("dp"))
+    dp = row.count("dp")
     solver = TrainingMemoryModel()
     values = solver.check(
         model=model, hardware="A100", precision=STATES, batch_size=dp, dp_size=dp, microbatch_size=1,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable
 from functools import cache
@@ -39,24 +40,35 @@ def predict_network(row: Row) -> Prediction:
     """
     latency = row.measurement("latency_us")
     if latency is not None:
-        parts = _parts(row, str(row.need("op")), row.number("bytes"))
+        parts = _parts(row, str(row.need("op")), _bytes(row))
         return Prediction(sum(parts.values()) * 1e6, "us", latency, {k: v * 1e6 for k, v in parts.items()}, "time")
     bus = row.measurement("all_reduce_busbw_gbs") or row.measurement("busbw_gbs")
     if bus is None:
         raise Unmodelled("neither a time nor the bandwidth of a collective")
-    ranks, size = row.number("ranks"), _bytes(row)
+    ranks, size = row.count("ranks"), _bytes(row)
     time = sum(_parts(row, "all_reduce", size).values())
     rate = ALL_REDUCE_BUS * (ranks - 1) / ranks * size / time
     return Prediction(rate / 1e9, "GB/s", bus, target="bus bandwidth")
 
 
 def _bytes(row: Row) -> float:
-    if row.inputs.get("bytes") is not None:
-        return row.number("bytes")
+    size = row.number("bytes") if row.inputs.get("bytes") is not None else _payload(row)
+    if size < 0:
+        raise Unmodelled(f"the bytes of a collective are negative: {size:g}")
+    return size
+
+
+def _payload(row: Row) -> float:
     amount, _, unit = str(row.need("payload")).partition(" ")
     if unit not in SIZES:
         raise Unmodelled(f"payload {row.inputs['payload']!r} is not in {', '.join(SIZES)}")
-    return float(amount) * SIZES[unit]
+    try:
+        size = float(amount) * SIZES[unit]
+    except ValueError:
+        raise Unmodelled(f"payload {row.inputs['payload']!r} is no number of bytes") from None
+    if not math.isfinite(size):
+        raise Unmodelled("payload is not finite")
+    return size
 
 
 def _parts(row: Row, operation: str, size: float) -> dict[str, float]:
@@ -66,8 +78,8 @@ def _parts(row: Row, operation: str, size: float) -> dict[str, float]:
         raise Unmodelled("links in pairs: not the same between all accelerators of a node")
     if operation not in OPERATIONS:
         raise Unmodelled(f"operation {operation!r} is not modelled")
-    ranks = int(row.number("ranks"))
-    inside = int(row.inputs.get("ranks_per_node", ranks))
+    ranks = row.count("ranks")
+    inside = row.count("ranks_per_node", ranks)
     run = _program(system, operation, ranks, min(inside, ranks), row.folder)
     whole, empty = run(size), run(0.0)
     return {"bandwidth": whole - empty, "latency": empty}

@@ -9,9 +9,12 @@ from functools import cache
 from pathlib import Path
 from typing import TypeAlias
 
-from mlsysim_opt.errors import InputError, MlsysimError, UnknownNameError
+from pydantic import ValidationError
+
+from mlsysim_opt.errors import InputError, MlsysimError, ScaleError, UnknownNameError, did_you_mean
+from mlsysim_opt.validation.entries import fault_of
 from mlsysim_opt.validation.report import Outcome, Prediction, Report
-from mlsysim_opt.validation.rows import Row, Unmodelled, read_rows
+from mlsysim_opt.validation.rows import Row, Unmodelled, read_rows, shown
 
 Answer: TypeAlias = "Prediction | Sequence[Prediction] | Unmodelled"
 Predictor: TypeAlias = Callable[[Row], Answer]
@@ -67,14 +70,31 @@ def _answer(row: Row) -> Answer:
     if asked is None:
         return Unmodelled(f"no model for rows about {row.subject!r}")
     try:
+        row.check()
         return asked(row)
     except Unmodelled as reason:
         return reason
+    except ScaleError:
+        return Unmodelled("the numbers of the row are too large together to be counted exactly")
     except MlsysimError as problem:
         return Unmodelled(str(problem).splitlines()[0])
     except (ArithmeticError, LookupError, TypeError, ValueError) as problem:
         # A row of somebody's file that is not what its predictor takes for granted must not hide all others.
-        return Unmodelled(f"the row cannot be read ({type(problem).__name__}: {problem})")
+        return Unmodelled(_unreadable(row, problem))
+
+
+def _unreadable(row: Row, problem: Exception) -> str:
+    """Return why a row that its predictor could not digest has none, in words of the row: which inputs look wrong."""
+    if isinstance(problem, ValidationError):
+        return f"the row describes no system that can be: {fault_of(problem)}"
+    odd = [f"{name} {shown(value)}" for name, value in row.inputs.items() if _odd(value)]
+    if odd:
+        return f"the row cannot be read: see {', '.join(odd)}"
+    return f"the row cannot be read: its inputs ({', '.join(map(str, row.inputs))}) do not go together"
+
+
+def _odd(value: object) -> bool:
+    return isinstance(value, list | dict) or (isinstance(value, int | float) and value is not False and value <= 0)
 
 
 def validate(path: str | Path, group: str | None = None) -> Report:
@@ -86,9 +106,17 @@ def validate(path: str | Path, group: str | None = None) -> Report:
     Returns:
         the report, see `report.Report`.
     Raises:
-        InputError: the file is not of the form expected. UnknownNameError: it has no such group.
+        InputError: the file is not of the form expected, or is about something that no model answers.
+        UnknownNameError: it has no such group.
     """
     rows = read_rows(path)
+    for subject in dict.fromkeys(row.subject for row in rows):
+        if subject not in PREDICTORS:
+            meant = did_you_mean(subject, PREDICTORS)
+            raise InputError(
+                f"rows about {subject!r}: no such subject; expected one of {', '.join(PREDICTORS)}", path=str(path),
+                hint=(f"{meant} " if meant else "") + "state it as 'meta: {subject: training}' above the rows",
+            )  # fmt: skip
     return report(rows, group)
 
 

@@ -25,6 +25,7 @@ from mlsysim_opt.validation.rows import Row, Unmodelled
 SOURCE = {"title": "the row of measurements", "locator": "inputs", "date": 2026}
 RECORDS = {"llama3": "Llama3_H100", "opt": "OPT_A100", "meta-rsc": "Meta_RSC1_A100"}
 """The record of failures that a group of rows belongs to; others are asked of the default one."""
+NODE_FAILURES = "node_failures_per_1000_node_days"
 DAYS = re.compile(r"^\s*(\d+(?:\.\d+)?)")
 
 
@@ -55,19 +56,18 @@ def predict_reliability(row: Row) -> list[Prediction]:
 
 # failures -------------------------------------------------------------------------------------------------------------
 def _record(row: Row) -> Entry:
-    stated = row.inputs.get("node_failures_per_1000_node_days")
-    if stated is not None:
+    if row.inputs.get(NODE_FAILURES) is not None:
         nothing = {"value": "0 1/h", "estimated": "counted with the nodes"}
         return Reliability.model_validate(
             {"name": "row-rates", "title": "rate of the row", "source": SOURCE, "accelerator_rate": nothing,
-             "port_rate": nothing, "software_rate": nothing, "host_rate": f"{float(stated) / 1000} 1/day"}
+             "port_rate": nothing, "software_rate": nothing, "host_rate": f"{row.number(NODE_FAILURES) / 1000} 1/day"}
         )  # fmt: skip
     return default_catalog().find("reliability", _own_record(row) or "Llama3_H100")
 
 
 def _own_record(row: Row) -> str | None:
     """Return the record of the catalog that was made from the log of the row, if the row is asked with it."""
-    if row.inputs.get("node_failures_per_1000_node_days") is not None:
+    if row.inputs.get(NODE_FAILURES) is not None:
         return None
     return next((record for group, record in RECORDS.items() if row.group.startswith(group)), None)
 
@@ -78,7 +78,7 @@ def _fleet(row: Row) -> Fleet:
     fabric = catalog.find("fabric", "RoCE_400G")
     assert isinstance(node, Node)
     assert isinstance(fabric, Fabric)
-    devices = int(row.number("gpus"))
+    devices = row.count("gpus")
     count = devices // node.accelerators_per_node
     fields = {"node": node, "node_count": max(count, 1), "fabric": fabric, "source": SOURCE}
     return Fleet.model_validate({"name": "row-fleet", "title": "fleet of the row", **fields})

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import csv
 import io
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,6 +33,13 @@ TABLES = {
 """Tables under a name of their own: their subject, and which of their columns were measured."""
 CSV_SUBJECTS = {"tpot_ms": "silicon", "busbw_gbs": "collectives"}
 """The subject of a CSV file, by a column that only it has."""
+
+
+MOST = 2**53
+"""Numbers beyond are no counts, lengths or rates of any system, and not exact as floating-point numbers."""
+WORK = ("flop", "flops")
+"""The ends of names of amounts of work, which are larger."""
+NOTHING_MEASURED = "nothing was measured as a positive number"
 
 
 class Unmodelled(Exception):
@@ -94,16 +102,79 @@ class Row:
             Unmodelled: the row does not state it, or not as a number.
         """
         value = self.need(name)
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            raise Unmodelled(f"{name} is no number: {value!r}")
+        if not _is_number(value):
+            raise Unmodelled(f"{name} is no number: {shown(value)}")
+        _check_size(name, value)
         return float(value)
 
+    def count(self, name: str, default: int | None = None) -> int:
+        """Return an input that counts something.
+
+        Args:
+            name: of the input. default: what it is where the row does not state it.
+        Raises:
+            Unmodelled: it is no whole number from 1, or is not stated and has no default.
+        """
+        if default is not None and self.inputs.get(name) is None:
+            return default
+        value = self.number(name)
+        if value < 1 or not value.is_integer():
+            raise Unmodelled(f"{name} is no positive whole number: {shown(self.inputs[name])}")
+        return int(value)
+
+    def switch(self, name: str, default: bool) -> bool:
+        """Return an input that is true or false.
+
+        Raises:
+            Unmodelled: it is stated as something else.
+        """
+        value = self.inputs.get(name)
+        if value is None:
+            return default
+        if value not in (True, False):
+            raise Unmodelled(f"{name} is neither true nor false: {shown(value)}")
+        return bool(value)
+
     def measurement(self, name: str) -> float | None:
-        """Return what was measured under this name, if it is a positive number."""
-        value = self.measured.get(name)
-        if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
-            return None
-        return float(value)
+        """Return what was measured under this name, if it is a positive (finite) number."""
+        value: Any = self.measured.get(name)
+        return float(value) if _is_number(value) and 0 < value <= sys.float_info.max else None
+
+    def check(self) -> None:
+        """Check every number of the row before a model sees it.
+
+        Raises:
+            Unmodelled: an input is beyond `MOST` or not finite, or no number that was measured is positive.
+        """
+        for name, value in self.inputs.items():
+            if _is_number(value):
+                _check_size(name, value)
+        numbers = [name for name, value in self.measured.items() if _is_number(value)]
+        if numbers and all(self.measurement(name) is None for name in numbers):
+            raise Unmodelled(NOTHING_MEASURED)
+
+
+def shown(value: Any) -> str:
+    """Return a value of a row as a short text of one line."""
+    if isinstance(value, int) and abs(value) > MOST:  # thousands of digits are slow to write, or refused
+        return "a number beyond 2^53"
+    text = " ".join(repr(value).split())
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _check_size(name: str, value: float) -> None:
+    if value != value or value in (float("inf"), float("-inf")):
+        raise Unmodelled(f"{name} is not finite")
+    if str(name).lower().endswith(WORK):
+        most, said = sys.float_info.max, "1.8e308"
+    else:
+        most, said = MOST, "2^53 (9.0e15)"
+    if abs(value) > most:
+        raise Unmodelled(f"{name} is beyond {said}")
 
 
 def read_rows(path: str | Path) -> list[Row]:

@@ -21,6 +21,8 @@ def predict_scaling(row: Row) -> Prediction:
         solved = ScalingModel().solve(compute_budget=f"{row.number('flops')} FLOP", fit=LAW_OF_TABLE)
         return Prediction(solved.si("optimal_tokens"), "token", tokens, target="optimal tokens")
     if work is not None:
+        if row.number("tokens") <= 0:
+            raise Unmodelled(f"tokens are not above 0: {row.inputs['tokens']}")
         found = ScalingModel().solve_for(
             "optimal_tokens", f"{row.number('tokens')} token", unknown="compute_budget",
             target_model_size=row.number("params"),

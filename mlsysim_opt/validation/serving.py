@@ -98,12 +98,12 @@ def silicon_of(row: Row) -> dict[str, Any]:
     form = _format(str(row.need("precision")), hardware)
     if row.inputs.get("backend") in EIGHT_BIT_CACHES and form["precision"] in ("fp8", "fp4"):
         form["kv_precision"] = "fp8"
-    tp, dp = row.number("tp"), float(row.inputs.get("attention_dp") or 1)
-    ep = float(row.inputs.get("moe_ep") or 1)
+    tp, dp = row.count("tp"), row.count("attention_dp", 1)
+    ep = row.count("moe_ep", 1) if row.inputs.get("moe_ep") else 1
     return {
-        "model": model, "hardware": hardware, **form, **_split(model, tp, row.inputs.get("pp") or 1, ep, dp),
-        "seq_len": int(row.number("isl") + row.number("osl")), "output_len": int(row.number("osl")),
-        "max_batch_size": int(row.number("concurrency")),
+        "model": model, "hardware": hardware, **form, **_split(model, tp, row.count("pp", 1), ep, dp),
+        "seq_len": row.count("isl") + row.count("osl"), "output_len": row.count("osl"),
+        "max_batch_size": row.count("concurrency"),
     }  # fmt: skip
 
 
@@ -151,11 +151,11 @@ def _closed_loop(row: Row, given: dict[str, Any]) -> list[Prediction]:
 
 def _static(row: Row) -> list[Prediction]:
     model, hardware = _entries(row)
-    output = int(row.inputs.get("osl") or 0)
+    output = row.count("osl") if row.inputs.get("osl") else 0
     given = {
         "model": model, "hardware": hardware, **_format(str(row.need("precision")), hardware),
-        **_split(model, row.number("tp"), row.inputs.get("pp") or 1), "batch_size": int(row.number("batch")),
-        "seq_len": int(row.number("isl")) + output, "output_len": output or None,
+        **_split(model, row.count("tp"), row.count("pp", 1)), "batch_size": row.count("batch"),
+        "seq_len": row.count("isl") + output, "output_len": output or None,
     }  # fmt: skip
     solved = _solve(SERVING, given)
     if (measured := row.measurement("output_tokens_per_s")) is not None:
@@ -178,12 +178,12 @@ def _offline(row: Row) -> list[Prediction]:
         raise Unmodelled("no throughput was measured")
     given = {
         "model": model, "hardware": hardware, **_format(str(row.need("precision")), hardware),
-        **_split(model, row.number("tp"), row.inputs.get("pp") or 1),
-        "seq_len": int(row.number("isl") + row.number("osl")), "output_len": int(row.number("osl")),
+        **_split(model, row.count("tp"), row.count("pp", 1)),
+        "seq_len": row.count("isl") + row.count("osl"), "output_len": row.count("osl"),
     }  # fmt: skip
     if given["precision"] in ("fp8", "fp4"):
         given["kv_precision"] = "fp8"
-    most = int(row.inputs.get("num_requests") or CLIENTS[-1])
+    most = row.count("num_requests", CLIENTS[-1])
     best = _best(given, [count for count in CLIENTS if count <= most])
     return [Prediction(best[0], "token/s", measured, best[1], "throughput", note=f"{best[2]} requests at once")]
 
@@ -236,7 +236,7 @@ def _submission(row: Row) -> list[Prediction]:
         for name, pattern in (("ttft", TTFT_LIMIT), ("itl", TPOT_LIMIT)):
             if found := pattern.search(str(row.inputs["sla"])):
                 limits[name] = float(found[1]) * (1e-3 if found[2] == "ms" else 1)
-    devices = int(row.number("gpus"))
+    devices = row.count("gpus")
     wanted = [str(row.inputs.get("weight_dtype") or "fp16")]
     if "fp8" in hardware.precisions and wanted[0] not in ("fp4", "fp8"):
         wanted.append("fp8")  # the closed division calibrates to 8 bits; the field states what was downloaded
@@ -270,8 +270,8 @@ def decode_of(row: Row) -> dict[str, Any]:
     if prompt is None:
         raise Unmodelled("the lengths of the prompts are not stated")
     output = max(int(row.number("avg_output_tokens")), 2)
-    devices = int(row.number("gpus"))
-    tp, dp, ep = int(row.inputs.get("tp") or 1), int(row.inputs.get("dp") or 1), int(row.inputs.get("ep") or 1)
+    devices = row.count("gpus")
+    tp, dp, ep = row.count("tp", 1), row.count("dp", 1), row.count("ep", 1)
     if model.moe is not None:
         tp, dp = (tp, devices // tp) if dp > 1 else (devices, 1)
     return {
@@ -294,8 +294,8 @@ def _nim(row: Row) -> list[Prediction]:
     model, hardware = _entries(row)
     given = {
         "model": model, "hardware": hardware, **_format(str(row.need("precision")), hardware),
-        **_split(model, row.number("tp")), "seq_len": int(row.number("isl") + row.number("osl")),
-        "output_len": int(row.number("osl")), "max_batch_size": int(row.number("concurrency")),
+        **_split(model, row.count("tp")), "seq_len": row.count("isl") + row.count("osl"),
+        "output_len": row.count("osl"), "max_batch_size": row.count("concurrency"),
     }  # fmt: skip
     return _closed_loop(row, given)
 
@@ -314,7 +314,7 @@ def _pope(row: Row) -> list[Prediction]:
     decode = phase[1] == "decode"
     given = {
         "model": model, "hardware": hardware, **_format(str(row.need("precision")), hardware),
-        **_split(model, row.number("chips")), "batch_size": int(row.number("batch")), "seq_len": before + tokens,
+        **_split(model, row.count("chips")), "batch_size": row.count("batch"), "seq_len": before + tokens,
         "output_len": tokens if decode else None,
     }  # fmt: skip
     solved = _solve(SERVING, given)

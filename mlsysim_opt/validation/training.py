@@ -22,7 +22,7 @@ from mlsysim_opt.validation.entries import model_entry
 from mlsysim_opt.validation.fleets import fleet_of
 from mlsysim_opt.validation.measured import step_seconds
 from mlsysim_opt.validation.report import Prediction
-from mlsysim_opt.validation.rows import Row, Unmodelled
+from mlsysim_opt.validation.rows import Row, Unmodelled, shown
 
 RECIPES = (
     ("int8", "int8"), ("nvfp4 or fp8", "fp8"), ("fp4", "fp4_zero"), ("fp8", "fp8"), ("float8", "fp8"),
@@ -47,6 +47,14 @@ ROW_NAMES = {
 STATED = ("overlap_comm", "tp_comm_overlap", "fused_attention", "fused_kernels", "dropout", "straggler_factor",
           "congestion_factor")  # fmt: skip
 """Inputs of the model that a row may state under their own name; they go before what its framework does by default."""
+SHARDED = (("FULL_SHARD", 3), ("over the rest", 3), ("rest of the slice", 3), ("NO_SHARD", 0),
+           ("SHARD", 2), ("ZeRO-2", 2))  # fmt: skip
+"""The ZeRO stage by what the published name of a sharding contains."""
+ZERO_STAGES = (0, 1, 2, 3)
+NOT_RECOMPUTED = ("none", "false", "not stated", "minimal", "save_dot")
+"""How names begin of what keeps the outputs of products: cheap operators at most are computed again."""
+MOST_CHUNKS, MOST_AT_ONCE = 1024, 65_536
+"""No framework splits a stage into more chunks, or takes more sequences at once: the search ends there."""
 INT8_TRAINING = {"int8": 2 / 3, "bf16": 1 / 3}
 """Accurate quantized training: products for outputs and gradients of inputs take 8 bits, those for gradients of weights
 16."""
@@ -133,13 +141,14 @@ def setting(row: Row) -> Setting:
     inputs, text = row.inputs, f"{row.inputs.get('task', '')} {row.inputs.get('system', '')}"
     if row.family == "full-run":
         raise Unmodelled("a whole run: layout not stated, downtime included")
-    accelerators = int(row.number("gpus" if "gpus" in inputs else "chips"))
-    batch = int(row.number("global_batch"))
-    model = model_entry(str(row.need("model")), row.folder, inputs.get("layers_override"))
+    accelerators = row.count("gpus" if "gpus" in inputs else "chips")
+    batch = row.count("global_batch")
+    layers = row.count("layers_override", 0)
+    model = model_entry(str(row.need("model")), row.folder, layers or None)
     fleet = fleet_of(row, accelerators)
     recipe = _recipe(row, fleet)
     arguments = {
-        "model": model, "fleet": fleet, "batch_size": batch, "seq_len": int(row.number("seq_len")),
+        "model": model, "fleet": fleet, "batch_size": batch, "seq_len": row.count("seq_len"),
         "precision": recipe, "tp_across_nodes": True, "is_lora": "lora" in text.lower(),
         **_split(row, model, fleet), **{name: inputs[name] for name in STATED if name in inputs},
     }  # fmt: skip
@@ -178,7 +187,7 @@ def _recipe(row: Row, fleet: Fleet) -> str:
         said = next((item for item in formats if item in fleet.node.accelerator.precisions), "bf16")
     format_ = next((recipe for word, recipe in RECIPES if word in said), None)
     if format_ is None:
-        raise Unmodelled(f"precision {said}")
+        raise Unmodelled(f"precision {shown(said)} is not known")
     if row.family == "mlperf-training" and format_ == "fp8":
         return "fp8_weights"  # submissions keep the weights themselves in 8 bits
     if row.family in NEMO and format_ in ("bf16", "fp8"):
@@ -198,11 +207,11 @@ def _split(row: Row, model: Transformer, fleet: Fleet) -> dict[str, Any]:
     return {
         "tp_size": tp, "pp_size": pp, "cp_size": cp, "ep_size": ep, "zero_stage": zero,
         "v_stages": _chunks(row, model, pp) if pp > 1 else 1,
-        "sequence_parallel": tp > 1 and bool(inputs.get("sequence_parallel", not plain or "system" in inputs)),
+        "sequence_parallel": tp > 1 and row.switch("sequence_parallel", not plain or "system" in inputs),
         "overlap_comm": not plain or zero == 3 or "DP" in overlapped,
-        "tp_comm_overlap": group in (*NEMO, "mcore-r0.8") or inputs.get("async_tp") is True or "TP" in overlapped,
+        "tp_comm_overlap": group in (*NEMO, "mcore-r0.8") or row.switch("async_tp", False) or "TP" in overlapped,
         "fused_attention": not old, "dropout": old,
-        "fused_kernels": not (group in EAGER or inputs.get("torch_compile") is False),
+        "fused_kernels": not (group in EAGER or not row.switch("torch_compile", True)),
         "congestion_factor": fleet.node.accelerators_per_node if old and zero == 3 else 1,
     }  # fmt: skip
 
@@ -218,32 +227,31 @@ def _overlapped(system: str) -> tuple[str, ...]:
 
 
 def _count(row: Row, name: str) -> int:
-    value = row.inputs.get(name)
-    if value is None:
-        return 1
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+    if isinstance(row.inputs.get(name), str):
         raise Unmodelled(f"{name} not stated as a number")
-    return value
+    return row.count(name, 1)
 
 
 def _zero_stage(row: Row, default: int) -> int:
     inputs = row.inputs
     sharded = inputs.get("fsdp")
     if isinstance(sharded, str):
-        if "FULL_SHARD" in sharded or "rest of the slice" in sharded:
-            return 3
-        if "SHARD" in sharded or "ZeRO-2" in sharded:
-            return 2
+        found = next((stage for word, stage in SHARDED if word in sharded), None)
+        if found is None:
+            raise Unmodelled(f"fsdp {shown(sharded)} is not known")
+        return found
     if row.family == "torchtitan" or (isinstance(sharded, int) and sharded > 1):
         return 3
-    return int(inputs.get("zero_stage", default))
+    stage = inputs.get("zero_stage", default)
+    if isinstance(stage, bool) or stage not in ZERO_STAGES:
+        raise Unmodelled(f"zero_stage is none of 0 to 3: {shown(stage)}")
+    return int(stage)
 
 
 def _chunks(row: Row, model: Transformer, pp: int) -> int:
     """Return the virtual stages: as stated, else the fewest that interleave where the framework interleaves."""
-    stated = row.inputs.get("vp")
-    if stated is not None:
-        return int(stated)
+    if row.inputs.get("vp") is not None:
+        return row.count("vp")
     if "interleaved" in str(row.inputs.get("schedule")) or row.family in ("mcore-r0.8", *NEMO):
         return _smallest_divisor(int(model.layers) // pp)
     if row.family == "named-mfu" and str(row.inputs["model"]).lower().startswith("llama3"):
@@ -252,7 +260,7 @@ def _chunks(row: Row, model: Transformer, pp: int) -> int:
 
 
 def _smallest_divisor(number: int) -> int:
-    return next((item for item in range(2, number + 1) if number % item == 0), 1)
+    return next((item for item in range(2, min(number, MOST_CHUNKS) + 1) if number % item == 0), 1)
 
 
 def _recomputation(row: Row) -> tuple[str, ...]:
@@ -260,13 +268,15 @@ def _recomputation(row: Row) -> tuple[str, ...]:
     inputs = row.inputs
     stated = str(inputs.get("activation_recompute", inputs.get("remat_policy", inputs.get("remat", "")))).lower()
     if inputs.get("activation_ckpt") is not None:
-        return ("full",) if inputs["activation_ckpt"] is True else ("none",)
-    if stated.startswith("full"):
+        return ("full",) if row.switch("activation_ckpt", False) else ("none",)
+    if stated.startswith("full") or stated == "true":
         return ("full",)
     if stated.startswith("selective (attention core)") or (stated == "selective" and row.family != "torchtitan"):
         return ("selective",)
     if "op sac" in stated or "per-op" in stated or (row.family == "torchtitan" and stated.startswith("selective")):
         return ("none", "full")  # selective by operator: every second product is computed again
+    if stated and not stated.startswith(NOT_RECOMPUTED):
+        raise Unmodelled(f"recomputation {shown(stated)} is not known")
     return ("none",)
 
 
@@ -297,15 +307,14 @@ def _best_split(arguments: Mapping[str, Any], accelerators: int) -> dict[str, An
 
 
 def _microbatch(row: Row, arguments: Mapping[str, Any], whole: int) -> int:
-    stated = row.inputs.get("micro_batch")
-    if stated is not None:
-        return int(stated)
+    if row.inputs.get("micro_batch") is not None:
+        return row.count("micro_batch")
     if "per_device_batch" in row.inputs:  # JAX: the whole batch at once
         return whole
     if arguments["pp_size"] > 1:
         return 1
     given = {key: value for key, value in arguments.items() if key != "microbatch_size"}
-    for size in (item for item in range(whole, 1, -1) if whole % item == 0):
+    for size in (item for item in range(min(whole, MOST_AT_ONCE), 1, -1) if whole % item == 0):
         try:
             if _solver().solve(**given, microbatch_size=size).constraints["memory fits"]:
                 return size

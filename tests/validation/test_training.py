@@ -126,7 +126,7 @@ def test_time_to_train_holds_the_evaluations_of_mlperf() -> None:
     ("changed", "said"),
     [
         ({"global_batch": None}, "global_batch not stated"),
-        ({"precision": "posit8"}, "precision posit8"),
+        ({"precision": "posit8"}, "precision 'posit8' is not known"),
         ({"tp": "not stated"}, "tp not stated as a number"),
         ({"tp": 3}, "does not divide the accelerators"),
         ({"global_batch": 7}, "replicas do not divide"),
