@@ -149,10 +149,9 @@ def root(
 ) -> None:
     """Hold the options of the program itself."""
     if catalog:
-        from mlsysim_opt.registry import use_folder
+        from mlsysim_opt.cli import zoo_folders
 
-        for folder in catalog:
-            use_folder(folder)
+        zoo_folders.use(catalog)
 
 
 def _asked(

@@ -91,13 +91,19 @@ def zoo_compare(
 
 @zoo_commands.command("check")
 def zoo_check(
-    folder: Annotated[str, typer.Argument(help="A folder of your own *.yaml entries.", show_default=False)],
+    folder: Annotated[
+        str | None,
+        typer.Argument(help="A folder of your own *.yaml entries; left out: the catalog in use.", show_default=False),
+    ] = None,
     json: Json = False,
 ) -> int:
-    """Check your own folder of entries: every error with its place; exit 3 if there is one."""
+    """Check your own folder of entries: every error with its place; exit 3 if there is one.
+
+    Without a folder: what the catalog in use holds, and where its numbers come from.
+    """
     from mlsysim_opt.cli import zoo_check as checking
 
-    return give(checking.check(folder), as_json=json)
+    return give(checking.report() if folder is None else checking.check(folder), as_json=json)
 
 
 @import_commands.command("hf")
@@ -140,7 +146,10 @@ def import_series(
     name: Annotated[str, typer.Option(help="The name of the entry.", show_default=False)],
     column: Annotated[str | None, typer.Option(help="The column of the intensity.", show_default=False)] = None,
     unit: Annotated[str, typer.Option(help="Its unit.")] = "gCO2e/kWh",
-    basis: Annotated[str | None, typer.Option(help="'life cycle' or 'direct'.", show_default=False)] = None,
+    basis: Annotated[
+        str | None,
+        typer.Option(help="'life cycle' or 'direct'; needed unless the column's name says it.", show_default=False),
+    ] = None,
     kind: Annotated[str, typer.Option(help="'profile' (by month and hour) or 'grid' (the mean).")] = "profile",
     out: Out = None,
     json: Json = False,

@@ -25,10 +25,19 @@ def from_hugging_face(file: str, name: str | None, parameters: str | None, out: 
     Raises:
         FileError: the file cannot be read or written. InputError: it is not such a file, or an option is wrong.
     """
-    from mlsysim_opt.registry.importers.huggingface import import_hf_config
+    from mlsysim_opt.cli.zoo_check import count_fault
+    from mlsysim_opt.registry.importers.huggingface import entry_yaml, read_hf_config
 
     count = None if parameters is None else _count(parameters, "--parameters")
-    return _imported(file, out, lambda: import_hf_config(file, name, parameter_count=count))
+
+    def make() -> str:
+        entry = read_hf_config(file, name, parameter_count=count)
+        wrong = count_fault(entry)
+        if wrong is not None:
+            raise InputError(wrong, path="--parameters", hint="check the number, or leave it out: shapes are counted")
+        return entry_yaml(entry)
+
+    return _imported(file, out, make)
 
 
 def from_skypilot(file: str, provider: str | None, date: str | None, out: str | None) -> Answer:

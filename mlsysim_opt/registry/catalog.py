@@ -203,6 +203,18 @@ class Catalog:
                     self._entries[key] = entry
         return entry
 
+    def file_of(self, kind: str, name: str) -> CatalogFile:
+        """Return the file that an entry stands in, for messages about it.
+
+        Raises:
+            UnknownNameError: there is no such entry.
+        """
+        wanted = kind_of(kind)
+        found = self.lookup(wanted.name, name)
+        if found is None:
+            raise UnknownNameError(wanted.name, str(name), self.names(wanted.name))
+        return self._index(wanted).places[found]
+
     def lookup(self, kind: str, name: str) -> str | None:
         """Return the key under which an entry is stored, or None; never an error."""
         if not isinstance(name, str) or len(name) > 200:

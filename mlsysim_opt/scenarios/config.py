@@ -24,7 +24,7 @@ from mlsysim_opt.errors import FileError, InputError, MlsysimError, PlanError, d
 from mlsysim_opt.registry.scenario import ScenarioEntry
 from mlsysim_opt.registry.yaml_io import Document, KeyPath, parse_yaml, read_text
 from mlsysim_opt.scenarios.evaluation import SystemEvaluation
-from mlsysim_opt.scenarios.reading import NOT_FOR_USERS, read_fields
+from mlsysim_opt.scenarios.reading import NOT_FOR_USERS, all_of, read_fields
 from mlsysim_opt.scenarios.scenario import Scenario
 
 VERSIONS = (1,)
@@ -113,7 +113,7 @@ def _read(document: Document) -> ScenarioEntry:
     except PlanError as error:
         errors += error.errors or (error,)
     if errors:
-        raise PlanError.of(document.label, sorted(errors, key=lambda item: (item.line or 0, item.column or 0)))
+        raise all_of(document.label, sorted(errors, key=lambda item: (item.line or 0, item.column or 0)))
     return spec
 
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from mlsysim_opt.errors import InputError, PlanError
+from mlsysim_opt.errors import InputError, MlsysimError, PlanError
 from mlsysim_opt.registry.datum import Source
 from mlsysim_opt.registry.entry import Entry
-from mlsysim_opt.registry.scenario import ScenarioEntry
+from mlsysim_opt.registry.scenario import ScenarioEntry, Split
 from mlsysim_opt.units import as_measure
 
 NOT_FOR_USERS = ("name", "group", "aliases")
@@ -19,6 +19,11 @@ ALIASES = {
     "datacenter": "place", "grid": "place", "qps": "arrival_rate",
 }  # fmt: skip
 """Other names that people write for fields."""
+SERVED = ("tp_size", "pp_size", "ep_size")
+SPLIT_OF: dict[str, tuple[str, ...]] = {"inference": (), "serving": SERVED, "training": tuple(Split.model_fields)}
+"""What a split may say for each task; all else would have no effect."""
+MAX_SHOWN = 20
+"""Faults that the text of an error lists; `errors` holds all of them."""
 Fault = Callable[..., InputError]
 
 
@@ -44,7 +49,10 @@ def read_fields(fields: Mapping[str, Any], label: str = "scenario", fault: Fault
         said["source"] = Source(label, "as given", "undated")
     slug = re.sub(r"[^A-Za-z0-9_.+-]+", "_", str(title)).strip("_.+-0123456789") or "Scenario"
     try:
-        return ScenarioEntry.model_validate({**_plain(said), "name": slug[:80]})
+        spec = ScenarioEntry.model_validate({**_plain(said), "name": slug[:80]})
+        found = split_faults(spec, make)
+        if not found:
+            return spec
     except ValidationError as problem:
         found = [
             explain(_as_written(make, written), (), ScenarioEntry, dict(item))
@@ -52,7 +60,37 @@ def read_fields(fields: Mapping[str, Any], label: str = "scenario", fault: Fault
         ]
     if len(found) == 1:
         raise found[0]
-    raise PlanError.of(label, found)
+    raise all_of(label, found)
+
+
+def split_faults(spec: ScenarioEntry, fault: Fault | None = None) -> list[InputError]:
+    """Return an error for each decision of the split that the task does not take."""
+    given = spec.split.given() if spec.split is not None else {}
+    found = []
+    for key in given:
+        if key not in SPLIT_OF[spec.job]:
+            tasks = [task for task, takes in SPLIT_OF.items() if key in takes]
+            takes = ", ".join(SPLIT_OF[spec.job]) or "no split"
+            said = "" if spec.task is not None else ", as inferred"
+            able = [f"task: {task}" for task in tasks if _able(spec, task)]
+            hint = f"{spec.job} takes {takes}; remove it" + (f", or give {' or '.join(able)}" if able else "")
+            text = f"has no effect on {spec.job} (the task{said}): it needs the task {' or '.join(tasks)}"
+            found.append((fault or _fault)(("split", key), text, hint, key=True))
+    return found
+
+
+def _able(spec: ScenarioEntry, task: str) -> bool:
+    """Return whether the workload and the system are such that they could have this task."""
+    return spec.workload.kind == "model" and (task != "training" or spec.system.kind == "fleet")
+
+
+def all_of(label: str, errors: Sequence[MlsysimError]) -> PlanError:
+    """Return one error of these, whose text lists the first twenty."""
+    if len(errors) <= MAX_SHOWN:
+        return PlanError.of(label, errors)
+    lines = [f"{len(errors)} errors"]
+    lines += ["  - " + str(error).replace("\n", "\n    ") for error in errors[:MAX_SHOWN]]
+    return PlanError("\n".join([*lines, f"  and {len(errors) - MAX_SHOWN} more"]), path=label, errors=errors)
 
 
 def _named(fields: Mapping[str, Any], fault: Fault) -> tuple[dict[str, Any], dict[str, str]]:

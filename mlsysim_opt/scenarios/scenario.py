@@ -12,7 +12,7 @@ from mlsysim_opt.registry.namespaces import UnknownAttributeError
 from mlsysim_opt.registry.scenario import ScenarioEntry
 from mlsysim_opt.scenarios.evaluation import Amount, Check, Level, Status, SystemEvaluation
 from mlsysim_opt.scenarios.facts import Facts, Found, gather
-from mlsysim_opt.scenarios.reading import read_fields
+from mlsysim_opt.scenarios.reading import all_of, read_fields, split_faults
 
 AT_LEAST = frozenset({"throughput", "token_throughput", "mfu", "accuracy"})
 MACRO = ("power", "cost", "carbon", "water", "accuracy")
@@ -70,11 +70,14 @@ class Scenario:
         """Return the scenario of a catalog entry, or of its name.
 
         Raises:
-            UnknownNameError: the catalog has none of this name.
+            UnknownNameError: the catalog has none of this name. InputError: its split does not fit its task.
         """
         entry: Any = default_catalog().find("scenario", given) if isinstance(given, str) else given
         if not isinstance(entry, ScenarioEntry):
             raise InputError(f"expected a scenario or its name, got {given!r}", path="scenario")
+        faults = split_faults(entry)
+        if faults:
+            raise faults[0] if len(faults) == 1 else all_of(entry.name, faults)
         made = cls.__new__(cls)
         made.spec = entry
         return made

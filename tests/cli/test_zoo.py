@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from mlsysim_opt.registry import default_catalog
+from mlsysim_opt.registry import catalog, default_catalog
 
 from .conftest import Done
 
@@ -35,6 +35,12 @@ entries:
     compute: {peak: {bf16: 1200 TFLOP/s}}
     tdp: 900 W
 """
+
+
+@pytest.fixture(autouse=True)
+def _catalog_in_use(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let folders that a test puts to use be forgotten after it."""
+    monkeypatch.setattr(catalog, "_in_use", list(catalog._in_use))
 
 
 def names(done: Done) -> list[str]:
@@ -284,6 +290,91 @@ def test_E01_E02_E12_of_the_folder_itself(refused: Refused, tmp_path: Path) -> N
     refused("zoo", "check", "\x1b[31mred", code=4, says=("\\x1b[31mred",))
 
 
+def test_the_errors_of_a_file_are_listed_up_to_twenty(ask: Ask, folder: Path) -> None:
+    many = "".join(f"    odd{number}: 1\n" for number in range(300))
+    (folder / "chip.yaml").write_text(CHIP + many, encoding="utf-8")
+    done = ask("zoo", "check", str(folder))
+    assert done.code == 3
+    assert done.err.count("unknown field") == 20
+    assert "and 280 more in" in done.err
+    assert len(ask("zoo", "check", str(folder), "--json").json["error"]["errors"]) == 300
+
+
+SHAPES = (
+    "kind: model\nentries:\n  Mine:\n    title: Mine\n    source: {title: a, locator: b, date: 2024}\n"
+    "    layers: 32\n    hidden: 4096\n    heads: 32\n    kv_heads: 8\n    head_dim: 128\n    ffn: 14336\n"
+    "    gated_ffn: true\n    vocab: 128256\n    tied_embeddings: false\n    learned_positions: 0\n"
+    "    biases: false\n    context_length: 8192\n    parameter_count: COUNT\n"
+)
+
+
+@pytest.mark.parametrize(("count", "ok"), [(8_030_261_248, True), (7_700_000_000, True), (70_000_000_000, False)])
+def test_a_count_that_the_shapes_contradict(ask: Ask, folder: Path, count: int, ok: bool) -> None:
+    # the shapes of Llama 3 8B: 2 x 128256 x 4096 + 32 x (4096 x (2 x 4096 + 2 x 1024) + 3 x 4096 x 14336 + 2 x 4096)
+    # + 4096 = 8 030 261 248; 7.7e9 is 4.1 % less
+    (folder / "model.yaml").write_text(SHAPES.replace("COUNT", str(count)), encoding="utf-8")
+    done = ask("zoo", "check", str(folder))
+    assert done.code == (0 if ok else 3), done.err
+    if not ok:
+        for word in ("model.yaml", "Mine.parameter_count", "line 18", "7e+10", "8.03e+09"):
+            assert word in done.err
+
+
+def test_an_accelerator_without_calibration_is_warned_of(ask: Ask, folder: Path) -> None:
+    assert "warning" not in ask("zoo", "check", str(folder)).out
+    (folder / "chip.yaml").write_text(CHIP.replace("generation: hopper", "generation: hoper"), encoding="utf-8")
+    done = ask("zoo", "check", str(folder))
+    assert done.code == 0
+    assert "warning: MyChip: generation 'hoper' is not calibrated" in done.out
+    (warning,) = ask("zoo", "check", str(folder), "--json").json["warnings"]
+    assert "hoper" in warning
+
+
+def test_a_split_of_a_scenario_in_a_folder(refused: Refused, folder: Path) -> None:
+    (folder / "scenario.yaml").write_text(
+        "kind: scenario\nentries:\n  Odd:\n    title: Odd\n    source: {title: a, locator: b, date: 2024}\n"
+        "    workload: ResNet50\n    system: A100\n    split: {tp_size: 3}\n",
+        encoding="utf-8",
+    )
+    refused("zoo", "check", str(folder), says=("scenario.yaml", "Odd.split.tp_size", "line 8", "serving or training"))
+
+
+# the report -----------------------------------------------------------------------------------------------------------
+def test_report_of_the_catalog(ask: Ask) -> None:
+    found = ask("zoo", "check", "--json").json
+    assert found["status"] == "ok"
+    assert found["errors"] == []
+    rows = {row["kind"]: row for row in found["kinds"]}
+    models = default_catalog().all("model")  # models name no other entries: all their numbers are their own
+    data = [datum for entry in models for _, datum in entry.leaves()]
+    assert rows["model"]["entries"] == len(models)
+    assert rows["model"]["numbers"] == len(data)
+    assert rows["model"]["estimated"] == sum(datum.estimated is not None for datum in data)
+    assert rows["model"]["first_year"] == min(int(datum.source.date[:4]) for datum in data if datum.source)
+    for row in [*rows.values(), found["total"]]:
+        assert row["sourced"] + row["estimated"] == row["numbers"] > 0
+    assert rows["fleet"]["numbers"] < 5 * rows["fleet"]["entries"]  # those of its nodes are theirs
+    done = ask("zoo", "check")
+    assert done.code == 0
+    assert "every number has a unit and a source or the reason of an estimate" in done.out
+
+
+def test_report_is_of_the_catalog_in_use(ask: Ask, folder: Path) -> None:
+    before = {row["kind"]: row for row in ask("zoo", "check", "--json").json["kinds"]}["accelerator"]
+    kinds = ask("--catalog", str(folder), "zoo", "check", "--json").json["kinds"]
+    after = {row["kind"]: row for row in kinds}["accelerator"]
+    assert after["entries"] == before["entries"] + 1
+    assert after["sourced"] == before["sourced"] + 4  # capacity, bandwidth, one peak, tdp
+
+
+def test_a_replaced_entry_is_one_line_of_warning(ask: Ask, folder: Path) -> None:
+    (folder / "chip.yaml").write_text(CHIP.replace("MyChip", "H100"), encoding="utf-8")
+    done = ask("--catalog", str(folder), "zoo", "show", "H100", "--json")
+    assert done.json["status"] == "ok"
+    (line,) = done.err.splitlines()
+    assert line.startswith("warning: accelerator 'H100' of catalog/accelerators/nvidia.yaml is replaced by")
+
+
 def test_E21_a_pipe_in_the_folder(refused: Refused, folder: Path) -> None:
     os.mkfifo(folder / "pipe.yaml")
     refused("zoo", "check", str(folder), says=("pipe.yaml", "not a regular file"))
@@ -338,7 +429,7 @@ def test_imports_are_printed_and_are_valid(ask: Ask, config: Path, prices: Path,
     asked: dict[str, tuple[str, ...]] = {
         "model": ("hf", str(config), "--name", "Mine", "--parameters", "8.03e9"),
         "price": ("skypilot", str(prices), "--provider", "cloudy", "--date", "2025-03-01"),
-        "profile": ("intensity", str(series), "--name", "Here"),
+        "profile": ("intensity", str(series), "--name", "Here", "--basis", "life cycle"),
     }
     for kind, arguments in asked.items():
         printed = ask("zoo", "import", *arguments)
@@ -348,7 +439,7 @@ def test_imports_are_printed_and_are_valid(ask: Ask, config: Path, prices: Path,
         (out / f"{kind}.yaml").write_text(printed.out)
     found = ask("zoo", "check", str(out), "--json").json
     assert found["added"] == {"model": ["Mine"], "price": ["cloudy_H100_East_Coast_NY2"], "profile": ["Here"]}
-    grid = ask("zoo", "import", "intensity", str(series), "--name", "Here", "--kind", "grid")
+    grid = ask("zoo", "import", "intensity", str(series), "--name", "Here", "--kind", "grid", "--basis", "direct")
     assert "carbon_intensity: 111.5 gCO2e/kWh" in grid.out  # the mean of 100 to 123
 
 
@@ -424,10 +515,13 @@ def test_wrong_options_of_imports(refused: Refused, config: Path, series: Path, 
     refused(*series_of, code=2, says=("--name",))
     refused(*series_of, "--name", "X", "--kind", "gird", says=("--kind", "grid"))
     refused(*series_of, "--name", "X", "--basis", "direkt", says=("--basis", "direct"))
+    refused(*series_of, "--name", "X", says=("basis", "--basis", "'life cycle'", "'direct'"))
     refused(*series_of, "--name", "X", "--unit", "kg", says=("unit", "gCO2e/kWh"))
     refused(*series_of, "--name", "X", "--column", "nope", says=("nope",))
     refused("zoo", "import", "hf", str(config), "--name", "X", "--parameters", "-3", says=("--parameters",))
     refused("zoo", "import", "hf", str(config), "--name", "X", "--parameters", "many", says=("many",))
+    wrong = ("--parameters", "7e10")
+    refused("zoo", "import", "hf", str(config), "--name", "X", *wrong, says=("--parameters", "7e+10", "8.03e+09"))
     refused("zoo", "import", "skypilot", str(prices), "--date", "yesterday", says=("yesterday", "2024-05-31"))
 
 

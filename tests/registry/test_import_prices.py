@@ -159,7 +159,7 @@ def series(
 def test_a_series_becomes_a_profile_and_a_mean(tmp_path: Path) -> None:
     # 100 g in the hour from noon, 20 g otherwise: 23.33 g over the day
     path = written(tmp_path, series(lambda at: 100 if at.hour == 12 else 20), "series.csv")
-    catalog = loaded(tmp_path, import_intensity(path, "Mine"))
+    catalog = loaded(tmp_path, import_intensity(path, "Mine", basis="life cycle"))
     profile = catalog.find("profile", "Mine")
     assert profile.at(7, 12).to("gCO2e/kWh").magnitude == pytest.approx(100)
     assert profile.at(7, 13).to("gCO2e/kWh").magnitude == pytest.approx(20)
@@ -170,7 +170,7 @@ def test_a_series_becomes_a_profile_and_a_mean(tmp_path: Path) -> None:
 def test_a_series_becomes_a_grid(tmp_path: Path) -> None:
     # months count by their days: 310 g in January, 0 after it: 310 x 31 / 365 = 26.33 g
     path = written(tmp_path, series(lambda at: 310 if at.month == 1 else 0), "series.csv")
-    grid = loaded(tmp_path, import_intensity(path, "Mine", kind="grid")).find("grid", "Mine")
+    grid = loaded(tmp_path, import_intensity(path, "Mine", kind="grid", basis="life cycle")).find("grid", "Mine")
     assert grid.carbon_intensity.to("gCO2e/kWh").magnitude == pytest.approx(310 * 31 / 365, rel=1e-5)
 
 
@@ -190,13 +190,29 @@ def test_times_with_an_offset_are_taken_to_utc(tmp_path: Path) -> None:
     for _ in range(365 * 24):
         lines.append(f"{moment.isoformat()}+02:00,{50 if moment.hour == 14 else 10}")
         moment += datetime.timedelta(hours=1)
-    text = import_intensity(written(tmp_path, "\n".join(lines), "series.csv"), "Mine")
+    text = import_intensity(written(tmp_path, "\n".join(lines), "series.csv"), "Mine", basis="direct")
     assert "2 of other years are left out" in text, "the first two hours are those of the last evening"
     profile = loaded(tmp_path, text).find("profile", "Mine")
     assert profile.at(6, 12).to("gCO2e/kWh").magnitude == pytest.approx(50)
 
 
 GOOD = series(lambda at: 100)
+
+
+def test_what_counts_is_never_guessed(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"'value' does not say what counts(.|\n)*'life cycle'(.|\n)*'direct'"):
+        import_intensity(written(tmp_path, GOOD, "series.csv"), "Mine")
+    said = GOOD.replace("timestamp,value", "timestamp,life_cycle")
+    assert "basis: life cycle\n" in import_intensity(written(tmp_path, said, "series.csv"), "Mine")
+    assert "basis: direct\n" in import_intensity(written(tmp_path, said, "series.csv"), "Mine", basis="direct")
+
+
+def test_a_mean_below_any_grid_is_another_unit(tmp_path: Path) -> None:
+    # 0.4 kg/kWh read as 0.4 g/kWh
+    path = written(tmp_path, series(lambda at: 0.4), "series.csv")
+    with pytest.raises(InputError, match=r"mean of 'value' is 0.4 gCO2e/kWh(.|\n)*--unit(.|\n)*kgCO2e/kWh"):
+        import_intensity(path, "Mine", basis="direct")
+    assert "mean: 400 gCO2e/kWh" in import_intensity(path, "Mine", basis="direct", unit="kgCO2e/kWh")
 
 
 @pytest.mark.parametrize(
@@ -217,7 +233,7 @@ GOOD = series(lambda at: 100)
 )
 def test_a_bad_series_is_refused(tmp_path: Path, text: str, says: str) -> None:
     with pytest.raises(CatalogError, match=says):
-        import_intensity(written(tmp_path, text, "series.csv"), "Mine")
+        import_intensity(written(tmp_path, text, "series.csv"), "Mine", basis="direct")
 
 
 def test_arguments_are_checked_before_the_file(tmp_path: Path) -> None:

@@ -64,6 +64,41 @@ def test_all_faults_at_once_with_their_places(write: Write) -> None:
         assert hint in text
 
 
+@pytest.mark.parametrize(
+    ("content", "key", "needs"),
+    [
+        (GOOD + "split: {tp_size: 1, cp_size: 2}\n", "cp_size", "task training"),
+        (GOOD + "split: {zero_stage: 3}\n", "zero_stage", "task training"),
+        (GOOD.replace("output_len: 512\n", "split: {tp_size: 3}\n").replace("limits:\n  itl: 50 ms\n", ""), "tp_size",
+         "task serving or training"),
+    ],
+)  # fmt: skip
+def test_a_split_that_has_no_effect_is_a_fault(write: Write, content: str, key: str, needs: str) -> None:
+    with pytest.raises(mo.PlanError, match=needs) as caught:
+        mo.SimulationConfig.from_yaml(write(content))
+    line = next(number for number, text in enumerate(content.splitlines(), 1) if "split:" in text)
+    assert str(caught.value.path).endswith(f"split.{key}")
+    assert (caught.value.line, caught.value.column) == (line, content.splitlines()[line - 1].index(key) + 1)
+
+
+def test_a_change_cannot_make_a_split_idle() -> None:
+    scenario = mo.Scenario(
+        "Chat", "Llama3_8B", "H100", batch_size=8, seq_len=4096, output_len=512, split={"tp_size": 2}
+    )
+    with pytest.raises(mo.InputError, match="no effect on inference") as caught:
+        scenario.evaluate(task="inference")
+    assert caught.value.path == "split.tp_size"
+    assert str(caught.value.hint).endswith("remove it, or give task: serving")  # training needs a fleet
+
+
+def test_thousands_of_faults_are_counted_not_listed(write: Write) -> None:
+    with pytest.raises(mo.PlanError) as caught:
+        mo.SimulationConfig.from_yaml(write(GOOD + "".join(f"odd{number}: 1\n" for number in range(2000))))
+    assert str(caught.value).count("unknown field") == 20
+    assert "and 1980 more" in str(caught.value)
+    assert len(caught.value.errors) == 2000
+
+
 def test_other_names_of_fields(write: Write) -> None:
     other = GOOD.replace("workload:", "model:").replace("system:", "hardware:").replace("limits:", "sla:")
     assert mo.SimulationConfig.from_yaml(write(other)).run().verdict == "PASS"

@@ -25,6 +25,9 @@ FACTORS = {"gCO2e/kWh": 1.0, "kgCO2e/MWh": 1.0, "kgCO2e/kWh": 1000.0, "lb/MWh": 
 """Units of the file, in gCO2e/kWh; one pound is 0.45359237 kg."""
 HIGHEST = 5000.0
 """gCO2e/kWh: no grid is near it; a number above is in another unit."""
+LOWEST_MEAN = 1.0
+"""gCO2e/kWh: no grid is as clean over a year (hydropower alone is above 4); such a mean is in another unit."""
+BASES = ("life cycle", "direct")
 
 
 def import_intensity(
@@ -43,14 +46,15 @@ def import_intensity(
             finer.
         name: the name of the entry. column: the column of the intensity, where it is not one of the usual.
         unit: of that column: gCO2e/kWh, kgCO2e/MWh, kgCO2e/kWh, or lb/MWh (as of WattTime).
-        basis: whether plants and fuel supply count (life cycle) or only what is burnt (direct); by default as the
-            column's name says, or else life cycle.
+        basis: whether plants and fuel supply count (life cycle) or only what is burnt (direct); needed unless the
+            column's name says it.
         kind: ``profile`` for the means of each month and hour, ``grid`` for the mean of the year alone.
     Returns:
         the text; the mean is that of the 288 means, months weighted by their days.
     Raises:
         CatalogError: the file cannot be read, a column is missing, a time or a number is not one or stands twice, or an
-            hour of some month has no value. InputError: another argument is not acceptable.
+            hour of some month has no value. InputError: another argument is not acceptable, the basis is not known, or
+            the mean is so low that the unit must be another.
     """
     if not NAME.fullmatch(name):
         raise InputError(f"{name!r} cannot be a name", path="name", hint=NAME_RULE)
@@ -88,15 +92,22 @@ def import_intensity(
             path=table.label,
             hint="a whole year is needed",
         )
-    meaning = basis or ("direct" if "direct" in of.casefold() else "life cycle")
+    meaning = basis or _basis(of)
     days = [calendar.monthrange(year, month)[1] for month in range(1, MONTHS + 1)]
     total = sum(known[month + 1, hour] * days[month] for month in range(MONTHS) for hour in range(HOURS))
     mean = total / (HOURS * sum(days))
+    if mean < LOWEST_MEAN:
+        raise InputError(
+            f"with {unit}, the mean of {printable(of)} is {mean:.3g} gCO2e/kWh, less than that of any grid",
+            path="unit",
+            hint="the column is in another unit: give it (--unit), one of " + ", ".join(FACTORS),
+        )
     other = sum(count for item, count in rows.items() if item != year)
     note = f"# {rows[year]} values of {year}" + (f"; {other} of other years are left out" if other else "") + "\n"
+    locator = f"mean by month and hour of the day of column {printable(of)} ({meaning})"
     source = (
         f"sources:\n  series: {{title: {quoted('Time series of carbon intensity, ' + _stem(table.label))}, "
-        f'locator: {quoted("mean by month and hour of the day of column " + printable(of))}, date: "{year}"}}\n'
+        f'locator: {quoted(locator)}, date: "{year}"}}\n'
     )
     head = f"{note}kind: {kind}\n{source}entries:\n  {name}:\n    title: {quoted(f'{name}, {year}')}\n"
     if kind == "grid":
@@ -106,6 +117,21 @@ def import_intensity(
         f"{head}    source: series\n    zone: {quoted(name)}\n    year: {year}\n    basis: {meaning}\n"
         f"    mean: {mean:.6g} gCO2e/kWh\n    unit: gCO2e/kWh\n    values: [" + ",\n             ".join(listed) + "]\n"
     )
+
+
+def _basis(column: str) -> str:
+    """Return what a column says of what counts.
+
+    Raises:
+        InputError: it says nothing.
+    """
+    words = column.casefold().replace("_", " ")
+    if "direct" in words:
+        return "direct"
+    if "life cycle" in words or "(lca)" in words:
+        return "life cycle"
+    hint = "give basis (--basis), one of 'life cycle' (plants and fuel supply count), 'direct' (only what is burnt)"
+    raise InputError(f"column {printable(column)} does not say what counts", path="basis", hint=hint)
 
 
 def _stem(label: str) -> str:
