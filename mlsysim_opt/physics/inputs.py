@@ -254,7 +254,7 @@ def check_all(inputs: Sequence[Input], given: dict[str, Any], aliases: dict[str,
     Raises:
         UnknownNameError: an argument is not known. InputError: one is missing or wrong.
     """
-    by_name, defaults = _plan(inputs)
+    by_name, base, undecided = _plan(inputs)
     values: dict[str, Any] = {}
     for name, value in given.items():
         real = aliases.get(name, name)
@@ -263,35 +263,40 @@ def check_all(inputs: Sequence[Input], given: dict[str, Any], aliases: dict[str,
         if real in values:
             raise InputError(f"{real!r} is given twice (as {name!r} too)", path=real)
         values[real] = None if value is None else by_name[real].read(value)
-    for item in inputs:
-        name = item.name
-        if name in values and (values[name] is not None or item.default is None):
-            continue
-        if name in defaults:
-            values[name] = defaults[name]
+    found = base.copy()
+    for name, value in values.items():
+        if value is not None:
+            found[name] = value
+    for item in undecided:
+        if found[item.name] is not OPEN:
             continue
         if item.default is REQUIRED:
             raise InputError(
                 f"{owner} needs {item.name!r}" + (f" ({item.about})" if item.about else ""), path=item.name
             )
-        values[name] = item.check(item.default)
-    return values
+        found[item.name] = item.check(item.default)
+    return found
 
 
-_plans: dict[int, tuple[Sequence[Input], dict[str, Input], dict[str, Any]]] = {}
+OPEN: Any = object()
+"""Stands for an input that has no value yet."""
+_plans: dict[int, tuple[Sequence[Input], dict[str, Input], dict[str, Any], list[Input]]] = {}
 
 
-def _plan(inputs: Sequence[Input]) -> tuple[dict[str, Input], dict[str, Any]]:
-    """Return inputs by name, and the checked defaults of those whose check never changes its mind."""
+def _plan(inputs: Sequence[Input]) -> tuple[dict[str, Input], dict[str, Any], list[Input]]:
+    """Return inputs by name; the checked defaults of those whose check never changes its mind; and the others."""
     found = _plans.get(id(inputs))
     if found is None or found[0] is not inputs:
         if len(_plans) >= KEPT:
             _plans.clear()
-        fixed = [item for item in inputs if item.default is None or (item.fixed and item.default is not REQUIRED)]
-        defaults = {item.name: None if item.default is None else item.check(item.default) for item in fixed}
-        found = (inputs, {item.name: item for item in inputs}, defaults)
+        base: dict[str, Any] = {}
+        for item in inputs:
+            settled = item.default is None or (item.fixed and item.default is not REQUIRED)
+            base[item.name] = OPEN if not settled else None if item.default is None else item.check(item.default)
+        undecided = [item for item in inputs if base[item.name] is OPEN]
+        found = (inputs, {item.name: item for item in inputs}, base, undecided)
         _plans[id(inputs)] = found
-    return found[1], found[2]
+    return found[1], found[2], found[3]
 
 
 Preparation = Callable[[dict[str, Any]], dict[str, Any]]
