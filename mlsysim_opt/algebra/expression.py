@@ -438,6 +438,16 @@ def topological(roots: Sequence[Expression]) -> list[Expression]:
     return order
 
 
+def chain(node: Operation) -> tuple[Expression, ...]:
+    """Return the arguments of an operation on two, those of nested uses of the same atom on the left drawn together."""
+    rest: list[Expression] = []
+    first: Expression = node
+    while isinstance(first, Operation) and first.atom is node.atom:
+        rest.append(first.args[1])
+        first = first.args[0]
+    return (first, *reversed(rest))
+
+
 def symbols(*roots: Expression) -> list[Symbol]:
     """Return the symbols an expression depends on, in order of first use."""
     return [node for node in topological(roots) if isinstance(node, Symbol)]

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from mlsysim_opt.algebra.atoms.base import P_CALL, P_OR, P_POWER, P_PRODUCT, P_UNARY
 from mlsysim_opt.algebra.atoms.wording import latex_text, number_text, unit_text
-from mlsysim_opt.algebra.expression import ATOMS, Choice, Constant, Expression, Operation, Symbol, topological
+from mlsysim_opt.algebra.expression import ATOMS, Choice, Constant, Expression, Operation, Symbol, chain, topological
 from mlsysim_opt.errors import ScaleError
 from mlsysim_opt.units import DIMENSIONLESS, is_unit
 
@@ -150,15 +150,7 @@ def _marks(count: int) -> list[str]:
 
 
 def _unfolded(node: Operation) -> tuple[Expression, ...]:
-    """Return the arguments, those of nested uses of the same atom on the left drawn together."""
-    if not node.atom.folds:
-        return node.args
-    rest: list[Expression] = []
-    first: Expression = node
-    while isinstance(first, Operation) and first.atom is node.atom:
-        rest.append(first.args[1])
-        first = first.args[0]
-    return (first, *reversed(rest))
+    return chain(node) if node.atom.folds else node.args
 
 
 def _text_writer(root: Expression, brief: bool, bracketed: bool | None = None) -> Writer:

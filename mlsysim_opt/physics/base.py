@@ -18,10 +18,12 @@ from mlsysim_opt.algebra.evaluate import ScalarProgram
 from mlsysim_opt.algebra.expression import Expression, Operation
 from mlsysim_opt.errors import InputError, MlsysimError, UnknownNameError
 from mlsysim_opt.physics.inputs import REQUIRED, Input, check_all
+from mlsysim_opt.registry import default_catalog
 from mlsysim_opt.units import NONE, Dimension, Unit, has_ladder, parse_unit, quantity, readable_unit, show
 
 if TYPE_CHECKING:
     from mlsysim_opt.physics.sweep import Sweep
+    from mlsysim_opt.registry.catalog import Catalog
 
 
 class Result:
@@ -378,7 +380,8 @@ class Model:
     def assumptions(self, values: Mapping[str, Any]) -> dict[str, str]:
         """Return the defaults that decided the answer, as text."""
         model: Any = type(self)
-        found = {name: text for name, default, text in _read_defaults(model) if default == values[name]}
+        settled = _read_defaults(default_catalog(), model)
+        found = {name: text for name, default, text in settled if default == values[name]}
         if values.get("efficiency", self) is None:
             found["efficiency"] = "calibrated"
         return found
@@ -395,9 +398,9 @@ def _solved_again(kind: type[Model], values: dict[str, Any]) -> Any:
     return kind().solved(values)
 
 
-@functools.cache
-def _read_defaults(model: Any) -> tuple[tuple[str, Any, str], ...]:
-    """Return the defaults of a model that are values of their own: as checked, and as written."""
+@functools.lru_cache
+def _read_defaults(catalog: Catalog, model: Any) -> tuple[tuple[str, Any, str], ...]:
+    """Return the defaults of a model that are values of their own: as checked in a catalog, and as written."""
     return tuple(
         (item.name, item.check(item.default), str(item.default))
         for item in model.inputs

@@ -28,7 +28,6 @@ SINGLE = expression("4 byte")
 SINGLES = {"adam": 3, "adamw": 3, "lion": 2, "sgd_momentum": 2, "sgd": 1, "none": 0}
 """Single-precision numbers per parameter beside the working weights: the master weight and the moments."""
 DEFAULT_INTERVAL = "4 h"
-WEIGHT_BYTES = 2.0
 
 
 def weights_of(model: View) -> Expression:
@@ -93,7 +92,7 @@ class CheckpointModel(Model):
         Option("mode", "whether training waits for the storage", default="synchronous",
                options=("synchronous", "asynchronous")),
         Number("persist_every", "every how many-th checkpoint goes to storage", default=1, integer=True, low=1),
-        Number("weight_bytes", "bytes per parameter of the working weights", default=WEIGHT_BYTES, unit="B", of=BYTE,
+        Number("weight_bytes", "bytes per parameter of the working weights", default="2 B", unit="B", of=BYTE,
                bare=True),
     )  # fmt: skip
     aliases: ClassVar[dict[str, str]] = {
@@ -113,16 +112,12 @@ class CheckpointModel(Model):
 
     def assumptions(self, values: Mapping[str, Any]) -> dict[str, str]:
         found = super().assumptions(values)
-        for name in ("checkpoint_interval", "checkpoint_interval_hours", "storage", "filesystem_bandwidth"):
-            found.pop(name, None)
         if values["checkpoint_interval"] is None and values["checkpoint_interval_hours"] is None:
             found["checkpoint_interval"] = DEFAULT_INTERVAL
         if values["storage"] is None and values["filesystem_bandwidth"] is None:
             found["storage"] = "none: checkpoints stay in host memory"
         if values["n_writers"] is None:
             found["n_writers"] = "as many accelerators as hold the state"
-        if values["weight_bytes"] == WEIGHT_BYTES:
-            found["weight_bytes"] = f"{WEIGHT_BYTES:g} B"
         return found
 
     def equations(self, **leaves: Any) -> CheckpointResult:

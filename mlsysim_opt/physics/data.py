@@ -59,8 +59,6 @@ class DataModel(Model):
 
     def assumptions(self, values: Mapping[str, Any]) -> dict[str, str]:
         found = super().assumptions(values)
-        for name in ("hardware", "storage", "fabric", "node"):
-            found.pop(name, None)
         if values["sharing"] is None:
             found["sharing"] = "the accelerators of the node" if values["node"] is not None else "1"
         if values["storage_count"] is None:
@@ -183,8 +181,6 @@ class TransformationModel(Model):
 
     def assumptions(self, values: Mapping[str, Any]) -> dict[str, str]:
         found = super().assumptions(values)
-        for name in ("sample_size_bytes", "cpu_throughput", "cpu_throughput_per_worker_hz"):
-            found.pop(name, None)
         if values["accelerator_step_time"] == 1.0:
             found["accelerator_step_time"] = "1 s: the batch is what is needed per second"
         return found

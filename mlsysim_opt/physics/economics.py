@@ -9,9 +9,10 @@ from typing import Any, ClassVar
 
 from mlsysim_opt.algebra.atoms import exp, exponential_mean, log, minimum
 from mlsysim_opt.algebra.expression import Expression, expression
-from mlsysim_opt.errors import InputError, MissingFieldError, UnknownNameError
+from mlsysim_opt.errors import InputError, MissingFieldError
 from mlsysim_opt.physics.base import Result, known
-from mlsysim_opt.physics.inputs import Number, Text
+from mlsysim_opt.physics.inputs import Number
+from mlsysim_opt.physics.keyword import Keyword
 from mlsysim_opt.physics.operations import Energy, Place, rent
 from mlsysim_opt.physics.sustainability import (
     DATACENTER,
@@ -39,19 +40,6 @@ NODES = "Nodes"
 """The group in which the catalog keeps the prices of whole nodes."""
 ELECTRICITY = "Electricity"
 """The price of the catalog for electricity where no place is known."""
-
-
-@dataclass(frozen=True)
-class Way(Text):
-    """One of a few names that decides which equations are written, because what another way needs may be unknown."""
-
-    fixed = True
-    options: tuple[str, ...] = ()
-
-    def check(self, value: Any) -> str:
-        if not isinstance(value, str) or value not in self.options:
-            raise UnknownNameError(self.name, str(value), self.options, path=self.name)
-        return value
 
 
 @dataclass(frozen=True)
@@ -129,7 +117,7 @@ class EconomicsModel(OperationsModel):
         Number("kwh_price", "of electricity; that of the place when absent", default=None, unit="USD/kWh",
                of=divide(MONEY, ENERGY), bare=True),
         DATACENTER,
-        Way("ownership", "buy or rent; rent when a price is given", default=None, options=(BUY, RENT)),
+        Keyword("ownership", "buy or rent; rent when a price is given", default=None, options=(BUY, RENT)),
         Rate("price", "rent per accelerator and time, or a price of the catalog", default=None, unit="USD/h",
              of=divide(MONEY, TIME), open_low=True),
         Number("node_price", "of a whole node; that of the catalog when absent", default=None, unit="USD", of=MONEY,

@@ -10,7 +10,7 @@ Sources: Pope et al. 2023 (prefill and decode, tensor-parallel layouts); William
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, reduce
 
 from mlsysim_opt.algebra.atoms import ceil, exp, maximum, minimum, where
 from mlsysim_opt.algebra.expression import Expression, expression
@@ -251,12 +251,13 @@ class Pass:
     @cached_property
     def products(self) -> Expression:
         """Time of the matrix products."""
-        return _sum([times * self.kernels.roofline(load) for times, load in self.loads])
+        return reduce(Expression.__add__, (times * self.kernels.roofline(load) for times, load in self.loads))
 
     @cached_property
     def products_compute(self) -> Expression:
         """What the work of the matrix products alone would take."""
-        return _sum([times * load.work for times, load in self.loads]) / self.kernels.product_rate
+        work = reduce(Expression.__add__, (times * load.work for times, load in self.loads))
+        return work / self.kernels.product_rate
 
     @cached_property
     def attention(self) -> Expression:
@@ -331,8 +332,8 @@ class Pass:
     @cached_property
     def traffic(self) -> Expression:
         """Bytes that one rank moves to and from its memory, over all stages."""
-        moved = _sum([times * load.traffic for times, load in self.loads]) + self.core.traffic
-        return moved + self.replica.model.layers * self.kernels.elementwise_traffic
+        moved = reduce(Expression.__add__, (times * load.traffic for times, load in self.loads))
+        return moved + self.core.traffic + self.replica.model.layers * self.kernels.elementwise_traffic
 
     @cached_property
     def bandwidth(self) -> Expression:
@@ -379,10 +380,3 @@ def drawn_power(hardware: View, calibration: View, bandwidth: Expression, comput
     """
     used = calibration.bandwidth_power_share * bandwidth + calibration.compute_power_share * compute
     return hardware.tdp * minimum(calibration.awake_power_share + used, 1)
-
-
-def _sum(terms: list[Expression]) -> Expression:
-    total = terms[0]
-    for term in terms[1:]:
-        total = total + term
-    return total

@@ -184,8 +184,6 @@ class ReliabilityModel(Model):
 
     def assumptions(self, values: Mapping[str, Any]) -> dict[str, str]:
         found = super().assumptions(values)
-        for name in ("job_duration_hours", "job_duration_days"):
-            found.pop(name, None)
         if values["checkpoint_interval"] is None:
             found["checkpoint_interval"] = "the one that loses the least time"
         if values["reliability"].name == DEFAULT_RATES:

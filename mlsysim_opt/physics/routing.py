@@ -96,12 +96,6 @@ class MoERoutingModel(Model):
         fleet = values["fleet"]
         return {} if fleet is None else calibration_bindings(fleet.node.accelerator)
 
-    def assumptions(self, values: Mapping[str, Any]) -> dict[str, str]:
-        found = super().assumptions(values)
-        for name in ("fleet", "combine_precision", "capacity_factor"):
-            found.pop(name, None)
-        return found
-
     def equations(self, **leaves: Any) -> MoERoutingResult:
         model: View = leaves["model"]
         shapes, ranks = Shapes(model, ONE), leaves["ep_size"]

@@ -134,11 +134,6 @@ class ScalingModel(Model):
         _check_law(values)
         return values
 
-    def assumptions(self, values: Mapping[str, Any]) -> dict[str, str]:
-        used = {"fit": True, "repetition_fit": values["data_limit"] is not None}
-        laws = {item.name: item.default for item in self.inputs if used.get(item.name)}
-        return {**super().assumptions(values), **{n: law for n, law in laws.items() if values[n].name == law}}
-
     def equations(self, **leaves: Any) -> OptimumResult:
         law: View = leaves["fit"]
         size, limit = leaves["target_model_size"], leaves["data_limit"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any, ClassVar
 
 from mlsysim_opt.algebra.atoms import argmax_label, ceildiv, divides, exp, log, maximum, minimum, where
@@ -89,18 +90,14 @@ def _home(leaves: Mapping[str, Any], hardware: str) -> View | None:
 
 def home_of(accelerator: Entry) -> Entry | None:
     """Return the server with the largest scale-up domain that the catalog has for an accelerator."""
-    catalog = default_catalog()
-    found = _homes.get(accelerator.name)
-    if found is None or found[0] is not catalog:
-        every: tuple[Any, ...] = catalog.all("node")
-        nodes = [node for node in every if node.accelerator.name == accelerator.name]
-        largest = max(nodes, key=lambda node: (node.scale_up.domain_size, node.accelerators_per_node), default=None)
-        found = _homes[accelerator.name] = (catalog, largest)
-    return found[1]
+    return _largest_node(default_catalog(), accelerator.name)
 
 
-_homes: dict[str, tuple[Catalog, Entry | None]] = {}
-"""The server of each accelerator that was asked for, and the catalog it stands in."""
+@lru_cache
+def _largest_node(catalog: Catalog, accelerator: str) -> Entry | None:
+    every: tuple[Any, ...] = catalog.all("node")
+    nodes = [node for node in every if node.accelerator.name == accelerator]
+    return max(nodes, key=lambda node: (node.scale_up.domain_size, node.accelerators_per_node), default=None)
 
 
 def node_name(hardware: str) -> str:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, ClassVar
 
 from mlsysim_opt.algebra.atoms import argmax_label, divides, maximum, where
@@ -60,23 +61,19 @@ def calibration_of(accelerator: Entry) -> Entry:
         InputError: its generation has not been calibrated.
     """
     generation = str(accelerator.__dict__["generation"])
-    catalog = default_catalog()
-    found = _calibrations.get(generation)
-    if found is not None and found[0] is catalog:
-        return found[1]
-    if generation not in catalog.names("calibration"):
+    found = _calibration(default_catalog(), generation)
+    if found is None:
         raise InputError(
             f"no calibrated efficiencies for {accelerator.name} (generation {generation!r})",
             path="efficiency",
             hint="give efficiency=..., or add catalog/calibration/" + generation + ".yaml",
         )
-    entry = catalog.find("calibration", generation)
-    _calibrations[generation] = (catalog, entry)
-    return entry
+    return found
 
 
-_calibrations: dict[str, tuple[Catalog, Entry]] = {}
-"""The calibration of each generation that was asked for, and the catalog it stands in."""
+@lru_cache
+def _calibration(catalog: Catalog, generation: str) -> Entry | None:
+    return catalog.find("calibration", generation) if generation in catalog.names("calibration") else None
 
 
 QUESTIONED = ("tp within the scale-up domain", "memory fits")

@@ -13,7 +13,7 @@ from typing import Any
 
 from mlsysim_opt.algebra import equations_latex, equations_text, substitute, topological
 from mlsysim_opt.algebra.evaluate import evaluate
-from mlsysim_opt.algebra.expression import Constant, Expression, Operation, Symbol, constant
+from mlsysim_opt.algebra.expression import Constant, Expression, Operation, Symbol, chain, constant
 from mlsysim_opt.units import NONE
 
 LONGEST = 26
@@ -134,14 +134,7 @@ def _terms(node: Expression) -> tuple[Expression, ...]:
     """Return the arguments as they are written: the terms of a sum, the factors of a product."""
     if not isinstance(node, Operation):
         return ()
-    if node.atom.name not in ("add", "multiply", "maximum", "minimum"):
-        return node.args
-    found: list[Expression] = []
-    first: Expression = node
-    while isinstance(first, Operation) and first.atom is node.atom:
-        found.append(first.args[1])
-        first = first.args[0]
-    return (first, *reversed(found))
+    return chain(node) if node.atom.name in ("add", "multiply", "maximum", "minimum") else node.args
 
 
 def _divided(roots: Mapping[str, Expression], longest: int) -> dict[str, Expression]:

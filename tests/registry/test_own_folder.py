@@ -64,3 +64,24 @@ def test_a_faulty_folder_changes_nothing(folder: Path) -> None:
     with pytest.raises(CatalogError, match="capacity"):
         use_folder(folder)
     assert default_catalog() is before
+
+
+def test_an_overridden_default_is_still_named_as_an_assumption(tmp_path: Path, run_python: Any) -> None:
+    (tmp_path / "law.yaml").write_text(
+        "kind: scaling_law\n"
+        'sources: {own: {title: "Own runs", locator: "table 1", date: 2026}}\n'
+        "entries:\n"
+        "  Besiroglu_2024:\n"
+        "    title: own fit\n"
+        "    source: own\n"
+        "    surface: {E: 1.8, A: 480, B: 2080, alpha: 0.35, beta: 0.37}\n"
+    )
+    done = run_python(
+        "import warnings; from mlsysim_opt.physics import ScalingModel; from mlsysim_opt.registry import use_folder\n"
+        "before = ScalingModel().solve(compute_budget='1e24 FLOP')\n"
+        f"warnings.simplefilter('ignore'); use_folder({str(tmp_path)!r})\n"
+        "after = ScalingModel().solve(compute_budget='1e24 FLOP')\n"
+        "assert before.loss != after.loss\n"
+        "print(before.assumptions['fit'], after.assumptions['fit'])"
+    )
+    assert done.stdout.split() == ["Besiroglu_2024", "Besiroglu_2024"]
