@@ -56,7 +56,10 @@ def solve() -> dict[str, Any]:
 
     model, arguments = DistributedModel(), {**SOLVE, "dp_size": 128}
     given = {"model": Models.Language.Llama3_70B, "fleet": Systems.Clusters.Frontier_8K}
-    result = model.solve(**given, **arguments)
+    for _ in range(LOOPS):
+        result = model.solve(**given, **arguments)
+        assert result.feasible in (True, False)
+        result.si("step_time")
     started = time.process_time()
     for _ in range(LOOPS):
         result = model.solve(**given, **arguments)

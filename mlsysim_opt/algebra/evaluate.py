@@ -11,6 +11,7 @@ from __future__ import annotations
 import functools
 import math
 import operator
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -57,11 +58,16 @@ class ScalarProgram:
 
     Args:
         roots: the expressions wanted.
+        known: values of symbols, by name, that are the same in every run: what depends on them alone is computed here.
     """
 
-    def __init__(self, roots: Sequence[Expression]) -> None:
-        nodes = topological(roots)
-        self.leaves: list[Leaf] = [node for node in nodes if isinstance(node, Symbol | Choice)]
+    def __init__(self, roots: Sequence[Expression], known: Mapping[str, float] | None = None) -> None:
+        order = topological(roots)
+        settled, taken = _settled(order, known or {})
+        nodes = _needed(order, roots, settled, taken)
+        self.leaves: list[Leaf] = [
+            node for node in nodes if isinstance(node, Symbol | Choice) and id(node) not in settled
+        ]
         slot: dict[int, int] = {id(node): index for index, node in enumerate(self.leaves)}
         self._labelled = [
             (at, leaf) for at, leaf in enumerate(self.leaves) if isinstance(leaf, Choice) and not leaf.numeric
@@ -76,23 +82,24 @@ class ScalarProgram:
                 positions[id(choice)] = width + len(self._position_of)
                 self._position_of.append((slot[id(choice)], choice))
         width += len(self._position_of)
-        self._constants: list[float] = []
+        self._constants: list[Any] = []
         for node in nodes:
-            if isinstance(node, Constant):
+            if id(node) in settled:
                 slot[id(node)] = width + len(self._constants)
-                self._constants.append(node.value)
+                self._constants.append(settled[id(node)])
         width += len(self._constants)
         self._stages: list[tuple[int, list[Any]]] = []
-        for stage, members in _staged([node for node in nodes if isinstance(node, Operation)]):
+        waiting = [node for node in nodes if isinstance(node, Operation) and id(node) not in settled]
+        for stage, members in _staged(waiting, taken):
             steps = []
             for node in members:
                 where = positions if node.atom.by_position else slot
-                slots_of = [where[id(item)] for item in node.args]
+                slots_of = [where[id(taken.get(id(item), item))] for item in node.args]
                 steps.append(tuple(slots_of) if 0 < stage % _KINDS < 5 else (_function(node), *slots_of))
                 slot[id(node)] = width
                 width += 1
             self._stages.append((stage % _KINDS, steps))
-        self._outputs = [slot[id(root)] for root in roots]
+        self._outputs = [slot[id(taken.get(id(root), root))] for root in roots]
         self._keep = list(roots)
 
     def run(self, values: Sequence[Any]) -> list[Any]:
@@ -157,7 +164,42 @@ def _function(node: Operation) -> Callable[..., Any]:
     return function if node.param is None else functools.partial(function, param=node.param)
 
 
-def _staged(nodes: Sequence[Operation]) -> list[tuple[int, list[Operation]]]:
+def _settled(nodes: Sequence[Expression], known: Mapping[str, float]) -> tuple[dict[int, Any], dict[int, Expression]]:
+    """Return the values of the nodes that depend on known symbols alone, and what stands in place of a node: the branch
+    that a settled condition takes. Both by identity."""
+    settled: dict[int, Any] = {}
+    taken: dict[int, Expression] = {}
+    for node in nodes:
+        if isinstance(node, Constant):
+            settled[id(node)] = node.value
+        elif isinstance(node, Symbol) and node.name in known:
+            settled[id(node)] = known[node.name]
+        elif known and isinstance(node, Operation) and not node.atom.by_position:
+            args = [taken.get(id(item), item) for item in node.args]
+            if all(id(item) in settled for item in args):
+                settled[id(node)] = _function(node)(*[settled[id(item)] for item in args])
+            elif node.atom.name == "where" and id(args[0]) in settled:
+                branch = taken[id(node)] = args[1] if settled[id(args[0])] else args[2]
+                if id(branch) in settled:
+                    settled[id(node)] = settled[id(branch)]
+    return settled, taken
+
+
+def _needed(
+    nodes: Sequence[Expression],
+    roots: Sequence[Expression],
+    settled: Mapping[int, Any],
+    taken: Mapping[int, Expression],
+) -> list[Expression]:
+    """Return, of nodes in order, those that the roots are computed from, none below one that is settled."""
+    used = {id(taken.get(id(root), root)) for root in roots}
+    for node in reversed(nodes):
+        if id(node) in used and id(node) not in settled:
+            used.update(id(taken.get(id(item), item)) for item in node.args)
+    return [node for node in nodes if id(node) in used]
+
+
+def _staged(nodes: Sequence[Operation], taken: Mapping[int, Expression]) -> list[tuple[int, list[Operation]]]:
     """Return operations in stages of one kind, each after those of its arguments.
 
     The kind of a stage is its number modulo `_KINDS`: 0 holds functions of two arguments, 1 to 4 those of `_INLINE`,
@@ -167,7 +209,7 @@ def _staged(nodes: Sequence[Operation]) -> list[tuple[int, list[Operation]]]:
     members: dict[int, list[Operation]] = {}
     for node in nodes:
         kind = _INLINE.get(node.atom.name, 0 if len(node.args) == 2 else 5)
-        earliest = max((stages.get(id(item), 0) for item in node.args), default=0)
+        earliest = max((stages.get(id(taken.get(id(item), item)), 0) for item in node.args), default=0)
         stage = earliest + (kind - earliest) % _KINDS
         stages[id(node)] = stage
         members.setdefault(stage, []).append(node)
@@ -284,20 +326,17 @@ class GridProgram:
             if isinstance(node, Choice) and node not in axes.joined and node not in self._dense_position:
                 raise InputError(f"the space has no axis for {node.name!r}", path=node.name)
         self._projections: dict[Key, Projection] = {}
+        self._kinds: dict[frozenset[Choice], tuple[Key, bool]] = {}
         self._keys: dict[int, Key] = {}
         self._values: dict[int, Any] = {}
         self._blocked: list[Expression] = []
-        uses: dict[int, int] = {}
-        for node in self._nodes:
-            for item in node.args:
-                uses[id(item)] = uses.get(id(item), 0) + 1
-        root_ids = {id(root) for root in roots}
-        needed_later: set[int] = set(root_ids)
+        uses = Counter(id(item) for node in self._nodes for item in node.args)
+        needed_later = {id(root) for root in roots}
         with np.errstate(all="ignore"):
             for node in self._nodes:
-                key = tuple(index for index, choice in enumerate(self._order) if choice in node.choices)
-                self._keys[id(node)] = key
-                if self._is_table(node, key):
+                kind = self._kinds.get(node.choices) or self._kind(node.choices)
+                key = self._keys[id(node)] = kind[0]
+                if self._is_table(node, kind[1]):
                     self._values[id(node)] = self._compute(node, key, values)
                 else:
                     self._blocked.append(node)
@@ -307,6 +346,13 @@ class GridProgram:
                     uses[id(item)] -= 1
                     if not uses[id(item)] and id(item) not in needed_later:
                         self._values.pop(id(item), None)
+
+    def _kind(self, choices: frozenset[Choice]) -> tuple[Key, bool]:
+        """Return which joined choices are among these, and whether their combinations are few enough for a table."""
+        key = tuple(index for index, choice in enumerate(self._order) if choice in choices)
+        width = math.prod(len(choice.values) for choice in choices if choice in self._dense_position)
+        found = self._kinds[choices] = key, not key or self._projection(key).count * width <= TABLE_LIMIT
+        return found
 
     def _projection(self, key: Key) -> Projection:
         found = self._projections.get(key)
@@ -319,16 +365,10 @@ class GridProgram:
             self._projections[key] = found
         return found
 
-    def _is_table(self, node: Expression, key: Key) -> bool:
+    def _is_table(self, node: Expression, few: bool) -> bool:
         if not node.args or (isinstance(node, Operation) and node.atom.by_position):
             return True  # at most as large as one choice
-        if any(id(item) not in self._values for item in node.args):
-            return False
-        width = 1
-        for choice in node.choices:
-            if choice in self._dense_position:
-                width *= len(choice.values)
-        return not key or self._projection(key).count * width <= TABLE_LIMIT
+        return few and all(id(item) in self._values for item in node.args)
 
     def _compute(self, node: Expression, key: Key, values: Mapping[str, float]) -> Any:
         if isinstance(node, Constant):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from mlsysim_opt.cli.output import Answer, Screen
 
 if TYPE_CHECKING:
-    from mlsysim_opt.physics.base import Traced
+    from mlsysim_opt.physics.traced import Traced
     from mlsysim_opt.physics.walls import Wall
 
 SOLVERS = ("SensitivitySolver", "SynthesisSolver")

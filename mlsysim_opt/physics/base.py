@@ -1,29 +1,26 @@
 """The base of all models: write equations once; solve, sweep, invert and differentiate come with it.
 
 A body is traced once for each structure of its inputs (which optional numbers its entries have, which precision) and
-compiled; a scalar `solve` then costs an evaluation. Quantities are made when a field is read.
+compiled (`traced`); a scalar `solve` then costs an evaluation. Quantities are made when a field is read.
 """
 
 from __future__ import annotations
 
-import copy
 import functools
 import inspect
-import math
 import types
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from mlsysim_opt.algebra.evaluate import ScalarProgram
-from mlsysim_opt.algebra.expression import Expression, Operation
+from mlsysim_opt.algebra.expression import Expression
 from mlsysim_opt.errors import InputError, MlsysimError, UnknownNameError
 from mlsysim_opt.physics.inputs import REQUIRED, Input, check_all
+from mlsysim_opt.physics.traced import ALL, CONSTRAINTS, Bound, Traced
 from mlsysim_opt.registry import default_catalog
-from mlsysim_opt.units import NONE, Dimension, Unit, has_ladder, parse_unit, quantity, readable_unit, show
+from mlsysim_opt.registry.entry import Entry
 
 if TYPE_CHECKING:
     from mlsysim_opt.physics.sweep import Sweep
-    from mlsysim_opt.registry.catalog import Catalog
 
 
 class Result:
@@ -82,9 +79,8 @@ class Solved:
     def __getattr__(self, name: str) -> Any:
         traced: Traced | None = self.__dict__.get("_traced")
         if traced is None or name not in traced.position:
-            held = None if traced is None else traced.result.__dict__.get(name)
-            if isinstance(held, MlsysimError):
-                raise copy.copy(held)
+            if traced is not None and isinstance(traced.result.__dict__.get(name), MlsysimError):
+                raise self.__dict__["_model"]().written(self.__dict__["_values"]).__dict__[name]  # of these entries
             known = traced.position if traced else ()
             raise AttributeError(f"{type(self).__name__} has no field {name!r}; fields: {', '.join(known)}")
         value = traced.read(name, self.si(name))
@@ -96,7 +92,7 @@ class Solved:
         """The truths of the constraints, in order."""
         here = self.__dict__
         if "_truths" not in here:
-            here["_truths"] = here["_traced"].run(CONSTRAINTS, here["_given"])
+            here["_truths"] = here["_bound"].run(CONSTRAINTS, here["_values"])
         found: list[Any] = here["_truths"]
         return found
 
@@ -114,14 +110,22 @@ class Solved:
     def si(self, name: str) -> Any:
         """Return a field in base units, as a plain number."""
         here = self.__dict__
-        traced: Traced = here["_traced"]
         seen: dict[str, Any] = here["_seen"]
         if name not in seen:
+            bound: Bound = here["_bound"]
             if len(seen) < FEW:
-                seen[name] = traced.run(name, here["_given"])[0]
+                seen[name] = bound.run(name, here["_values"])[0]
             else:
-                seen.update(zip(traced.position, traced.run(ALL, here["_given"]), strict=True))
+                seen.update(zip(bound.traced.position, bound.run(ALL, here["_values"]), strict=True))
         return seen[name]
+
+    @property
+    def assumptions(self) -> dict[str, str]:
+        """The defaults that decided the answer, as text."""
+        here = self.__dict__
+        if "_assumed" not in here:
+            here["_assumed"] = here["_model"]().assumptions(here["_values"])
+        return dict(here["_assumed"])
 
     def as_dict(self) -> dict[str, Any]:
         """Return the fields as plain data: value and unit of each, the constraints, the assumptions."""
@@ -131,7 +135,7 @@ class Solved:
             "fields": fields,
             "constraints": self.constraints,
             "feasible": self.feasible,
-            "assumptions": dict(self.__dict__["assumptions"]),
+            "assumptions": self.assumptions,
         }
 
     def __str__(self) -> str:
@@ -153,82 +157,10 @@ class Solved:
         return _solved_again, (here["_model"], dict(here["_values"]))
 
 
+KEPT = 256
+"""Sets of entries of which a model keeps the equations."""
 FEW = 3
 """Fields that are evaluated one by one before all of them are."""
-ALL, CONSTRAINTS = "\nall", "\nconstraints"
-"""Programs of a model beside those of its outputs; no output has such a name."""
-
-
-class Traced:
-    """The equations of a model for one structure of inputs, compiled as far as they are asked for."""
-
-    def __init__(self, result: Result, inputs: Sequence[Input]) -> None:
-        self.result = result
-        outputs = result.expressions()
-        self.expressions = outputs
-        self.position = {name: index for index, name in enumerate(outputs)}
-        self.constraint_names = tuple(result.constraints)
-        self.program = ScalarProgram([*outputs.values(), *result.constraints.values()])
-        self.leaf_names = [leaf.name for leaf in self.program.leaves]
-        self._parts: dict[str, tuple[ScalarProgram, list[int]]] = {}
-        self.sources: list[tuple[int, str]] | None = None
-        """For each leaf, which of the mappings of `Model.leaf_sources` holds its value; known after the first run."""
-        kind: Any = type(result)
-        self.solved_type: Any = _solved_type(kind)
-        self.labels = {
-            name: node.param for name, node in outputs.items() if isinstance(node, Operation) and node.sort == "label"
-        }
-
-    def run(self, part: str, given: Sequence[Any]) -> list[Any]:
-        """Return the raw values of one output, of `ALL` outputs or of the `CONSTRAINTS`, for values of all leaves."""
-        found = self._parts.get(part)
-        if found is None:
-            wanted = {ALL: self.expressions, CONSTRAINTS: self.result.constraints}
-            roots = list(wanted[part].values()) if part in wanted else [self.expressions[part]]
-            program = ScalarProgram(roots)
-            found = program, [self.leaf_names.index(leaf.name) for leaf in program.leaves]
-            self._parts[part] = found
-        return found[0].run([given[at] for at in found[1]])
-
-    def unit_of(self, name: str, value: float) -> Unit:
-        """Return the unit a field is shown in."""
-        text = self.result.units.get(name)
-        of: Dimension = self.expressions[name].dimension
-        return parse_unit(text) if text else readable_unit(value, of)
-
-    def read(self, name: str, value: Any) -> Any:
-        """Return a raw value as users see it."""
-        node = self.expressions[name]
-        if node.sort == "label":
-            return self.labels[name][int(value)]
-        if node.sort == "truth":
-            return bool(value)
-        if node.dimension == NONE:
-            return int(value) if node.integer and math.isfinite(value) else float(value)
-        unit = self.unit_of(name, value)
-        if name in self.result.floats:
-            return value / unit.factor
-        return quantity(value, unit)
-
-    def plain(self, name: str, value: Any) -> Any:
-        """Return a raw value as JSON data."""
-        node = self.expressions[name]
-        if node.sort != "number" or node.dimension == NONE:
-            seen = self.read(name, value)
-            return None if isinstance(seen, float) and not math.isfinite(seen) else seen
-        unit = self.unit_of(name, value)
-        return {"value": value / unit.factor if math.isfinite(value) else None, "unit": unit.text}
-
-    def shown(self, name: str, value: Any) -> str:
-        """Return a raw value as text."""
-        node = self.expressions[name]
-        if node.sort != "number":
-            return str(self.read(name, value))
-        text = self.result.units.get(name)
-        if text and not has_ladder(node.dimension):  # prices and rates have no unit that everybody reads
-            unit = parse_unit(text)
-            return f"{value / unit.factor:,.4g} {unit.text}"
-        return show(value, node.dimension)
 
 
 @functools.cache
@@ -248,14 +180,18 @@ class Model:
     example: ClassVar[dict[str, Any]] = {}
     """Inputs of a typical question: what the documentation prints, and where the tests of properties start."""
     _cache: ClassVar[dict[Any, Traced]]
+    _bounds: ClassVar[dict[Any, Bound]]
     _keyed: ClassVar[tuple[Input, ...]] = ()
     """Inputs whose value, not only whose presence, decides the equations."""
+    _optional: ClassVar[tuple[str, ...]] = ()
+    """The others that may be absent."""
     _compound: ClassVar[tuple[Input, ...]] = ()
     """Inputs that bind more leaves than one of their own name."""
 
     def __init_subclass__(cls) -> None:
-        cls._cache = {}
+        cls._cache, cls._bounds = {}, {}
         cls._keyed = tuple(item for item in cls.inputs if type(item).key is not Input.key)
+        cls._optional = tuple(item.name for item in cls.inputs if item not in cls._keyed and item.default is None)
         cls._compound = tuple(item for item in cls.inputs if type(item).bind is not Input.bind)
         if "solve" not in cls.__dict__:
             cls.solve = _documented(cls)  # type: ignore[method-assign]
@@ -269,21 +205,33 @@ class Model:
         return values
 
     def bindings(self, values: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Return the value of each leaf beyond those the inputs make themselves (derived entries, overrides)."""
+        """Return the value of each leaf beyond those the inputs make themselves (derived entries, overrides).
+
+        They follow from inputs that decide the equations (entries, names), never from numbers.
+        """
         return {}
 
-    def trace(self, values: Mapping[str, Any]) -> Traced:
-        """Return the compiled equations for the structure of these checked values."""
-        absent = tuple([values[item.name] is None for item in self.inputs])
-        key = (absent, *[_key(item, values[item.name]) for item in self._keyed])
+    @property
+    def derives(self) -> bool:
+        """Whether inputs follow from others, so that each question has to be checked by itself."""
+        return type(self).prepare is not Model.prepare
+
+    def trace(self, values: Mapping[str, Any], entries: Mapping[str, Any] | None = None) -> Traced:
+        """Return the compiled equations for the structure of these checked values: which inputs are absent, what
+        decides the equations of the others, and which leaves their entries bind (`entry_values`)."""
+        absent = tuple([values[name] is None for name in self._optional])
+        bound = frozenset(self.entry_values(values) if entries is None else entries)
+        key = (absent, bound, *[_key(item, values[item.name]) for item in self._keyed])
         found = self._cache.get(key)
         if found is None:
-            leaves = {
-                item.name: None if values[item.name] is None else item.leaf(values[item.name]) for item in self.inputs
-            }
-            found = Traced(self.equations(**leaves), self.inputs)
-            self._cache[key] = found
+            found = self._cache[key] = Traced(self.written(values))
         return found
+
+    def written(self, values: Mapping[str, Any]) -> Result:
+        """Return the equations for these checked values."""
+        return self.equations(**{
+            item.name: None if values[item.name] is None else item.leaf(values[item.name]) for item in self.inputs
+        })  # fmt: skip
 
     def check(self, *args: Any, **given: Any) -> dict[str, Any]:
         """Return every input, checked: positional arguments in the order of `inputs`, then by name or alias."""
@@ -307,39 +255,46 @@ class Model:
 
     def solved(self, values: dict[str, Any]) -> Any:
         """Return the result for checked inputs."""
-        traced = self.trace(values)
-        solved: Any = object.__new__(traced.solved_type)
-        leaves = self._leaf_list(traced, values)
-        solved.__dict__.update(
-            _traced=traced, _given=leaves, _seen={}, _model=type(self), _values=values,
-            assumptions=self.assumptions(values),
-        )  # fmt: skip
+        bound = self.bound(values)
+        solved: Any = object.__new__(bound.result_type)
+        solved.__dict__.update(_traced=bound.traced, _bound=bound, _values=values, _seen={}, _model=type(self))
         return solved
 
-    def _leaf_list(self, traced: Traced, values: Mapping[str, Any]) -> list[Any]:
-        """Return the values of the leaves in the order of the program, without merging all that is bound."""
-        if type(self).leaf_values is not Model.leaf_values:
-            named = self.leaf_values(values)
-            return [named[name] for name in traced.leaf_names]
-        compound = [item for item in self._compound if values[item.name] is not None]
-        sources: list[Mapping[str, Any]] = [values, *[item.bind(values[item.name]) for item in compound]]
-        sources.append(self.bindings(values))
-        if traced.sources is None:
-            traced.sources = [
-                (max((at for at, source in enumerate(sources) if name in source), default=0), name)
-                for name in traced.leaf_names
-            ]  # later ones win, as in `leaf_values`
-        return [sources[at][name] for at, name in traced.sources]
+    def identity(self, values: Mapping[str, Any]) -> tuple[Any, ...]:
+        """Return what questions about the same entries, with the same inputs absent, have in common."""
+        return (
+            default_catalog(),
+            *[values[name] is None for name in self._optional],
+            *[None if values[item.name] is None else item.identity(values[item.name]) for item in self._keyed],
+        )
 
-    def leaf_values(self, values: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the value of every leaf of the equations, by name, for checked inputs."""
-        named = dict(values)  # what most inputs bind: their own name
+    def bound(self, values: Mapping[str, Any]) -> Bound:
+        """Return the equations with the values of the entries among these checked inputs."""
+        kept = self.identity(values)
+        found = self._bounds.get(kept)
+        if found is None:
+            if len(self._bounds) >= KEPT:
+                self._bounds.clear()
+            entries = self.entry_values(values)
+            traced = self.trace(values, entries)
+            result: Any = type(traced.result)
+            held = [values[item.name] for item in self._keyed]
+            found = self._bounds[kept] = Bound(traced, entries, _solved_type(result), held)
+        return found
+
+    def entry_values(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the values of the leaves that entries bind."""
+        named: dict[str, Any] = {}
         for item in self._compound:
             value = values[item.name]
             if value is not None:
                 named.update(item.bind(value))
         named.update(self.bindings(values))
         return named
+
+    def leaf_values(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the value of every leaf of the equations, by name, for checked inputs."""
+        return {**values, **self.entry_values(values)}  # what most inputs bind is their own name
 
     def sweep(self, *, outputs: Sequence[str] | None = None, **given: Any) -> Sweep:
         """Evaluate the model for every combination of the inputs that are given as lists, as arrays.
@@ -380,8 +335,11 @@ class Model:
     def assumptions(self, values: Mapping[str, Any]) -> dict[str, str]:
         """Return the defaults that decided the answer, as text."""
         model: Any = type(self)
-        settled = _read_defaults(default_catalog(), model)
-        found = {name: text for name, default, text in settled if default == values[name]}
+        found = {
+            name: text
+            for name, default, text in _read_defaults(model)
+            if default == (values[name].name if isinstance(values[name], Entry) else values[name])
+        }
         if values.get("efficiency", self) is None:
             found["efficiency"] = "calibrated"
         return found
@@ -398,11 +356,11 @@ def _solved_again(kind: type[Model], values: dict[str, Any]) -> Any:
     return kind().solved(values)
 
 
-@functools.lru_cache
-def _read_defaults(catalog: Catalog, model: Any) -> tuple[tuple[str, Any, str], ...]:
-    """Return the defaults of a model that are values of their own: as checked in a catalog, and as written."""
+@functools.cache
+def _read_defaults(model: Any) -> tuple[tuple[str, Any, str], ...]:
+    """Return the defaults of a model that are values of their own: as checked (entries by name), and as written."""
     return tuple(
-        (item.name, item.check(item.default), str(item.default))
+        (item.name, item.check(item.default) if item.fixed else item.default, str(item.default))
         for item in model.inputs
         if item.default is not None and item.default is not REQUIRED
     )

@@ -53,6 +53,9 @@ class EvidenceRows(Input):
     def key(self, value: Sequence[Entry]) -> Any:
         return tuple(entry.name for entry in value)
 
+    def identity(self, value: Sequence[Entry]) -> Any:
+        return tuple(id(entry) for entry in value)
+
 
 class SmallerResult(Result):
     """Sizes and speeds before and after."""

@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from mlsysim_opt.algebra.expression import Choice, Expression, Symbol, expression
 from mlsysim_opt.errors import InputError, ParseError, UnitError, UnknownNameError
-from mlsysim_opt.physics.view import KEPT, View, shared_bindings
+from mlsysim_opt.physics.view import KEPT, View, entry_bindings
 from mlsysim_opt.registry import default_catalog
 from mlsysim_opt.registry.entry import Entry
 from mlsysim_opt.units import (
@@ -65,6 +66,10 @@ class Input:
     def key(self, value: Any) -> Any:
         """Return what of the value decides the equations."""
         return None
+
+    def identity(self, value: Any) -> Any:
+        """Return what stands for the value among those that decide equations or bind leaves of other names."""
+        return self.key(value)
 
 
 @dataclass(frozen=True)
@@ -206,24 +211,19 @@ class Given(Input):
         return value if isinstance(value, View) else View(self.name, [value])
 
     def bind(self, value: Any) -> dict[str, Any]:
-        return shared_bindings(self.name, value)
+        return entry_bindings(self.name, value)
 
     def key(self, value: Any) -> Any:
         return _signature(value)
 
+    def identity(self, value: Any) -> Any:
+        return id(value)
 
-_signatures: dict[int, tuple[Entry, Any]] = {}
 
-
+@lru_cache(maxsize=KEPT)
 def _signature(entry: Entry) -> Any:
     """Return which numbers an entry has: entries that have the same ones share their equations."""
-    found = _signatures.get(id(entry))
-    if found is None or found[0] is not entry:
-        if len(_signatures) >= KEPT:
-            _signatures.clear()
-        found = (entry, (type(entry), tuple(sorted(entry.parameters()))))
-        _signatures[id(entry)] = found
-    return found[1]
+    return type(entry), tuple(sorted(entry.parameters()))
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,9 @@ from mlsysim_opt.algebra.evaluate import ScalarProgram
 from mlsysim_opt.algebra.expression import Expression, Symbol, symbols
 from mlsysim_opt.algebra.invert import Inverse, invert
 from mlsysim_opt.errors import InputError, UnknownNameError
-from mlsysim_opt.physics.base import Model, Traced
+from mlsysim_opt.physics.base import Model
 from mlsysim_opt.physics.inputs import Number
+from mlsysim_opt.physics.traced import Traced
 from mlsysim_opt.units import to_si
 
 

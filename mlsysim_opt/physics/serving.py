@@ -15,7 +15,7 @@ from mlsysim_opt.physics.forward import NO_BYTES, NO_TIME, Pass, Replica
 from mlsysim_opt.physics.inputs import Degree, Given, Input, Number, Text
 from mlsysim_opt.physics.training import calibration_of, calibration_view, rates
 from mlsysim_opt.physics.transformer import ONE, ZERO
-from mlsysim_opt.physics.view import KEPT, View, entry_bindings
+from mlsysim_opt.physics.view import View, entry_bindings
 from mlsysim_opt.registry import default_catalog
 from mlsysim_opt.registry.catalog import Catalog
 from mlsysim_opt.registry.entry import Entry
@@ -107,29 +107,14 @@ def node_name(hardware: str) -> str:
 
 def replica_bindings(values: Mapping[str, Any], *hardware: str) -> Mapping[str, Any]:
     """Return the values of the leaves of replicas on these accelerators."""
-    used = [
-        (name, entry)
-        for item in hardware or ("hardware",)
-        if values[item] is not None
-        for name, entry in (
-            (calibration_name(item), calibration_of(values[item])),
-            (node_name(item), home_of(values[item])),
-        )
-        if entry is not None
-    ]
-    key = (values["precision"], values["weight_precision"], *((name, id(entry)) for name, entry in used))
-    found = _bound.get(key)
-    if found is None or any(one is not other for (_, one), (_, other) in zip(found[0], used, strict=True)):
-        if len(_bound) >= KEPT:
-            _bound.clear()
-        merged = entry_bindings("numerics", inference_format(values["precision"], values["weight_precision"]))
-        for name, entry in used:
-            merged.update(entry_bindings(name, entry))
-        found = _bound[key] = (used, merged)
-    return found[1]
-
-
-_bound: dict[Any, tuple[list[tuple[str, Entry]], dict[str, Any]]] = {}
+    merged = entry_bindings("numerics", inference_format(values["precision"], values["weight_precision"]))
+    for item in hardware or ("hardware",):
+        if values[item] is not None:
+            merged.update(entry_bindings(calibration_name(item), calibration_of(values[item])))
+            home = home_of(values[item])
+            if home is not None:
+                merged.update(entry_bindings(node_name(item), home))
+    return merged
 
 
 def calibration_name(hardware: str) -> str:

@@ -8,6 +8,7 @@ path (``hardware.memory.bandwidth``). Where the entry itself is a choice, a leaf
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 from mlsysim_opt.algebra.atoms import ATOMS, Table
@@ -120,32 +121,20 @@ class View:
 KEPT = 512
 """Entries whose leaf values are kept."""
 
-_kept: dict[tuple[str, int], tuple[Entry, dict[str, float]]] = {}
 
-
-def entry_bindings(prefix: str, entry: Entry) -> dict[str, float]:
-    """Return the value of every leaf of an entry, by the leaf's name, in a mapping of its own."""
-    return shared_bindings(prefix, entry).copy()
-
-
-def shared_bindings(prefix: str, entry: Entry) -> dict[str, float]:
-    """Return the same, in a mapping that is kept and must not be changed."""
-    found = _kept.get((prefix, id(entry)))
-    if found is None or found[0] is not entry:
-        if len(_kept) >= KEPT:
-            _kept.clear()
-        found = (entry, _entry_bindings(prefix, entry))  # an entry never changes
-        _kept[prefix, id(entry)] = found
-    return found[1]
-
-
-def _entry_bindings(prefix: str, entry: Entry) -> dict[str, float]:
+@lru_cache(maxsize=KEPT)
+def _leaf_values(prefix: str, entry: Entry) -> dict[str, float]:
     values = {f"{prefix}.{path}": float(datum.si) for path, datum in entry.parameters().items()}
     for name in type(entry).model_fields:
         item = entry.__dict__.get(name)
         if isinstance(item, bool):
             values[f"{prefix}.{name}"] = float(item)
     return values
+
+
+def entry_bindings(prefix: str, entry: Entry) -> dict[str, float]:
+    """Return the value of every leaf of an entry, by the leaf's name."""
+    return _leaf_values(prefix, entry).copy()
 
 
 def _try(entry: Entry, path: str) -> Datum | MlsysimError:

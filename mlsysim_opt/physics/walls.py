@@ -20,8 +20,9 @@ from mlsysim_opt.algebra.expression import Expression, Symbol
 from mlsysim_opt.algebra.invert import isolate
 from mlsysim_opt.errors import CatalogError, UnknownNameError
 from mlsysim_opt.physics import wall_equations
-from mlsysim_opt.physics.base import Model, Traced
+from mlsysim_opt.physics.base import Model
 from mlsysim_opt.physics.inputs import Option, Switch
+from mlsysim_opt.physics.traced import Traced
 from mlsysim_opt.registry.datum import Source
 from mlsysim_opt.units import Measure, parse_quantity
 

@@ -42,6 +42,7 @@ from mlsysim_opt.algebra import (
     topological,
     where,
 )
+from mlsysim_opt.algebra.arrays import ArrayProgram
 from mlsysim_opt.algebra.invert import invert
 from mlsysim_opt.algebra.parse import parse
 from mlsysim_opt.algebra.render import render
@@ -226,6 +227,59 @@ def test_a_grid_gives_the_scalar_value_at_every_point(
         for root, table, want in zip(roots, tables, expected, strict=True):
             tolerance = 1e-9 * max(largest, 1.0) if id(root) in pool.rough else 0.0
             assert agree(table[index], want, tolerance), (str(root), values, table[index], want)
+
+
+@given(STEPS, FRACTIONS, PICKS, st.sets(st.sampled_from([symbol.name for symbol in SYMBOLS])))
+def test_values_known_beforehand_change_no_result(
+    steps: list[Any], fractions: list[float], picks: list[int], names: set[str]
+) -> None:
+    pool = build(steps)
+    roots = pool.nodes[-6:]
+    values = point(fractions, picks)
+    try:
+        expected = ScalarProgram(roots).run_named(values)
+        program = ScalarProgram(roots, {name: values[name] for name in names})
+    except ScaleError:
+        assume(False)
+    assert not names & {leaf.name for leaf in program.leaves}
+    for got, want in zip(program.run_named(values), expected, strict=True):
+        assert agree(got, want, 0.0)
+
+
+@given(STEPS, FRACTIONS, st.integers(0, 15), st.sampled_from([(1, 0), (7, 3), (1 << 17, 1 << 17)]))
+def test_arrays_give_the_scalar_value_at_every_place(
+    steps: list[Any], fractions: list[float], varied: int, sizes: tuple[int, int]
+) -> None:
+    pool = build(steps)
+    roots = pool.nodes[-6:]
+    fixed = point(fractions, [0, 0, 0, 0])
+    axes = [choice for index, choice in enumerate(CHOICES) if varied >> index & 1]
+    shape = [len(choice.values) for choice in axes]
+    arrays: dict[str, Any] = {**fixed, **{choice.name: 0 for choice in CHOICES}}
+    for at, choice in enumerate(axes):
+        shaped = [-1 if here == at else 1 for here in range(len(axes))]
+        arrays[choice.name] = np.arange(len(choice.values)).reshape(shaped)
+    everything = ScalarProgram(topological(roots))
+    program = ScalarProgram(roots)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("mlsysim_opt.algebra.arrays.TILE", sizes[0])
+        patch.setattr("mlsysim_opt.algebra.arrays.WHOLE", sizes[1])
+        try:
+            found = ArrayProgram(roots).run(arrays, shape)
+        except ScaleError:
+            assume(False)
+    for index in np.ndindex(*shape):
+        values = {**fixed, **{choice.name: choice.values[at] for choice, at in zip(axes, index, strict=True)}}
+        try:
+            inner = [abs(float(item)) for item in everything.run_named(values)]
+            expected = program.run_named(values)
+        except ScaleError:
+            assume(False)
+        largest = max((item for item in inner if math.isfinite(item)), default=0.0)
+        assume(largest < 1e15)
+        for root, array, want in zip(roots, found, expected, strict=True):
+            tolerance = 1e-9 * max(largest, 1.0) if id(root) in pool.rough else 0.0
+            assert agree(np.broadcast_to(array, shape)[index], want, tolerance), (str(root), values)
 
 
 # ---- bounds

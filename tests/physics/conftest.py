@@ -53,8 +53,8 @@ class Scaled(DistributedModel):
 
     change: Callable[[dict[str, Any]], None] = staticmethod(lambda named: None)
 
-    def leaf_values(self, values: Any) -> dict[str, Any]:
-        named = super().leaf_values(values)
+    def entry_values(self, values: Any) -> dict[str, Any]:
+        named = super().entry_values(values)
         type(self).change(named)
         return named
 

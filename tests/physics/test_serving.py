@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mlsysim_opt.errors import MissingFieldError, UnknownNameError, UnsupportedPrecisionError
+from mlsysim_opt.errors import InputError, MissingFieldError, UnknownNameError, UnsupportedPrecisionError
 from mlsysim_opt.physics.batching import ContinuousBatchingModel
 from mlsysim_opt.physics.capacity import ServingCapacityModel
 from mlsysim_opt.physics.reasoning import InferenceScalingModel
@@ -25,6 +25,33 @@ def solve(**given: Any) -> Any:
 
 def constant(name: str, of: str = "hopper") -> float:
     return float(default_catalog().find("calibration", of).parameter(name).si)
+
+
+def test_answers_do_not_depend_on_what_was_asked_before() -> None:
+    # Entries that state the same numbers share their equations, but not where one stands in a server and another not.
+    names = [entry.name for entry in default_catalog().all("accelerator")]
+
+    def answers(order: list[str]) -> dict[str, Any]:
+        asked = type("Fresh", (ServingModel,), {})()
+        found: dict[str, Any] = {}
+        for name in order:
+            try:
+                step = asked.solve(model="Llama3_8B", hardware=name, seq_len=2048, tp_size=2)
+            except InputError as error:
+                found[name] = error.message
+                continue
+            found[name] = (step.si("itl"), step.constraints)
+        return found
+
+    assert answers(names) == answers(names[::-1])
+
+
+def test_a_missing_number_is_blamed_on_the_device_that_lacks_it() -> None:
+    for name in ("A100", "A100_PCIe"):  # which share their equations
+        entry = default_catalog().find("accelerator", name)
+        step = solve(hardware=entry.model_copy(update={"tdp": None}))
+        with pytest.raises(MissingFieldError, match=f"{name} has no"):
+            step.energy_per_token  # noqa: B018
 
 
 # worked by hand -------------------------------------------------------------------------------------------------------
@@ -212,8 +239,8 @@ class Faster(ServingModel):
 
     name, factor = "", 2.0
 
-    def leaf_values(self, values: Any) -> dict[str, Any]:
-        named = super().leaf_values(values)
+    def entry_values(self, values: Any) -> dict[str, Any]:
+        named = super().entry_values(values)
         named[self.name] *= self.factor
         return named
 
