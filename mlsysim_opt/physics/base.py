@@ -214,7 +214,8 @@ class Model:
     @property
     def derives(self) -> bool:
         """Whether inputs follow from others, so that each question has to be checked by itself."""
-        return type(self).prepare is not Model.prepare
+        mine = type(self)
+        return mine.prepare is not Model.prepare or mine.check is not Model.check
 
     def trace(self, values: Mapping[str, Any], entries: Mapping[str, Any] | None = None) -> Traced:
         """Return the compiled equations for the structure of these checked values: which inputs are absent, what
