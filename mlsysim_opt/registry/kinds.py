@@ -57,6 +57,7 @@ KINDS: dict[str, Kind] = {
         Kind("scheduler", "schedulers", "scheduler", "Scheduler"),
         Kind("scaling_law", "scaling_laws", "evidence", "ScalingLaw"),
         Kind("evidence", "evidence", "evidence", "Evidence"),
+        Kind("training_run", "training_runs", "runs", "TrainingRun"),
         Kind("scenario", "scenarios", "scenario", "ScenarioEntry"),
     )
 }

@@ -18,6 +18,7 @@ from mlsysim_opt.registry.hardware import (
 )
 from mlsysim_opt.registry.profiles import Profile
 from mlsysim_opt.registry.reliability import Reliability
+from mlsysim_opt.registry.runs import TrainingRun
 from mlsysim_opt.registry.scenario import Limits, ScenarioEntry, Split
 from mlsysim_opt.registry.sites import Datacenter, Grid, Price
 from mlsysim_opt.registry.storage import Storage
@@ -68,6 +69,7 @@ __all__ = [
     "Source",
     "Split",
     "Storage",
+    "TrainingRun",
     "Transformer",
     "Workload",
 ]

@@ -3,7 +3,9 @@
 The identities (model cards, Patterson et al., BLOOM, OLMo, rent) test arithmetic, not physics: power, time, PUE,
 intensity and price are given; their groups are reported as accounts. Where a row states its intensity or price only as
 what follows from its own result, the account is closed: only a multiplication is tested, and the group says so.
-Measured are the AC readings of MLPerf (whole nodes) and the power of accelerators of ML.ENERGY.
+Measured are the AC readings of MLPerf (whole nodes), the power of accelerators of ML.ENERGY, the idle power of BLOOM's
+nodes and the energy of OLMo. Where a row names a run and states nothing of it (the costs that Epoch AI estimates, the
+carbon of Gemma), accelerators and hours are those of the run in the catalog.
 """
 
 from __future__ import annotations
@@ -20,10 +22,15 @@ from mlsysim_opt.registry.types import Fabric, Fleet, Node
 from mlsysim_opt.validation.entries import hardware_entry
 from mlsysim_opt.validation.report import Prediction
 from mlsysim_opt.validation.rows import Row, Unmodelled, read_rows
+from mlsysim_opt.validation.runs import accelerator_hours, fleet_of_run, run_of, runs_of
 from mlsysim_opt.validation.serving import decode_of
 
 SOURCE = {"title": "the row of measurements", "locator": "inputs", "date": 2026}
 NOTHING = "0 gCO2e/kWh"
+CAPPED = "_MaxQ"
+"""How names of nodes of the catalog end whose accelerators are limited in power."""
+GOOGLE, GRID = "GCP_us_central1", "US_Avg"
+"""Where Google's machines are taken to stand if a row does not say: the PUE of one, the electricity of the other."""
 HOURS_PER_DAY = 24.0
 PER_SERVER = 8
 """Accelerators of a server of the BLOOM cluster (Luccioni et al. 2022, section 4.1)."""
@@ -36,9 +43,7 @@ def predict_energy(row: Row) -> list[Prediction]:
     Raises:
         Unmodelled: the row states too little.
     """
-    question = next((ask for group, ask in QUESTIONS.items() if row.group.startswith(group)), None)
-    if question is None:
-        raise Unmodelled(f"no question of energy or cost for rows of {row.group}")
+    question = _question(row)
     found = question(row)
     if not found:
         raise Unmodelled("nothing that was measured follows from what is stated")
@@ -47,6 +52,14 @@ def predict_energy(row: Row) -> list[Prediction]:
     closed = row.inputs.get("usd_per_gpu_hour") is None and row.measurement(IMPLIED_PRICE) is not None
     closed = closed or row.measurement(IMPLIED_INTENSITY) is not None
     return [replace(item, group=f"{row.group} {CLOSED if closed else ACCOUNT}") for item in found]
+
+
+def _question(row: Row) -> Callable[[Row], list[Prediction]]:
+    named = next((ask for name, ask in BY_MEASUREMENT.items() if row.measurement(name) is not None), None)
+    question = named or next((ask for group, ask in QUESTIONS.items() if row.group.startswith(group)), None)
+    if question is None:
+        raise Unmodelled(f"no question of energy or cost for rows of {row.group}")
+    return question
 
 
 # identities -----------------------------------------------------------------------------------------------------------
@@ -139,13 +152,15 @@ def _nodes(row: Row) -> Fleet:
     part = hardware_entry(str(row.need("hardware")), row.folder)
     wanted = row.count("gpus_per_node" if row.inputs.get("gpus_per_node") is not None else "gpus", 8)
     nodes = [node for node in catalog.all("node") if isinstance(node, Node) and node.accelerator.name == part.name]
-    found = next((node for node in nodes if node.accelerators_per_node == wanted), None)
-    if found is None:
-        raise Unmodelled(f"no node of {wanted} {part.name} in the catalog")
+    capped = "capped" in str(row.inputs.get("power_mode"))
+    fitting = [node for node in nodes if node.accelerators_per_node == wanted and node.name.endswith(CAPPED) == capped]
+    if not fitting:
+        limited = " whose accelerators are limited in power" if capped else ""
+        raise Unmodelled(f"no node of {wanted} {part.name}{limited} in the catalog")
     fabric = catalog.find("fabric", "InfiniBand_NDR")
     assert isinstance(fabric, Fabric)
     count = row.count("nodes", 1)
-    fields = {"node": found, "node_count": count, "fabric": fabric, "source": SOURCE}
+    fields = {"node": fitting[0], "node_count": count, "fabric": fabric, "source": SOURCE}
     return Fleet.model_validate({"name": "row-fleet", "title": "nodes of the row", **fields})
 
 
@@ -162,8 +177,6 @@ def _training_power(row: Row) -> list[Prediction]:
 def _inference_power(row: Row) -> list[Prediction]:
     """Power of a node that serves at its limit."""
     value = row.measurement("avg_system_power_w")
-    if "capped" in str(row.inputs.get("power_mode")):
-        raise Unmodelled("the power of the accelerators is capped, at what is not stated")
     solved = MODEL.solve(fleet=_nodes(row), duration_days="1 h", pue=1.0, carbon_intensity=NOTHING)
     return [] if value is None else [Prediction(solved.si("it_power"), "W", value, target="power of the node")]
 
@@ -177,6 +190,56 @@ def _decode_power(row: Row) -> list[Prediction]:
     solved = ServingModel().solve(**given)
     power = solved.si("energy_per_token") * solved.si("throughput") / row.count("gpus")
     return [Prediction(power, "W", value, target="power of an accelerator")]
+
+
+# runs of the catalog --------------------------------------------------------------------------------------------------
+def _idle_energy(row: Row) -> list[Prediction]:
+    """Energy of the nodes of a run beyond what its accelerators draw while they work: that of idle nodes."""
+    value = row.measurement("idle_energy_kwh")
+    run = run_of(str(row.need("model")))
+    days = f"{accelerator_hours(run) / run.accelerators} h"
+    solved = MODEL.solve(
+        fleet=fleet_of_run(run), duration_days=days, utilization=0.0, pue=1.0, carbon_intensity=NOTHING
+    )
+    return [] if value is None else [Prediction(solved.it_energy_kwh, "kWh", value, target="energy of idle nodes")]
+
+
+def _accelerator_energy(row: Row) -> list[Prediction]:
+    """Energy of accelerators that train at their rated power, for as long as the model of training says."""
+    value = row.measurement("gpu_energy_mwh")
+    run = run_of(str(row.need("model")))
+    solved = MODEL.solve(
+        devices=run.accelerators, duration_days=f"{accelerator_hours(run) / run.accelerators} h", pue=1.0,
+        device_power=f"{run.node.accelerator.parameter('tdp').si} W", carbon_intensity=NOTHING,
+    )  # fmt: skip
+    return [] if value is None else [Prediction(solved.it_energy_kwh / 1e3, "MWh", value, target="energy")]
+
+
+def _family_carbon(row: Row) -> list[Prediction]:
+    """Carbon of all runs of a family of models on Google's machines, at a site that is not named."""
+    value = row.measurement("tco2e")
+    pue = default_catalog().find("datacenter", GOOGLE).parameter("pue").si
+    total = 0.0
+    for run in runs_of(str(row.need("models")).partition(" ")[0]):
+        days = f"{accelerator_hours(run) / run.accelerators} h"
+        solved = MODEL.solve(fleet=fleet_of_run(run), duration_days=days, pue=pue, datacenter=GRID)
+        total += solved.carbon_footprint_kg / 1e3
+    return [] if value is None else [Prediction(total, "tCO2e", value, target="carbon")]
+
+
+def _bought(row: Row) -> list[Prediction]:
+    """Cost of hardware and electricity of a run, as Cottier et al. count: a share of the price, no maintenance."""
+    value = row.measurement("cost_usd")
+    run = run_of(str(row.need("model")))
+    network, lost = (
+        default_catalog().find("price", name).parameter("share").si
+        for name in ("Cluster_Network", "Accelerator_Depreciation")
+    )
+    solved = EconomicsModel().solve(
+        fleet=fleet_of_run(run), duration_days=f"{accelerator_hours(run) / run.accelerators} h", ownership="buy",
+        infrastructure_multiplier=1 / (1 - network), amortization_years=1 / lost, maintenance_rate=0.0,
+    )  # fmt: skip
+    return [] if value is None else [Prediction(solved.tco_usd, "USD", value, target="cost")]
 
 
 # cost -----------------------------------------------------------------------------------------------------------------
@@ -202,9 +265,12 @@ def _rent(row: Row) -> list[Prediction]:
 QUESTIONS: dict[str, Callable[[Row], list[Prediction]]] = {
     "patterson": _operation, "model-card": _operation, "bloom": _bloom, "palm": _operation, "gopher": _operation,
     "olmo": _operation, "mlperf-training-power": _training_power, "mlperf-inference-power": _inference_power,
-    "ml-energy": _decode_power, "rental-cost": _rent, "epoch-cost": _rent,
+    "ml-energy": _decode_power, "rental-cost": _rent, "epoch-cost-top": _bought, "epoch-cost": _rent,
+    "gemma": _family_carbon,
 }  # fmt: skip
 """The question that the rows of a group ask."""
+BY_MEASUREMENT = {"idle_energy_kwh": _idle_energy, "gpu_energy_mwh": _accelerator_energy}
+"""Questions that what was measured asks, whatever the group."""
 ACCOUNTS = (_operation, _bloom, _rent)
 """Questions whose answers are products of what the row states."""
 ACCOUNT, CLOSED = "(account)", "(closed account)"

@@ -101,13 +101,31 @@ def predict_training(row: Row) -> Prediction:
         Unmodelled: the row cannot be described as a call of the model.
     """
     case = configuration(row)
+    total, parts = _step(case.calls)
+    return Prediction(total, "s", case.measured, parts, "step_time", note=case.note)
+
+
+def run_seconds(row: Row, tokens: float) -> float:
+    """Return the seconds in which the job of a row trains on so many tokens, without a pause.
+
+    Raises:
+        Unmodelled: the row cannot be described as calls of the model.
+    """
+    calls = setting(row).calls
+    given = calls[0][1]
+    steps: float = tokens / (given["batch_size"] * given["seq_len"])
+    return steps * _step(calls)[0]
+
+
+def _step(calls: tuple[tuple[float, dict[str, Any]], ...]) -> tuple[float, dict[str, float]]:
+    """Return the seconds of a step and of its parts: those of all calls, each with its weight."""
     model, total, parts = _solver(), 0.0, dict.fromkeys(PARTS, 0.0)
-    for weight, arguments in case.calls:
+    for weight, arguments in calls:
         found = model.solve(**arguments)
         total += weight * found.si("step_time")
         for name, fields in PARTS.items():
             parts[name] += weight * sum(found.si(item) for item in fields)
-    return Prediction(total, "s", case.measured, parts, "step_time", note=case.note)
+    return total, parts
 
 
 PARTS = {

@@ -112,8 +112,56 @@ def test_accounts_are_not_in_one_group_with_measurements(collection: Callable[[s
     assert sum(summary.modelled for summary in closed.values()) == 37
     accounts |= closed
     modelled = {name: summary.modelled for name, summary in groups.items() if summary.modelled and name not in accounts}
-    assert modelled == {"mlperf-training-power": 9, "mlperf-inference-power": 4, "ml-energy-measured": 28}
+    assert modelled == {"mlperf-training-power": 9, "mlperf-inference-power": 7, "ml-energy-measured": 28,
+                        "bloom": 1, "olmo": 1, "gemma": 2, "epoch-cost-top": 10}  # fmt: skip
     assert sum(summary.rows for summary in groups.values()) == 118
+
+
+def test_a_limit_of_power_is_that_of_a_node_of_the_catalog() -> None:
+    inputs = {"hardware": "h200-sxm-141gb", "gpus": 8}
+    free = predictions("energy", "mlperf-inference-power", inputs, {"avg_system_power_w": 8000.0})
+    limited = {**inputs, "power_mode": "MaxQ (capped)"}
+    capped = predictions("energy", "mlperf-inference-power", limited, {"avg_system_power_w": 6150.0})
+    gone = free["power of the node"].value - capped["power of the node"].value
+    assert gone == pytest.approx(8 * 200, rel=0.05)  # NVIDIA's own limit: 500 of 700 W
+    (found,) = predict(Row("r", "mlperf-inference-power", "energy", {**limited, "hardware": "b200-sxm-180gb"},
+                           {"avg_system_power_w": 9000.0}))  # fmt: skip
+    assert isinstance(found.answer, Unmodelled)
+    assert "limited in power" in found.answer.reason
+
+
+def test_the_cost_of_a_run_that_a_row_only_names() -> None:
+    found = predictions("energy", "epoch-cost-top", {"model": "BLOOM-176B"}, {"cost_usd": 1.3e6})["cost"].value
+    node = 300_000 / (1 - 0.19) * 0.276 / 8766 + 5.33 * 1.56 * 0.12  # price an hour and electricity of a DGX A100
+    assert found == pytest.approx(node / 8 * 1_082_990, rel=0.05)
+    for name in ("PaLM (540B)", "Gopher (280B)"):  # as rows spell them
+        assert predictions("energy", "epoch-cost-top", {"model": name}, {"cost_usd": 2e6})["cost"].value > 1e6
+    (none,) = predict(Row("r", "epoch-cost-top", "energy", {"model": "GPT-3.5"}, {"cost_usd": 7e6}))
+    assert isinstance(none.answer, Unmodelled)  # nobody published on what it ran, or for how long
+    assert "nor are they in the catalog" in none.answer.reason
+
+
+def test_energy_of_training_follows_from_the_time_that_the_model_of_training_predicts() -> None:
+    found = predictions("energy", "olmo", {"model": "olmo2-7b"}, {"gpu_energy_mwh": 131.0})["energy"]
+    assert found.value == pytest.approx(131, rel=0.35)  # far from it, but of the order: nothing of the row is in it
+    assert found.group == ""  # no account
+
+
+def test_carbon_of_a_family_is_that_of_all_its_runs() -> None:
+    found = {
+        family: predictions("energy", "gemma", {"models": f"{family} (all)"}, {"tco2e": 1000.0})["carbon"].value
+        for family in ("gemma-1", "gemma-2", "gemma-3")
+    }
+    assert 40 < found["gemma-1"] < 131 < found["gemma-2"] < 1248
+    (none,) = predict(Row("r", "gemma", "energy", {"models": "gemma-9 (1B)"}, {"tco2e": 1.0}))
+    assert isinstance(none.answer, Unmodelled)
+
+
+def test_energy_of_idle_nodes() -> None:
+    measured = {"idle_energy_kwh": 256646, "total_operational_kwh": 689842}
+    found = predictions("energy", "bloom", {"model": "bloom-176b"}, measured)["energy of idle nodes"]
+    assert found.value == pytest.approx(1.0 * 48 * 1_082_990 / 384, rel=1e-3)  # 1 kW for each of 48 DGX A100
+    assert found.group == ""
 
 
 def test_identities_of_energy(root: Path) -> None:
