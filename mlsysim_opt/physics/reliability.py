@@ -5,7 +5,7 @@ failure loses the work since the last checkpoint and a recovery, which may fail 
 goodput is right where failures are as frequent as checkpoints.
 
 Sources: Young 1974; Daly 2006 (expected run time, equations 13 and 17); Llama Team 2024, section 3.3.4; Kokolis et al.
-2025 (rates).
+2025 (rates); Pyke 1965, "Spacings" (longest stretch).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, ClassVar
 
-from mlsysim_opt.algebra.atoms import argmax_label, best_interval, exp, exponential_mean
+from mlsysim_opt.algebra.atoms import argmax_label, best_interval, exp, exponential_mean, log, minimum
 from mlsysim_opt.algebra.expression import Expression, expression, symbols
 from mlsysim_opt.algebra.invert import Boundary, invert_integer
 from mlsysim_opt.errors import InputError
@@ -26,6 +26,8 @@ from mlsysim_opt.units import TIME
 
 PROGRESS = 1e-9
 """Share of time from which on a job counts as making progress: a second of work in 30 years is none."""
+EULER = 0.5772156649015329
+"""The difference between the harmonic numbers and the logarithm, in the limit."""
 DEFAULT_RATES = "Llama3_H100"
 """The record of failures that is used where none is named: the largest with published causes."""
 
@@ -109,16 +111,27 @@ class Interrupted:
         return self.goodput * self.saving / self.between
 
 
+def longest_stretch(duration: Expression, mtbf: Expression) -> Expression:
+    """Return the expected longest time without a failure within a duration.
+
+    Failures at random cut a duration into one piece more than there are of them, evenly distributed; the longest of m
+    such pieces is H_m / m of the whole on average (Pyke 1965, "Spacings"), H_m = ln m + 0.5772 + 1 / 2m.
+    """
+    pieces = 1 + duration / mtbf
+    return duration * minimum((log(pieces) + EULER + 1 / (2 * pieces)) / pieces, 1)
+
+
 class ReliabilityResult(Result):
     """How often a job fails, how to save it, and what share of its time is progress."""
 
     units: ClassVar[dict[str, str]] = {
         "fleet_mtbf": "h", "optimal_interval": "min", "checkpoint_interval": "min", "useful_time": "h",
-        "time_to_finish": "h",
+        "time_to_finish": "h", "longest_stretch": "h",
     }  # fmt: skip
     fleet_mtbf: Any
     expected_failures: Any
     failure_probability: Any
+    longest_stretch: Any
     optimal_interval: Any
     checkpoint_interval: Any
     goodput: Any
@@ -148,8 +161,9 @@ class ReliabilityModel(Model):
     is the exact optimum, sqrt(2 x checkpoint x MTBF) (Young) where checkpoints are much shorter than the MTBF. The
     goodput is that of `checkpoint_interval`, or of the optimum where none is given; `checkpoint_loss`, `recovery_loss`
     and `rework_loss` are the shares of time lost, and add up to the rest. `useful_time` is the progress within the
-    duration, `time_to_finish` how long work of that duration takes: for ever where failures leave no time for it (the
-    constraint of progress is then violated). Planned interruptions are not counted.
+    duration, `longest_stretch` the longest time in it without a failure, `time_to_finish` how long work of that
+    duration takes: for ever where failures leave no time for it (the constraint of progress is then violated). Planned
+    interruptions are not counted.
 
     Sources: see `reliability`.
     """
@@ -207,6 +221,7 @@ class ReliabilityModel(Model):
             fleet_mtbf=mtbf,
             expected_failures=duration / mtbf,
             failure_probability=1 - exp(-(duration / mtbf)),
+            longest_stretch=longest_stretch(duration, mtbf),
             optimal_interval=job.best * mtbf,
             checkpoint_interval=job.between,
             goodput=job.goodput,

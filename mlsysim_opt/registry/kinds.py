@@ -53,6 +53,7 @@ KINDS: dict[str, Kind] = {
         Kind("profile", "profiles", "profiles", "Profile"),
         Kind("calibration", "calibration", "calibration", "Calibration"),
         Kind("reliability", "reliability", "reliability", "Reliability"),
+        Kind("failure_cause", "failure_causes", "reliability", "FailureCause"),
         Kind("numerics", "numerics", "workloads", "NumericsRecipe"),
         Kind("scheduler", "schedulers", "scheduler", "Scheduler"),
         Kind("scaling_law", "scaling_laws", "evidence", "ScalingLaw"),

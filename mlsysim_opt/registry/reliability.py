@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, ClassVar, Self, TypeAlias
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self, TypeAlias
 
 from pydantic import model_validator
 from pydantic_core import PydanticCustomError
 
 from mlsysim_opt.registry.datum import Datum
 from mlsysim_opt.registry.entry import Entry
-from mlsysim_opt.registry.fields import Number
+from mlsysim_opt.registry.fields import Number, Reference
 
 if TYPE_CHECKING:
     from pint import Quantity
 
     FailureRate: TypeAlias = Quantity[float]
+    SomeRate: TypeAlias = Quantity[float]
 else:
     FailureRate = Annotated[Datum, Number("quantity", "1/h", above_minimum=False)]
+    SomeRate = Annotated[Datum, Number("quantity", "1/h")]
 
 
 class Reliability(Entry):
@@ -39,3 +41,24 @@ class Reliability(Entry):
         if not any(self.parameter(name).si for name in ("accelerator_rate", "port_rate", "host_rate", "software_rate")):
             raise PydanticCustomError("catalog", "at least one rate must be more than zero")
         return self
+
+
+if TYPE_CHECKING:
+    RecordReference: TypeAlias = Reliability
+else:
+    RecordReference = Annotated[Reliability, Reference("reliability")]
+
+
+class FailureCause(Entry):
+    """One cause of interruptions, alone.
+
+    Attributes:
+        part: of what the rate is that of one, as in a `Reliability`. rate: how often one of it stops a job.
+        record: the record of failures whose log the rate was counted in, where the catalog has one.
+    """
+
+    kind: ClassVar[str] = "failure_cause"
+
+    part: Literal["accelerator", "port", "host", "software"]
+    rate: SomeRate
+    record: RecordReference | None = None

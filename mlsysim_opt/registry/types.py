@@ -17,7 +17,7 @@ from mlsysim_opt.registry.hardware import (
     ScaleUp,
 )
 from mlsysim_opt.registry.profiles import Profile
-from mlsysim_opt.registry.reliability import Reliability
+from mlsysim_opt.registry.reliability import FailureCause, Reliability
 from mlsysim_opt.registry.runs import TrainingRun
 from mlsysim_opt.registry.scenario import Limits, ScenarioEntry, Split
 from mlsysim_opt.registry.sites import Datacenter, Grid, Price
@@ -43,6 +43,7 @@ __all__ = [
     "Entry",
     "Evidence",
     "Fabric",
+    "FailureCause",
     "Fleet",
     "Frontier",
     "Grid",

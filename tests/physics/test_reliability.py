@@ -82,6 +82,23 @@ def test_rates_of_one_record_hold_for_another_to_their_order() -> None:
     assert 100 < month.expected_failures < 300
 
 
+def test_longest_stretch_is_that_of_failures_at_random() -> None:
+    random_ = random.Random(7)
+    result = solve(job_duration_days=20)
+    mean, duration = result.si("fleet_mtbf"), 20 * 86_400.0
+
+    def longest() -> float:
+        cuts, now = [0.0], 0.0
+        while (now := now + random_.expovariate(1 / mean)) < duration:
+            cuts.append(now)
+        return max(after - before for before, after in zip(cuts, [*cuts[1:], duration], strict=True))
+
+    simulated = sum(longest() for _ in range(2000)) / 2000
+    assert result.si("longest_stretch") == pytest.approx(simulated, rel=0.03)
+    short = ReliabilityModel().solve("Meta_Llama3_16K_H100", 1e-3)  # it will hardly fail
+    assert 0.99 * 3.6 < short.si("longest_stretch") <= 3.6
+
+
 def test_mtbf_by_hand() -> None:
     # H100_256: 256 x 1.262e-5 + 256 ports x 1.978e-6 + 32 x 1.733e-5 + 256 x 2.967e-6 per h
     # = 3.23072e-3 + 5.0637e-4 + 5.5456e-4 + 7.5955e-4 = 5.05120e-3: 197.97 h, and 3.6369 failures in 30 days

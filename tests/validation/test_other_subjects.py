@@ -193,15 +193,73 @@ def test_trap_one_checkpoint_is_scored_once() -> None:
     inputs = {"model": "BLOOM_176B"}
     both = predictions("reliability", "checkpoint", inputs, {"checkpoint_bytes": 2.3e12, "checkpoint_tb": 2.3})
     assert list(both) == ["checkpoint_bytes"]
-    often = {"checkpoint_interval_h": 3, "tb_per_day": 18.4}  # 8 times 2.3 TB: nothing new
+    often = {"tb_per_day": 18.4}  # 8 times 2.3 TB: nothing new
     (found,) = predict(Row("r", "checkpoint", "reliability", inputs, often))
     assert isinstance(found.answer, Unmodelled)
-    assert "sizes have their own rows" in found.answer.reason
 
 
-def test_failures_of_one_component_are_not_guessed() -> None:
-    (found,) = predict(Row("r", "g", "reliability", {"gpus": 8, "component": "SSD"}, {"interruptions": 3}))
+def test_a_component_fails_at_the_rate_of_its_cause_in_another_log() -> None:
+    inputs = {"gpus": 16384, "hours": 1296, "component": "NCCL watchdog timeouts"}
+    found = predict(Row("r", "llama3-54d", "reliability", inputs, {"interruptions": 7}))[0]
+    assert isinstance(found.answer, Prediction)
+    assert found.answer.value == pytest.approx(6 / (4704 * 4416) * 16384 * 1296, rel=1e-3)  # Acme's 6 in its hours
+    assert found.group == "llama3-54d (components, rates of others)"
+
+
+def test_trap_a_component_with_the_rate_of_its_own_log_is_told_apart() -> None:
+    inputs = {"gpus": 16384, "hours": 1296, "component": "CPU"}
+    own = predict(Row("r", "llama3-54d", "reliability", inputs, {"interruptions": 2}))[0]
+    assert own.group == "llama3-54d (rates of this log)"
+    other = predict(Row("r", "elsewhere", "reliability", inputs, {"interruptions": 2}))[0]
+    assert other.group == "elsewhere (components, rates of others)"
+
+
+@pytest.mark.parametrize(
+    ("inputs", "said"),
+    [
+        ({"component": "Kernel fault", "hours": 1}, "no rate of failures of Kernel fault"),
+        ({"component": "SSD"}, "duration not stated"),
+    ],
+)
+def test_failures_of_one_component_are_not_guessed(inputs: dict[str, Any], said: str) -> None:
+    (found,) = predict(Row("r", "g", "reliability", {"gpus": 8, **inputs}, {"interruptions": 3}))
     assert isinstance(found.answer, Unmodelled)
+    assert said in found.answer.reason
+
+
+def test_a_range_is_its_middle_and_of_several_the_largest_counts() -> None:
+    (week,) = predictions("reliability", "bloom", {"gpus": 384}, {"gpu_failures_per_week": "1-2 on average"}).values()
+    assert week.measured == 1.5
+    assert week.value == pytest.approx(384 * 1.262e-5 * 168, rel=1e-3)  # accelerators alone, at the rate of Llama 3
+    stretches = {"longest_uninterrupted_days": [1.5, 2.8, 2.0]}
+    (longest,) = predictions("reliability", "opt-175b", {"gpus": 1024, "days": 57}, stretches).values()
+    assert longest.measured == 2.8
+    (none,) = predict(Row("r", "bloom", "reliability", {"gpus": 384}, {"gpu_failures_per_week": "a few"}))
+    assert isinstance(none.answer, Unmodelled)
+
+
+def test_a_bound_is_compared_with_and_called_one() -> None:
+    measured = {"effective_training_time_pct_min": 90}
+    (found,) = predict(Row("r", "megascale", "reliability", {"gpus": 12288, "hardware": "Ampere"}, measured))
+    assert found.group == "megascale (bound)"
+    assert isinstance(found.answer, Prediction)
+    assert 85 < found.answer.value < 95
+
+
+def test_time_and_interval_of_a_checkpoint() -> None:
+    inputs = {"model": "bloom-176b", "gpus": 384, "writers": 384, "filesystem": "GPFS over NVMe"}
+    found = predictions("reliability", "checkpoint", inputs, {"save_time_s": 40, "checkpoint_interval_h": 3})
+    written = 14 * 176.25e9 / 62e9  # at the rate of the reference architecture's file system on flash
+    assert found["save_time_s"].value == pytest.approx(written, rel=0.01)
+    failures = 384 * 1.262e-5 + 384 * 1.978e-6 + 48 * 1.733e-5 + 384 * 2.967e-6  # in an hour
+    young = (2 * written / 3600 / failures) ** 0.5
+    assert found["checkpoint_interval_h"].value == pytest.approx(young, rel=0.05)
+
+
+def test_most_rows_of_failures_have_a_prediction(collection: Callable[[str], Path]) -> None:
+    report = validate(collection("reliability.yaml"))
+    unflagged = {item.row.id for item in report.outcomes if not item.row.flags}
+    assert len({item.row.id for item in report.outcomes if item.scored}) >= 0.85 * len(unflagged)
 
 
 @pytest.mark.parametrize(("name", "most"), [("reliability", 0.10), ("scaling", 0.05)])
