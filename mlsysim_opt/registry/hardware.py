@@ -161,11 +161,16 @@ class Accelerator(Entry):
 
 
 class ScaleUp(Part):
-    """The domain in which accelerators reach each other without the fabric."""
+    """The domain in which accelerators reach each other without the fabric.
+
+    Where each has links of its own to all others (a full mesh) and no switch, `direct_neighbours` are those others, and
+    each gets an equal share of the bandwidth.
+    """
 
     domain_size: Count
     bandwidth: ByteRate
     latency: Time
+    direct_neighbours: Count | None = None
 
 
 if TYPE_CHECKING:
@@ -207,7 +212,7 @@ class Fabric(Entry):
 
     kind: ClassVar[str] = "fabric"
 
-    technology: Literal["infiniband", "roce", "ethernet", "efa", "slingshot"]
+    technology: Literal["infiniband", "roce", "ethernet", "efa", "slingshot", "pcie"]
     topology: Topology
     bandwidth: ByteRate
     latency: Time

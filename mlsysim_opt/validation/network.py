@@ -1,4 +1,8 @@
-"""Collectives: time by ranks and bytes, on the links and with the calibrated efficiencies of the catalog."""
+"""Collectives: time by ranks and bytes, on the links and with the calibrated efficiencies of the catalog.
+
+What is measured is a call that somebody waits for: the time that a training job hides, from the call to the first byte,
+stands beside that of the collective itself.
+"""
 
 from __future__ import annotations
 
@@ -16,16 +20,23 @@ from mlsysim_opt.physics.training import calibration_of
 from mlsysim_opt.physics.transformer import ONE
 from mlsysim_opt.physics.view import View
 from mlsysim_opt.registry import default_catalog
-from mlsysim_opt.registry.types import Fabric, Node
+from mlsysim_opt.registry.types import Accelerator, Fabric, Node
 from mlsysim_opt.units import BYTE
 from mlsysim_opt.validation.entries import hardware_entry
 from mlsysim_opt.validation.fleets import link_bandwidth, sibling_node
 from mlsysim_opt.validation.report import Prediction
 from mlsysim_opt.validation.rows import Row, Unmodelled
 
-SYSTEMS = {"a100_dgx": "a100_sxm", "h100_dgx": "h100_sxm", "8x MI300X": "mi300x"}
-"""Accelerators of systems whose name is that of the server."""
-PAIRS = re.compile(r"pairwise")
+SYSTEMS = {"a100_dgx": "A100", "h100_dgx": "H100", "a100_pairwise_nvlink": "A100_PCIe",
+           "h100_pairwise_nvlink": "H100_NVL"}  # fmt: skip
+"""Accelerators of systems whose name is that of the server; those in pairs are of Azure (NC A100 v4, NC H100 v5)."""
+PART = re.compile(r"(?<![A-Z0-9])(GB\d00|[ABHV]\d00|MI\d{3}X?)(?![A-Z0-9])")
+"""The accelerator in what people call a server: ``DGX H100 8x``."""
+RANKS = re.compile(r"\b(\d+)x|\bx(\d+)\b|\b(\d+) ranks")
+PAIRS = re.compile(r"pairwise_nvlink")
+COPY = re.compile(r"pairwise copy")
+LARGE = 2.0**34
+"""Bytes where only a rate is reported: so many that latencies have no part in it."""
 SOURCE = {"title": "the row of measurements and the catalog", "locator": "inputs.system", "date": 2026}
 SIZES = {"GiB": 2**30, "MiB": 2**20, "KiB": 2**10}
 ALL_REDUCE_BUS = 2.0
@@ -40,18 +51,32 @@ def predict_network(row: Row) -> Prediction:
     """
     latency = row.measurement("latency_us")
     if latency is not None:
-        parts = _parts(row, str(row.need("op")), _bytes(row))
+        parts = _parts(row, str(row.need("op")), row.count("ranks"), _bytes(row))
         return Prediction(sum(parts.values()) * 1e6, "us", latency, {k: v * 1e6 for k, v in parts.items()}, "time")
+    copied = row.measurement("value_gbs")
+    if copied is not None and COPY.search(str(row.need("system"))):
+        time = sum(_parts(row, "send_recv", 2, LARGE).values())
+        return Prediction(LARGE / time / 1e9, "GB/s", copied, target="rate of a copy")
     bus = row.measurement("all_reduce_busbw_gbs") or row.measurement("busbw_gbs")
     if bus is None:
         raise Unmodelled("neither a time nor the bandwidth of a collective")
-    ranks, size = row.count("ranks"), _bytes(row)
-    time = sum(_parts(row, "all_reduce", size).values())
+    ranks, size = _ranks(row), _bytes(row)
+    time = sum(_parts(row, "all_reduce", ranks, size).values())
     rate = ALL_REDUCE_BUS * (ranks - 1) / ranks * size / time
     return Prediction(rate / 1e9, "GB/s", bus, target="bus bandwidth")
 
 
+def _ranks(row: Row) -> int:
+    """Return the ranks: as stated, else as the name of the system says (``DGX H100 8x``)."""
+    named = RANKS.search(str(row.need("system")))
+    if row.inputs.get("ranks") is None and named is not None:
+        return int(next(item for item in named.groups() if item))
+    return row.count("ranks")
+
+
 def _bytes(row: Row) -> float:
+    if row.inputs.get("bytes") is None and row.inputs.get("payload") is None:
+        return LARGE
     size = row.number("bytes") if row.inputs.get("bytes") is not None else _payload(row)
     if size < 0:
         raise Unmodelled(f"the bytes of a collective are negative: {size:g}")
@@ -71,34 +96,27 @@ def _payload(row: Row) -> float:
     return size
 
 
-def _parts(row: Row, operation: str, size: float) -> dict[str, float]:
-    """Return seconds of a collective by what they are: latency (that of an empty one), and bandwidth."""
+def _parts(row: Row, operation: str, ranks: int, size: float) -> dict[str, float]:
+    """Return seconds of a collective: of the call, of latency (that of an empty one), and of bandwidth."""
     system = str(row.need("system"))
-    if PAIRS.search(system):
-        raise Unmodelled("links in pairs: not the same between all accelerators of a node")
     if operation not in OPERATIONS:
         raise Unmodelled(f"operation {operation!r} is not modelled")
-    ranks = row.count("ranks")
     inside = row.count("ranks_per_node", ranks)
-    run = _program(system, operation, ranks, min(inside, ranks), row.folder)
+    run, call = _program(system, operation, ranks, min(inside, ranks), row.folder)
     whole, empty = run(size), run(0.0)
-    return {"bandwidth": whole - empty, "latency": empty}
+    return {"bandwidth": whole - empty, "latency": empty, "call": call}
 
 
 @cache
-def _program(system: str, operation: str, ranks: int, inside: int, folder: Path) -> Callable[[float], float]:
-    part = hardware_entry(SYSTEMS.get(system, system), folder)
-    catalog = default_catalog()
-    sibling = sibling_node(part)
-    node = Node.model_validate(
-        {"name": "row-node", "title": "node of the row", "source": SOURCE, "accelerator": part,
-         "accelerators_per_node": inside,
-         "scale_up": {"domain_size": inside, "bandwidth": link_bandwidth(part, sibling), "latency": "1 us"},
-         "nics_per_node": inside, "max_power": {"value": "10 kW", "estimated": "no part of the time"}}
-    )  # fmt: skip
-    fabric = catalog.find("fabric", "InfiniBand_HDR" if part.generation == "ampere" else "InfiniBand_NDR")
-    assert isinstance(fabric, Fabric)
-    views = (View("node", [node]), View("fabric", [fabric]), View("calibration", [calibration_of(part)]))
+def _program(
+    system: str, operation: str, ranks: int, inside: int, folder: Path
+) -> tuple[Callable[[float], float], float]:
+    """Return the seconds of an operation by its bytes, and those of a call before the first of them."""
+    named = PART.search(system)
+    part = hardware_entry(SYSTEMS.get(system) or (named[1] if named else system), folder)
+    node, fabric = _links(part, inside, ranks, bool(PAIRS.search(system)))
+    calibration = calibration_of(part)
+    views = (View("node", [node]), View("fabric", [fabric]), View("calibration", [calibration]))
     network = Network.of(*views, congestion=ONE)
     size = Symbol("size", BYTE)
     made = OPERATIONS[operation](network, size, expression(ranks))
@@ -106,7 +124,40 @@ def _program(system: str, operation: str, ranks: int, inside: int, folder: Path)
     bound: dict[str, Any] = {}
     for view in views:
         bound.update(view.bindings())
-    return lambda amount: float(program.run_named({**bound, "size": amount})[0])
+    call = calibration.parameters().get("collective_call_latency")
+    return lambda amount: float(program.run_named({**bound, "size": amount})[0]), 0.0 if call is None else call.si
+
+
+def _links(part: Accelerator, inside: int, ranks: int, in_pairs: bool) -> tuple[Node, Fabric]:
+    """Return a node with as many accelerators as take part, and what joins such nodes.
+
+    A ring through several pairs of one node goes at the pace of the host links between them, so there every accelerator
+    stands alone on its host link.
+    """
+    apart = in_pairs and inside > 2
+    sibling = None if in_pairs else sibling_node(part)
+    rate: Any = link_bandwidth(part, sibling)
+    if in_pairs and part.scale_up is not None:
+        rate = part.parameter("scale_up.bandwidth").text
+    neighbours = None if sibling is None else sibling.scale_up.direct_neighbours
+    if sibling is not None and neighbours is not None and inside <= neighbours:  # links to all others are idle
+        rate = f"{sibling.parameter('scale_up.bandwidth').si * (inside - 1) / neighbours} byte/s"
+    alone = 1 if apart else inside
+    node = Node.model_validate(
+        {"name": "row-node", "title": "node of the row", "source": SOURCE, "accelerator": part,
+         "accelerators_per_node": alone,
+         "scale_up": {"domain_size": alone, "bandwidth": rate, "latency": "1 us"},
+         "nics_per_node": alone, "max_power": {"value": "10 kW", "estimated": "no part of the time"}}
+    )  # fmt: skip
+    if apart and ranks == inside:
+        host = {"name": "row-host-links", "title": "host links of the row", "source": SOURCE, "technology": "pcie",
+                "topology": "fat-tree", "bandwidth": part.parameter("host_link.bandwidth").text,
+                "latency": {"value": "1 us", "estimated": "two hops through the host"},
+                "oversubscription_ratio": 1}  # fmt: skip
+        return node, Fabric.model_validate(host)
+    fabric = default_catalog().find("fabric", "InfiniBand_HDR" if part.generation == "ampere" else "InfiniBand_NDR")
+    assert isinstance(fabric, Fabric)
+    return node, fabric
 
 
 OPERATIONS: dict[str, Callable[[Network, Expression, Expression], Expression]] = {

@@ -293,12 +293,48 @@ def test_a_collective_is_latency_and_bandwidth() -> None:
     # 7/8 of 1 GiB at 0.75 x 450 GB/s, and seven hops of 1.1 us
     assert found.parts["bandwidth"] == pytest.approx(2**30 * 7 / 8 / (0.75 * 450e9) * 1e6)
     assert found.parts["latency"] == pytest.approx(7 * 1.1)
+    assert found.parts["call"] == pytest.approx(6.6)  # NCCL's own figure for a ring with small messages
+    assert found.value == pytest.approx(sum(found.parts.values()))
+
+
+def test_a_ring_through_pairs_goes_at_the_pace_of_the_host_links() -> None:
+    inputs = {"system": "a100_pairwise_nvlink", "bytes": 2**29}
+    pair = {**inputs, "ranks": 2, "ranks_per_node": 2}
+    bridge = predictions("network", "g", pair, {"all_reduce_busbw_gbs": 195.0})["bus bandwidth"].value
+    assert bridge == pytest.approx(0.70 * 300, rel=0.02)
+    four = {**inputs, "ranks": 4, "ranks_per_node": 4}
+    host = predictions("network", "g", four, {"all_reduce_busbw_gbs": 23.7})["bus bandwidth"].value
+    assert host == pytest.approx(0.85 * 32, rel=0.02)
+
+
+def test_of_a_mesh_the_links_to_those_that_take_no_part_are_idle() -> None:
+    found = {
+        ranks: predictions("network", "g", {"system": "8x MI300X", "payload": "4 GiB", "ranks": ranks},
+                           {"busbw_gbs": 1.0})["bus bandwidth"].value
+        for ranks in (2, 4, 8)
+    }  # fmt: skip
+    assert found[8] / found[2] == pytest.approx(7, rel=1e-2)
+    assert found[8] / found[4] == pytest.approx(7 / 3, rel=1e-2)
+
+
+@pytest.mark.parametrize(
+    ("system", "measured", "rate"),
+    [
+        ("DGX A100 8x", {"busbw_gbs": 235}, 0.70 * 300),
+        ("GB200 NVL72, 72 ranks", {"busbw_gbs": 840}, 0.70 * 900),
+        ("8x H200 pairwise copy", {"value_gbs": 396.4}, 0.75 * 450),
+    ],
+)
+def test_ranks_in_the_name_of_a_server_and_a_rate_without_bytes(
+    system: str, measured: dict[str, float], rate: float
+) -> None:
+    (found,) = predictions("network", "g", {"system": system}, measured).values()
+    assert found.value == pytest.approx(rate, rel=0.02)
 
 
 @pytest.mark.parametrize(
     ("inputs", "said"),
     [
-        ({"system": "h100_pairwise_nvlink", "op": "all_reduce", "ranks": 4, "bytes": 8}, "pairs"),
         ({"system": "h100_sxm", "op": "barrier", "ranks": 4, "bytes": 8}, "not modelled"),
         ({"system": "cray", "op": "all_reduce", "ranks": 4, "bytes": 8}, "neither in the catalog"),
     ],
