@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from mlsysim_opt.algebra.expression import Choice, Constant, Expression, Operation, Symbol, topological
 from mlsysim_opt.algebra.interval import EITHER, EVERYTHING, Interval
@@ -13,10 +13,14 @@ Box = Mapping[str, Interval | float | str]
 value; for a choice of labels, the interval of their positions or one label."""
 
 
-def all_bounds(roots: list[Expression], box: Box) -> dict[int, Interval]:
-    """Return an enclosing interval for every node below `roots`, by node identity."""
+def all_bounds(roots: Sequence[Expression], box: Box, order: Sequence[Expression] | None = None) -> dict[int, Interval]:
+    """Return an enclosing interval for every node below `roots`, by node identity.
+
+    Args:
+        order: the nodes, arguments first, where they are at hand.
+    """
     found: dict[int, Interval] = {}
-    for node in topological(roots):
+    for node in topological(roots) if order is None else order:
         if isinstance(node, Constant):
             found[id(node)] = Interval(node.value, node.value)
         elif isinstance(node, Symbol | Choice):

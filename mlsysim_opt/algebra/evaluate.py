@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mlsysim_opt.algebra.expression import Choice, Constant, Expression, Operation, Symbol, topological
+from mlsysim_opt.algebra.fold import settled
 from mlsysim_opt.errors import InputError
 
 Leaf = Symbol | Choice
@@ -63,10 +64,10 @@ class ScalarProgram:
 
     def __init__(self, roots: Sequence[Expression], known: Mapping[str, float] | None = None) -> None:
         order = topological(roots)
-        settled, taken = _settled(order, known or {})
-        nodes = _needed(order, roots, settled, taken)
+        values, taken = settled(order, known or {})
+        nodes = _needed(order, roots, values, taken)
         self.leaves: list[Leaf] = [
-            node for node in nodes if isinstance(node, Symbol | Choice) and id(node) not in settled
+            node for node in nodes if isinstance(node, Symbol | Choice) and id(node) not in values
         ]
         slot: dict[int, int] = {id(node): index for index, node in enumerate(self.leaves)}
         self._labelled = [
@@ -84,12 +85,12 @@ class ScalarProgram:
         width += len(self._position_of)
         self._constants: list[Any] = []
         for node in nodes:
-            if id(node) in settled:
+            if id(node) in values:
                 slot[id(node)] = width + len(self._constants)
-                self._constants.append(settled[id(node)])
+                self._constants.append(values[id(node)])
         width += len(self._constants)
         self._stages: list[tuple[int, list[Any]]] = []
-        waiting = [node for node in nodes if isinstance(node, Operation) and id(node) not in settled]
+        waiting = [node for node in nodes if isinstance(node, Operation) and id(node) not in values]
         for stage, members in _staged(waiting, taken):
             steps = []
             for node in members:
@@ -164,37 +165,16 @@ def _function(node: Operation) -> Callable[..., Any]:
     return function if node.param is None else functools.partial(function, param=node.param)
 
 
-def _settled(nodes: Sequence[Expression], known: Mapping[str, float]) -> tuple[dict[int, Any], dict[int, Expression]]:
-    """Return the values of the nodes that depend on known symbols alone, and what stands in place of a node: the branch
-    that a settled condition takes. Both by identity."""
-    settled: dict[int, Any] = {}
-    taken: dict[int, Expression] = {}
-    for node in nodes:
-        if isinstance(node, Constant):
-            settled[id(node)] = node.value
-        elif isinstance(node, Symbol) and node.name in known:
-            settled[id(node)] = known[node.name]
-        elif known and isinstance(node, Operation) and not node.atom.by_position:
-            args = [taken.get(id(item), item) for item in node.args]
-            if all(id(item) in settled for item in args):
-                settled[id(node)] = _function(node)(*[settled[id(item)] for item in args])
-            elif node.atom.name == "where" and id(args[0]) in settled:
-                branch = taken[id(node)] = args[1] if settled[id(args[0])] else args[2]
-                if id(branch) in settled:
-                    settled[id(node)] = settled[id(branch)]
-    return settled, taken
-
-
 def _needed(
     nodes: Sequence[Expression],
     roots: Sequence[Expression],
-    settled: Mapping[int, Any],
+    values: Mapping[int, Any],
     taken: Mapping[int, Expression],
 ) -> list[Expression]:
     """Return, of nodes in order, those that the roots are computed from, none below one that is settled."""
     used = {id(taken.get(id(root), root)) for root in roots}
     for node in reversed(nodes):
-        if id(node) in used and id(node) not in settled:
+        if id(node) in used and id(node) not in values:
             used.update(id(taken.get(id(item), item)) for item in node.args)
     return [node for node in nodes if id(node) in used]
 

@@ -24,7 +24,8 @@ from mlsysim_opt.algebra.expression import (
     short,
     topological,
 )
-from mlsysim_opt.algebra.interval import Interval
+from mlsysim_opt.algebra.fold import folded
+from mlsysim_opt.algebra.interval import EVERYTHING, Interval
 from mlsysim_opt.algebra.monotone import Prover
 from mlsysim_opt.algebra.roots import Search, find_bracket
 from mlsysim_opt.errors import DimensionError, InputError, NotInvertibleError, ScaleError
@@ -53,6 +54,7 @@ class Inverse:
         residual: the largest relative difference from the target when a root is substituted back.
         ranges: for each root, the interval over which the target is attained (wider than a point on a plateau).
         resolution: relative width down to which the box was searched; 0 where nothing had to be searched.
+        box: what `complete` is said of.
     """
 
     unknown: Symbol
@@ -64,6 +66,7 @@ class Inverse:
     residual: float
     ranges: tuple[Interval, ...]
     resolution: float = 0.0
+    box: Interval = EVERYTHING
 
     @property
     def value(self) -> float:
@@ -73,6 +76,10 @@ class Inverse:
     def __str__(self) -> str:
         found = " or ".join(show(item, self.unknown.dimension, 6) for item in self.values)
         others = "" if self.complete else "; other values are not excluded"
+        if self.complete and self.method == "all roots":
+            low, high = (show(item, self.unknown.dimension, 4) if math.isfinite(item) else f"{item:+}"
+                         for item in self.box)  # fmt: skip
+            others = f"; none else between {low} and {high}"
         return f"{self.unknown.name} = {found} ({self.method}{others})"
 
 
@@ -122,6 +129,7 @@ def invert(
     *,
     values: Mapping[str, Any] | None = None,
     box: tuple[float, float] | None = None,
+    near: float | None = None,
     effort: int = 4000,
 ) -> Inverse:
     """Return the values of `unknown` for which `root` equals `target`.
@@ -132,6 +140,8 @@ def invert(
         unknown: a symbol that is not whole by type (see `invert_integer`).
         values: the value of every other leaf, by name.
         box: where to look, in base units; by default the bounds of the unknown.
+        near: where all roots have to be searched and no box is given, they are searched within a factor of a thousand
+            of this value first.
         effort: how many pieces of the box are looked at, at most, where all roots are searched.
     Raises:
         NotInvertibleError: no value gives the target; the message says what can be attained.
@@ -148,6 +158,8 @@ def invert(
     if move == 0:
         raise NotInvertibleError(f"{short(root)} does not change with {unknown.name} between the given bounds")
     found = None if move is None else task.bracketed(move)
+    if found is None and near and box is None:
+        found = task.nearby(near, effort)
     return found or task.all_roots(effort, bounds)
 
 
@@ -221,14 +233,17 @@ class _Task:
         self.low, self.high = (unknown.low, unknown.high) if box is None else (float(box[0]), float(box[1]))
         if not self.low <= self.high:
             raise InputError(f"the lower bound {self.low} is not below the upper bound {self.high}", path=unknown.name)
-        program = ScalarProgram([root])
+        self.fixed = _boxed(root, values, unknown)
+        work = folded(root, {name: value for name, value in self.fixed.items() if isinstance(value, float)})
+        if id(unknown) not in _dependent(work, unknown):
+            raise NotInvertibleError(f"{short(root)} does not change with {unknown.name}, as the others are given")
+        program = ScalarProgram([work])
         inputs = [_value(leaf, values, unknown) for leaf in program.leaves]
         place = next(index for index, leaf in enumerate(program.leaves) if leaf is unknown)
         self.goal = float(ScalarProgram([target]).run_named(values)[0])
         if not math.isfinite(self.goal):
             raise InputError(f"the target {short(target)} is not a finite number")
-        self.fixed = _boxed(root, values, unknown)
-        self.prover = Prover(root, unknown)
+        self.prover = Prover(work, unknown)
         self.isolated = isolate(root, target, unknown)
 
         def value(x: float) -> float:
@@ -256,6 +271,7 @@ class _Task:
             conditions=tuple(item for item in conditions if _has_leaves(item)),
             ranges=tuple(span for _, span in roots),
             residual=max(self.residual(x) for x, _ in roots),
+            box=Interval(self.low, self.high),
             **facts,
         )
 
@@ -330,6 +346,19 @@ class _Task:
         return self.answer([(span.low if span.low < span.high else x, span)], method="bracketed root", complete=True)
 
     # (c) ----------------------------------------------------------------------------------------------------
+    def nearby(self, near: float, effort: int) -> Inverse | None:
+        """Return all roots within a factor of a thousand of a value; None if there are none, or not all were found."""
+        low, high = sorted((near / 1e3, near * 1e3))
+        around = _Task(self.root, self.target, self.unknown, self.values, (max(low, self.low), min(high, self.high)))
+        bounds, _ = around.prover.study(around.box(around.low, around.high))
+        if not bounds.contains(self.goal):
+            return None
+        try:
+            found = around.all_roots(effort, bounds)
+        except NotInvertibleError:
+            return None
+        return found if found.complete else None
+
     def all_roots(self, effort: int, bounds: Interval) -> Inverse:
         search = Search(
             self.function,

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from mlsysim_opt.algebra.bounds import Box, all_bounds
 from mlsysim_opt.algebra.derive import gradient
 from mlsysim_opt.algebra.expression import Expression, Operation, Symbol, topological
 from mlsysim_opt.algebra.interval import Interval
+from mlsysim_opt.errors import InputError
 
 Direction = int | None
 """+1 never falls, -1 never rises, 0 does not depend, None not proven."""
@@ -44,8 +47,10 @@ class Prover:
         self.depends = id(root) in self._dependent
         self._slope: Expression | None = None
         if self.depends and root.sort == "number" and not unknown.integer:
-            (self._slope,) = gradient(root, [unknown])
+            with suppress(InputError):  # a slope that divides by a number that is zero: none that can be bounded
+                (self._slope,) = gradient(root, [unknown])
         self._roots = [root] if self._slope is None else [root, self._slope]
+        self._every = topological(self._roots)
 
     def direction(self, box: Box) -> Direction:
         """Return how the expression moves over `box`."""
@@ -53,7 +58,7 @@ class Prover:
 
     def study(self, box: Box) -> tuple[Interval, Direction]:
         """Return the bounds of the expression over `box`, and how it moves there."""
-        found = all_bounds(self._roots, box)
+        found = all_bounds(self._roots, box, self._every)
         bounds = found[id(self.root)]
         if not self.depends:
             return bounds, 0

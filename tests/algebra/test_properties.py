@@ -43,6 +43,8 @@ from mlsysim_opt.algebra import (
     where,
 )
 from mlsysim_opt.algebra.arrays import ArrayProgram
+from mlsysim_opt.algebra.evaluate import evaluate
+from mlsysim_opt.algebra.fold import folded
 from mlsysim_opt.algebra.invert import invert
 from mlsysim_opt.algebra.parse import parse
 from mlsysim_opt.algebra.render import render
@@ -244,6 +246,9 @@ def test_values_known_beforehand_change_no_result(
     assert not names & {leaf.name for leaf in program.leaves}
     for got, want in zip(program.run_named(values), expected, strict=True):
         assert agree(got, want, 0.0)
+    known = {name: values[name] for name in names}
+    for root, want in zip(roots, expected, strict=True):
+        assert agree(evaluate(folded(root, known), values), want, 0.0), str(root)
 
 
 @given(STEPS, FRACTIONS, st.integers(0, 15), st.sampled_from([(1, 0), (7, 3), (1 << 17, 1 << 17)]))
