@@ -158,6 +158,8 @@ def invert(
     if move == 0:
         raise NotInvertibleError(f"{short(root)} does not change with {unknown.name} between the given bounds")
     found = None if move is None else task.bracketed(move)
+    if found is None and task.indifferent(near):
+        raise NotInvertibleError(f"{short(root)} does not change with {unknown.name} by more than rounding")
     if found is None and near and box is None:
         found = task.nearby(near, effort)
     return found or task.all_roots(effort, bounds)
@@ -346,6 +348,13 @@ class _Task:
         return self.answer([(span.low if span.low < span.high else x, span)], method="bracketed root", complete=True)
 
     # (c) ----------------------------------------------------------------------------------------------------
+    def indifferent(self, near: float | None) -> bool:
+        """Whether the expression has the same value up to rounding wherever it is looked at: terms that cancel."""
+        around = abs(near or 1.0)
+        points = [min(max(around * 10.0**power, self.low), self.high) for power in range(-12, 13)]
+        seen = [self.function(point) for point in points]
+        return all(map(math.isfinite, seen)) and max(seen) - min(seen) <= TOLERANCE * max(map(abs, seen))
+
     def nearby(self, near: float, effort: int) -> Inverse | None:
         """Return all roots within a factor of a thousand of a value; None if there are none, or not all were found."""
         low, high = sorted((near / 1e3, near * 1e3))

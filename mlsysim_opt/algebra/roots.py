@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 from mlsysim_opt.algebra.interval import Interval
 
@@ -147,6 +148,14 @@ def middle_of(low: float, high: float) -> float:
     return math.sqrt(low) * math.sqrt(high) if high / low > 4.0 else low + (high - low) / 2
 
 
+SAME = 1e-9
+"""Relative difference from the goal at which it counts as attained."""
+GRID = 200
+"""Points of the grid on which sides of the goal are compared where a search had to stop."""
+SAMPLES = (0.0, 1.0, 0.5, 0.13, 0.71, 0.34, 0.92)
+"""Where a piece is looked at, from its low to its high end."""
+
+
 @dataclass
 class Found:
     """What a search found: roots with the interval of each, and whether there can be no others."""
@@ -194,7 +203,7 @@ class Search:
             bounds, move = self.study(a, b)
             if not bounds.contains(self.goal):
                 continue
-            if self._settled(a, b, move, found):
+            if self._attained(a, b, bounds, found) or self._settled(a, b, move, found):
                 continue
             middle = middle_of(a, b)
             if _width(a, b) <= FINEST or not a < middle < b:
@@ -202,8 +211,62 @@ class Search:
                 continue
             stack.append((middle, b))
             stack.append((a, middle))
+        if not found.complete:
+            found.roots += self._crossings(low, high)
         found.roots = _merged(found.roots, self.residual)
         return found
+
+    def _crossings(self, low: float, high: float) -> list[tuple[float, Interval]]:
+        """Return roots between points of a grid at which the function lies on different sides of the goal."""
+        start = min(max(low, 1e-30), high)
+        ratio = (min(high, 1e30) / start) ** (1 / GRID) if start > 0.0 else 1.0
+        points = [start * ratio**step for step in range(GRID + 1)]
+        roots = []
+        for a, b in pairwise(points):
+            ends = self._defined(a, b)
+            if ends is None:
+                continue
+            (a, at_a), (b, at_b) = ends
+            attained = self.residual(a) <= SAME, self.residual(b) <= SAME
+            if any(attained):
+                inside, out = (a, b) if attained[0] else (b, a)
+                while not all(attained) and (middle := middle_of(*sorted((inside, out)))) not in (inside, out):
+                    inside, out = (middle, out) if self.residual(middle) <= SAME else (inside, middle)
+                span = (a, b) if all(attained) else (a, inside) if attained[0] else (inside, b)
+                roots.append((span[0], Interval(*span)))
+            elif at_a * at_b < 0.0:
+                x = self._crossing(a, b, at_a, at_b)
+                if self.residual(x) <= SAME:
+                    roots.append((x, Interval(x, x)))
+        return roots
+
+    def _defined(self, a: float, b: float) -> tuple[tuple[float, float], tuple[float, float]] | None:
+        """Return the ends of an interval with the differences from the goal there, an end without a value moved to
+        where values begin; None where neither has one."""
+        gaps = {x: self.function(x) - self.goal for x in (a, b)}
+        lacking = [x for x, gap in gaps.items() if not math.isfinite(gap)]
+        if len(lacking) == 2:
+            return None
+        if lacking:
+            out, inside = lacking[0], b if lacking[0] == a else a
+            while (middle := middle_of(*sorted((out, inside)))) not in (out, inside):
+                if math.isfinite(self.function(middle)):
+                    inside = middle
+                else:
+                    out = middle
+            a, b = (inside, b) if lacking[0] == a else (a, inside)
+        return (a, self.function(a) - self.goal), (b, self.function(b) - self.goal)
+
+    def _attained(self, a: float, b: float, bounds: Interval, found: Found) -> bool:
+        """Deal with a piece over all of which the goal is attained: proven by its bounds, or, where terms cancel that
+        bounds do not see, as far as samples show."""
+        room = SAME * (abs(self.goal) or 1.0)
+        proven = self.goal - room <= bounds.low and bounds.high <= self.goal + room
+        if not proven and (math.isinf(b) or any(self.residual(a + (b - a) * at) > SAME for at in SAMPLES)):
+            return False
+        found.roots.append((a, Interval(a, b)))
+        found.complete = found.complete and proven
+        return True
 
     def _settled(self, a: float, b: float, move: int | None, found: Found) -> bool:
         """Deal with a piece over which the function never falls, or never rises, and has values at both ends."""
@@ -215,7 +278,7 @@ class Search:
         if at_a * at_b > 0.0:
             return True
         x = a if at_a == 0.0 else b if at_b == 0.0 else self._crossing(a, b, at_a, at_b)
-        if self.residual(x) <= 1e-9:
+        if self.residual(x) <= SAME:
             found.roots.append((x, self.plateau(x, a, b)))
         return True
 
@@ -225,7 +288,7 @@ class Search:
     def _candidate(self, a: float, b: float, found: Found) -> None:
         """Take a piece that cannot be divided further for a root if the goal is attained there."""
         best = min((a, b, middle_of(a, b)), key=self.residual)
-        if self.residual(best) <= 1e-9:
+        if self.residual(best) <= SAME:
             found.roots.append((best, Interval(a, b)))
 
 
