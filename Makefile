@@ -51,7 +51,7 @@ docs: $(VENV)/.installed-docs ## the documentation as HTML, in docs/_build
 	@echo "docs/_build/html/index.html"
 
 fuzz: $(VENV)/.installed ## the long campaigns, for a night
-	@HYPOTHESIS_PROFILE=campaign $(PYTEST) -m slow tests/fuzz $(ARGS)
+	@HYPOTHESIS_PROFILE=campaign $(PYTEST) -m slow tests $(ARGS)
 
 wheel-check: $(VENV)/.installed-dev ## build the wheel and use it from a clean environment elsewhere
 	@$(BIN)/python tests/packaging/check_wheel.py

@@ -256,6 +256,27 @@ def why_not(
     return give(solve.why_not(asked, design), as_json=json)
 
 
+@cli.command("solve-for", context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def solve_for(
+    context: typer.Context,
+    target: Annotated[str, typer.Argument(help="What should be, such as 'itl <= 30 ms'.", show_default=False)],
+    using: Annotated[str, typer.Option(help="The model, such as ServingModel.", show_default=False)],
+    unknown: Annotated[
+        str,
+        typer.Option(help="The input or number of an entry, such as hardware.memory.bandwidth.", show_default=False),
+    ],
+    box: Annotated[
+        str | None, typer.Option(help="Where to look, such as '1 TB/s..8 TB/s'.", show_default=False)
+    ] = None,
+    json: Json = False,
+) -> int:
+    """Find what one number must be for a model's output to meet a target; all else is given as --INPUT VALUE."""
+    from mlsysim_opt.cli import solve_for as inverse
+
+    given = inverse.inputs_of(context.args)
+    return give(inverse.solve_for(target, using, unknown, box, given), as_json=json)
+
+
 @cli.command()
 def explain(
     name: Annotated[

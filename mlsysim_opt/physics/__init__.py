@@ -13,8 +13,9 @@ if TYPE_CHECKING:
     from mlsysim_opt.physics.data import DataModel, TransformationModel
     from mlsysim_opt.physics.economics import EconomicsModel
     from mlsysim_opt.physics.efficiency import EfficiencyModel
+    from mlsysim_opt.physics.inverse import solve_for
     from mlsysim_opt.physics.node import Engine, SingleNodeModel
-    from mlsysim_opt.physics.questions import sensitivity, solve_for
+    from mlsysim_opt.physics.questions import sensitivity
     from mlsysim_opt.physics.queueing import OrchestrationModel, TailLatencyModel
     from mlsysim_opt.physics.reasoning import InferenceScalingModel
     from mlsysim_opt.physics.reliability import ReliabilityModel
@@ -80,7 +81,7 @@ _MODULES = {
     "TransformationModel": "data",
     "WeightStreamingModel": "streaming",
     "sensitivity": "questions",
-    "solve_for": "questions",
+    "solve_for": "inverse",
 }
 
 

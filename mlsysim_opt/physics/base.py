@@ -20,6 +20,7 @@ from mlsysim_opt.registry import default_catalog
 from mlsysim_opt.registry.entry import Entry
 
 if TYPE_CHECKING:
+    from mlsysim_opt.physics.inverse import SolvedFor
     from mlsysim_opt.physics.sweep import Sweep
 
 
@@ -321,9 +322,9 @@ class Model:
         names = list(traced.expressions) if outputs is None else outputs
         return equations_latex({name: self.output(name, traced) for name in names})
 
-    def solve_for(self, target: str, value: Any, *, unknown: str, **given: Any) -> Any:
-        """Return the value of `unknown` that gives the output `target` this value; see `questions.solve_for`."""
-        from mlsysim_opt.physics.questions import solve_for
+    def solve_for(self, target: str, value: Any = None, *, unknown: str, **given: Any) -> SolvedFor:
+        """Return the value of `unknown` that gives the output `target` this value; see `inverse.solve_for`."""
+        from mlsysim_opt.physics.inverse import solve_for
 
         return solve_for(target, value, unknown=unknown, using=self, **given)
 

@@ -25,7 +25,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from mlsysim_opt.algebra.atoms import (
     ceildiv,
@@ -40,12 +40,15 @@ from mlsysim_opt.algebra.atoms import (
     where,
 )
 from mlsysim_opt.algebra.expression import Expression, constant, expression, symbols
-from mlsysim_opt.algebra.invert import Boundary, Inverse, invert_integer
+from mlsysim_opt.algebra.invert import Boundary, invert_integer
 from mlsysim_opt.physics.base import Model, Result
 from mlsysim_opt.physics.inputs import Given, Number
 from mlsysim_opt.physics.transformer import ONE
 from mlsysim_opt.physics.view import View
 from mlsysim_opt.units import RATE, REQUEST, TIME, Measure, as_measure, divide, parse_unit, to_si
+
+if TYPE_CHECKING:
+    from mlsysim_opt.physics.inverse import SolvedFor
 
 
 @dataclass(frozen=True)
@@ -221,7 +224,7 @@ class TailLatencyModel(Model):
             constraints=rules,
         )
 
-    def max_arrival_rate(self, target: Any, *, quantile: float = 0.99, **given: Any) -> Inverse:
+    def max_arrival_rate(self, target: Any, *, quantile: float = 0.99, **given: Any) -> SolvedFor:
         """Return the arrival rate at which the latency at `quantile` reaches `target`: the inverse of `latency`.
 
         Args:
@@ -229,8 +232,7 @@ class TailLatencyModel(Model):
         Raises:
             NotInvertibleError: even a request that never waits takes longer.
         """
-        found: Inverse = self.solve_for("latency", target, unknown="arrival_rate", quantile=quantile, **given)
-        return found
+        return self.solve_for("latency", target, unknown="arrival_rate", quantile=quantile, **given)
 
     def min_replicas(self, target: Any, *, quantile: float = 0.99, **given: Any) -> Boundary:
         """Return the smallest number of replicas whose latency at `quantile` is at most `target`.

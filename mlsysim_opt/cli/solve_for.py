@@ -1,0 +1,105 @@
+"""The command that inverts a model: solve-for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from mlsysim_opt.cli import arguments
+from mlsysim_opt.cli.output import Answer, Screen
+from mlsysim_opt.errors import UnknownNameError, UsageError
+
+if TYPE_CHECKING:
+    from mlsysim_opt.physics.base import Model
+    from mlsysim_opt.physics.inverse import SolvedFor
+
+SHOWN = 12
+"""Entries of the catalog that are listed."""
+
+
+def solve_for(target: str, using: str, unknown: str, box: str | None, given: Mapping[str, Any]) -> Answer:
+    """Return what one number must be for a model's output to meet a target."""
+    from mlsysim_opt.physics.inverse import solve_for as solve
+
+    ends = None if box is None else _ends(box)
+    found = solve(target, unknown=unknown, using=model_named(using), box=ends, **given)
+    return Answer(found.as_dict(), lambda screen: _show(screen, found))
+
+
+def model_named(name: str) -> type[Model]:
+    """Return a model by its name.
+
+    Raises:
+        UnknownNameError: there is none.
+    """
+    from mlsysim_opt import physics
+    from mlsysim_opt.physics.base import Model
+
+    kinds = {item: getattr(physics, item) for item in physics.__all__}
+    models: dict[str, type[Model]] = {
+        item: kind for item, kind in kinds.items() if isinstance(kind, type) and issubclass(kind, Model)
+    }
+    if name not in models:
+        raise UnknownNameError("model", name, list(models), path="--using")
+    return models[name]
+
+
+def inputs_of(extra: Sequence[str]) -> dict[str, Any]:
+    """Return inputs written as options, ``--tp-size 8`` or ``--tp-size=8``, by name.
+
+    Raises:
+        UsageError: something is no option, has no value, or stands twice.
+    """
+    found: dict[str, Any] = {}
+    rest = list(extra)
+    while rest:
+        option = rest.pop(0)
+        if not option.startswith("--"):
+            raise UsageError(f"{option!r} is not an option", hint="inputs are written as --name value")
+        name, equals, value = option[2:].partition("=")
+        if not equals:
+            if not rest:
+                raise UsageError("has no value", path=option)
+            value = rest.pop(0)
+        name = name.replace("-", "_")
+        if name in found:
+            raise UsageError("is given twice", path=option)
+        found[name] = arguments.scalar(value)
+    return found
+
+
+def _ends(text: str) -> tuple[str, str]:
+    low, dots, high = text.partition("..")
+    if not dots:
+        raise UsageError(
+            f"{text!r} is not of the form LOW..HIGH", path="--box", hint="for example --box '1 TB/s..8 TB/s'"
+        )
+    return low.strip(), high.strip()
+
+
+def _show(screen: Screen, found: SolvedFor) -> None:
+    screen.line(str(found), "bold green")
+    if found.violated:
+        screen.line("there, the model says no to: " + "; ".join(found.violated), "bold red")
+    if found.fails_at and len(found.fails_at) <= 2:
+        screen.line("not met any more at " + " and ".join(f"{item:,}" for item in found.fails_at))
+    if found.formula is not None:
+        screen.line(f"formula: {found.unknown} = {found.formula}")
+        if found.conditions:
+            screen.line("valid while " + "; ".join(map(str, found.conditions)))
+    if found.residual:
+        screen.line(f"substituted back, {found.target} differs by {found.residual:.1e} of the target")
+    if found.on_entry:
+        _show_entries(screen, found)
+
+
+def _show_entries(screen: Screen, found: SolvedFor) -> None:
+    from mlsysim_opt.units import show
+
+    fitting = found.matching()
+    if not fitting:
+        screen.line("no entry of the catalog meets it, everything else being equal")
+        return
+    rows = [(item.name, show(value, found.target_dimension)) for item, value in fitting[:SHOWN]]
+    more = f", the best {SHOWN} of {len(fitting)}" if len(fitting) > SHOWN else ""
+    screen.table(f"In the catalog, everything else being equal{more}", ("entry", f">{found.target}"), rows)

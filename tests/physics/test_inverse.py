@@ -1,0 +1,159 @@
+"""The inverse of any model: what it returns gives the target, and nothing that gives it is left out."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections import Counter
+from typing import Any
+
+import pytest
+
+from mlsysim_opt import physics, solve_for
+from mlsysim_opt.algebra.evaluate import ScalarProgram
+from mlsysim_opt.algebra.expression import constant, symbols
+from mlsysim_opt.algebra.invert import invert
+from mlsysim_opt.errors import DimensionError, InputError, NotInvertibleError, UnknownNameError
+from mlsysim_opt.physics import DistributedModel, ServingModel
+from mlsysim_opt.physics.base import Model
+from mlsysim_opt.physics.inverse import replaced
+from mlsysim_opt.registry import default_catalog
+
+BANDWIDTH = "hardware.memory.bandwidth"
+ASKED: dict[str, Any] = {
+    "using": ServingModel,
+    "model": "Llama3_70B",
+    "hardware": "H200",
+    "seq_len": 4096,
+    "tp_size": 2,
+}
+MODELS = [
+    kind
+    for kind in (getattr(physics, name) for name in physics.__all__)
+    if isinstance(kind, type) and issubclass(kind, Model) and kind.example
+]
+
+
+def serve(**given: Any) -> Any:
+    return ServingModel().solve(**{name: value for name, value in {**ASKED, **given}.items() if name != "using"})
+
+
+def test_the_answer_put_into_the_model_gives_the_target() -> None:
+    found = solve_for("itl", "20 ms", unknown=BANDWIDTH, **ASKED)
+    assert found.result().si("itl") == pytest.approx(0.020, rel=1e-9)
+    assert found.complete
+    assert found.residual < 1e-9
+    assert not found.violated
+    device = default_catalog().find("accelerator", "H200")
+    assert serve(hardware=replaced(device, "memory.bandwidth", found.value)).si("itl") == pytest.approx(0.020, rel=1e-9)
+
+
+def test_at_most_and_at_least_are_regions() -> None:
+    enough = solve_for("itl <= 20 ms", unknown=BANDWIDTH, **ASKED)
+    short = solve_for("itl", ">= 20 ms", unknown=BANDWIDTH, **ASKED)
+    assert enough.region[0].high == math.inf
+    assert short.region[0].high == pytest.approx(enough.region[0].low)
+    assert str(enough).startswith(f"{BANDWIDTH} at least 5.349")
+    # What holds for any bandwidth that serves at all has no boundary to report but the end of the box.
+    always = solve_for("itl <= 1 h", unknown=BANDWIDTH, box=("1 TB/s", "9 TB/s"), **ASKED)
+    assert tuple(always.region[0]) == (1e12, 9e12)
+    assert always.complete
+    assert always.method == "holds everywhere"
+
+
+def test_a_whole_unknown_is_given_with_the_neighbour_that_fails() -> None:
+    most = solve_for("itl <= 60 ms", unknown="batch_size", **ASKED)
+    assert serve(batch_size=int(most.value)).si("itl") <= 0.060 < serve(batch_size=int(most.value) + 1).si("itl")
+    assert most.fails_at == (int(most.value) + 1,)
+    assert "memory fits" in most.violated  # 112 requests of 4,096 tokens: the target is met, the memory is not
+    longest = solve_for("ttft <= 500 ms", unknown="seq_len", **{k: v for k, v in ASKED.items() if k != "seq_len"})
+    edge = int(longest.region[0].high)
+    assert serve(seq_len=edge).si("ttft") <= 0.5 < serve(seq_len=edge + 1).si("ttft")
+
+
+def test_whole_numbers_that_others_follow_from_are_all_asked_about() -> None:
+    # Tensor parallelism over 8 of a node leaves as many replicas as nodes, which have to divide 1,024 sequences.
+    job = {"using": DistributedModel, "model": "Llama3_8B", "fleet": "Research_256", "tp_size": 8, "seq_len": 4096}
+    found = solve_for("step_time <= 20 s", unknown="fleet.size", batch_size=1024, **job)
+    assert found.unknown == "fleet.node_count"
+    assert all(1024 % int(nodes) == 0 for nodes in found.values)
+    assert found.result().si("step_time") <= 20
+
+
+def test_the_catalog_is_asked_which_entries_meet_it() -> None:
+    found = solve_for("itl <= 20 ms", unknown=BANDWIDTH, **ASKED)
+    fitting = {entry.name: output for entry, output in found.matching()}
+    assert "B200" in fitting
+    assert "H100" not in fitting
+    for name, output in fitting.items():
+        assert serve(hardware=name).si("itl") == pytest.approx(output)
+        assert output <= 0.020 * (1 + 1e-9)
+    with pytest.raises(InputError, match="batch_size is no number of an entry"):
+        solve_for("itl <= 60 ms", unknown="batch_size", **ASKED).matching()
+
+
+@pytest.mark.parametrize(
+    ("target", "unknown", "error", "message"),
+    [
+        ("itl <= 30 GB", BANDWIDTH, DimensionError, "30 GB is byte, but s is expected"),
+        ("itl <= 0.1 ms", BANDWIDTH, NotInvertibleError, "no hardware.memory.bandwidth makes itl <= 100 us"),
+        ("itl = 60 ms", "batch_size", NotInvertibleError, "no whole batch_size from 1 to 65536"),
+        ("itl = 60 ms", "hardware.memory.bandwith", UnknownNameError, "did you mean 'hardware.memory.bandwidth'"),
+        ("kv_cache_size = 40 GB", BANDWIDTH, NotInvertibleError, "kv_cache_size does not depend on"),
+        ("decode_bottleneck = 3", BANDWIDTH, InputError, "is a label, not a number"),
+        ("latency = 60 ms", BANDWIDTH, UnknownNameError, "unknown output of ServingModel 'latency'"),
+        ("itl", BANDWIDTH, InputError, "not of the form output = value"),
+        ("itl = 60 ms", "model", InputError, "model is the unknown, and given"),
+    ],
+)
+def test_bad_questions(target: str, unknown: str, error: type[Exception], message: str) -> None:
+    with pytest.raises(error) as caught:
+        solve_for(target, unknown=unknown, **ASKED)
+    assert message in str(caught.value)
+
+
+def test_bad_boxes() -> None:
+    with pytest.raises(InputError, match="is not below the upper bound"):
+        solve_for("itl = 20 ms", unknown=BANDWIDTH, box=("5 TB/s", "4 TB/s"), **ASKED)
+    with pytest.raises(NotInvertibleError, match="attainable is"):
+        solve_for("itl = 20 ms", unknown=BANDWIDTH, box=("1 TB/s", "2 TB/s"), **ASKED)
+    with pytest.raises(DimensionError):
+        solve_for("itl = 20 ms", unknown=BANDWIDTH, box=("1 s", "2 s"), **ASKED)
+
+
+def round_trip(kind: type[Model], share: float, seed: int, counts: Counter[str]) -> None:
+    """Change a number, invert from what the outputs then are, and ask for the number back."""
+    rnd = random.Random(f"{seed} {kind.__name__}")
+    model = kind()
+    values = model.check(**kind.example)
+    traced, named = model.trace(values), model.leaf_values(values)
+    for output, root in traced.expressions.items():
+        for leaf in symbols(root):
+            if root.sort != "number" or leaf.integer or rnd.random() > share:
+                continue
+            start = float(named[leaf.name])
+            x = min(max(start * rnd.uniform(0.7, 1.4) or rnd.random(), leaf.low), leaf.high)
+            program = ScalarProgram([root])
+            at = [float(program.run_named({**named, leaf.name: x * factor})[0]) for factor in (1, 1e-3, 0.5, 2, 1e3)]
+            if not math.isfinite(at[0]) or max(at) - min(at) <= 1e-9 * abs(at[0]):
+                counts["no dependence here"] += 1
+                continue
+            known = {name: value for name, value in named.items() if name != leaf.name}
+            found = invert(root, constant(at[0], root.dimension), leaf, values=known, near=start or None)
+            assert found.residual <= 1e-9, (output, leaf.name)
+            assert any(span.low * (1 - 1e-6) <= x <= span.high * (1 + 1e-6) for span in found.ranges), (output, leaf)
+            counts[found.method + ("" if found.complete else ", others not excluded")] += 1
+
+
+@pytest.mark.parametrize("kind", MODELS)
+def test_some_round_trips(kind: type[Model]) -> None:
+    round_trip(kind, 0.03 if kind.__name__ == "ServingCapacityModel" else 0.1, 0, Counter())
+
+
+@pytest.mark.slow
+def test_all_round_trips(capsys: Any) -> None:
+    counts: Counter[str] = Counter()
+    for kind in MODELS:
+        round_trip(kind, 1.0, 1, counts)
+    with capsys.disabled():
+        print("\nround trips:", ", ".join(f"{count} {method}" for method, count in sorted(counts.items())))
