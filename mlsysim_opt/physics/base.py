@@ -20,7 +20,6 @@ from mlsysim_opt.registry import default_catalog
 from mlsysim_opt.registry.entry import Entry
 
 if TYPE_CHECKING:
-    from mlsysim_opt.physics.inverse import SolvedFor
     from mlsysim_opt.physics.sweep import Sweep
 
 
@@ -322,7 +321,7 @@ class Model:
         names = list(traced.expressions) if outputs is None else outputs
         return equations_latex({name: self.output(name, traced) for name in names})
 
-    def solve_for(self, target: str, value: Any = None, *, unknown: str, **given: Any) -> SolvedFor:
+    def solve_for(self, target: str, value: Any = None, *, unknown: str, **given: Any) -> Any:
         """Return the value of `unknown` that gives the output `target` this value; see `inverse.solve_for`."""
         from mlsysim_opt.physics.inverse import solve_for
 

@@ -24,6 +24,7 @@ from mlsysim_opt.algebra.roots import middle_of
 from mlsysim_opt.errors import InputError, MlsysimError, NotInvertibleError, UnknownNameError
 from mlsysim_opt.physics.base import Model
 from mlsysim_opt.physics.inputs import Degree, Given, Input, Number
+from mlsysim_opt.physics.parts import is_list
 from mlsysim_opt.registry import default_catalog
 from mlsysim_opt.registry.datum import Datum
 from mlsysim_opt.registry.entry import Entry, Part
@@ -205,17 +206,20 @@ def solve_for(
     using: Model | type[Model],
     box: tuple[Any, Any] | None = None,
     **given: Any,
-) -> SolvedFor:
+) -> Any:
     """Return what one number must be for an output to be equal to, at most or at least a value.
 
     Args:
         target: name of an output of the model, or all in one: ``"itl <= 30 ms"``.
         value: what it should be, with its unit; ``"<= 30 ms"`` for at most, ``">= 30 ms"`` for at least.
+            Several values, as a list, are an axis of the answer.
         unknown: a numeric input of the model, or a number of an entry by its path
             (``fleet.node.accelerator.memory.bandwidth``; the end of the path will do where only one ends so).
-        using: the model. box: lowest and highest value to look between. given: all other inputs.
+        using: the model. box: lowest and highest value to look between. given: all other inputs; those given as lists
+            are axes, and every combination is a question.
     Returns:
-        a `SolvedFor`: where the target is met, the formula where there is one, and whether there is anything else.
+        a `SolvedFor`: where the target is met, the formula where there is one, and whether there is anything else; over
+        axes a `SolvedSweep`.
     Raises:
         NotInvertibleError: no value meets the target (the message says the attainable range), or the output does not
             depend on the unknown.
@@ -223,7 +227,11 @@ def solve_for(
     """
     model = using() if isinstance(using, type) else using
     name, relation, wanted = _asked(target, value)
-    task = _Question(model, name, relation, unknown, given)
+    if is_list(wanted) or any(map(is_list, given.values())):
+        from mlsysim_opt.physics.inverse_sweep import solve_for_many
+
+        return solve_for_many(model, name, relation, wanted, unknown, box, given)
+    task = Question(model, name, relation, unknown, given)
     task.aim(wanted)
     limits = None if box is None else (task.read(box[0]), task.read(box[1]))
     return task.whole(limits) if task.leaf.integer else task.continuous(limits)
@@ -252,7 +260,7 @@ def _meets(output: float, relation: Relation, goal: float) -> bool:
     return output >= goal - room if relation == ">=" else abs(output - goal) <= room
 
 
-class _Question:
+class Question:
     """One question: the model, its equation for the output, and the leaf that is unknown."""
 
     def __init__(self, model: Model, target: str, relation: Relation, unknown: str, given: dict[str, Any]) -> None:
@@ -324,10 +332,14 @@ class _Question:
             raise NotInvertibleError(f"{self.target} does not depend on {name}, as the others are given")
         raise UnknownNameError("number that the output depends on", name, [*leaves])
 
+    def goal_of(self, wanted: Any) -> float:
+        """Return a value that is wanted in base units."""
+        measure = as_time(as_measure(wanted, self.target), self.root.dimension)
+        return to_si(measure, self.root.dimension, self.target)
+
     def aim(self, wanted: Any) -> None:
         """Read the value that is wanted."""
-        measure = as_time(as_measure(wanted, self.target), self.root.dimension)
-        self.goal = to_si(measure, self.root.dimension, self.target)
+        self.goal = self.goal_of(wanted)
 
     def read(self, value: Any) -> float:
         """Return a bound of the unknown in base units."""
@@ -525,6 +537,11 @@ class _Question:
             box=box, fails_at=tuple(sorted(int(item) for item in beside if box.low <= item <= box.high)),
             _rises=known[-1] > known[0] if known else None,
         )  # fmt: skip
+
+
+def placeholder(item: Input) -> Any:
+    """Return a value that stands for an unknown input while the equations are written."""
+    return next(_placeholders(item))
 
 
 def _placeholders(item: Input) -> Iterator[Any]:

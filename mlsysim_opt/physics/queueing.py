@@ -232,7 +232,8 @@ class TailLatencyModel(Model):
         Raises:
             NotInvertibleError: even a request that never waits takes longer.
         """
-        return self.solve_for("latency", target, unknown="arrival_rate", quantile=quantile, **given)
+        found: SolvedFor = self.solve_for("latency", target, unknown="arrival_rate", quantile=quantile, **given)
+        return found
 
     def min_replicas(self, target: Any, *, quantile: float = 0.99, **given: Any) -> Boundary:
         """Return the smallest number of replicas whose latency at `quantile` is at most `target`.

@@ -7,6 +7,7 @@ import random
 from collections import Counter
 from typing import Any
 
+import numpy as np
 import pytest
 
 from mlsysim_opt import physics, solve_for
@@ -14,7 +15,7 @@ from mlsysim_opt.algebra.evaluate import ScalarProgram
 from mlsysim_opt.algebra.expression import constant, symbols
 from mlsysim_opt.algebra.invert import invert
 from mlsysim_opt.errors import DimensionError, InputError, NotInvertibleError, UnknownNameError
-from mlsysim_opt.physics import DistributedModel, ServingModel
+from mlsysim_opt.physics import DistributedModel, ServingModel, SustainabilityModel, TailLatencyModel
 from mlsysim_opt.physics.base import Model
 from mlsysim_opt.physics.inverse import replaced
 from mlsysim_opt.registry import default_catalog
@@ -157,3 +158,61 @@ def test_all_round_trips(capsys: Any) -> None:
         round_trip(kind, 1.0, 1, counts)
     with capsys.disabled():
         print("\nround trips:", ", ".join(f"{count} {method}" for method, count in sorted(counts.items())))
+
+
+# over axes ------------------------------------------------------------------------------------------------------------
+def alone(found: Any, **given: Any) -> int:
+    """Compare every point with the question asked alone; return how many have an answer."""
+    answers = 0
+    for row in found.rows():
+        point = {name: value for name, value in row.items() if name != found.unknown}
+        goal = point.pop(found.target, None)
+        wanted = {"target": found.target, "value": goal} if goal is not None else {}
+        try:
+            single = solve_for(unknown=found.unknown, **{**given, **wanted, **point})
+        except NotInvertibleError:
+            assert math.isnan(row[found.unknown])
+            continue
+        assert row[found.unknown] == pytest.approx(single.value, rel=1e-8)
+        answers += 1
+    return answers
+
+
+def test_models_by_targets_by_devices_in_one_call() -> None:
+    given: dict[str, Any] = {"using": ServingModel, "seq_len": 4096}
+    found = solve_for(
+        "itl", ["2 ms", "20 ms", "50 ms"], unknown=BANDWIDTH, model=["Llama3_8B", "Llama3_70B", "Mixtral_8x7B"],
+        hardware=["H100", "B200"], tp_size=[1, 4], **given,
+    )  # fmt: skip
+    assert found.si.shape == (3, 3, 2, 2)
+    found.axes["itl"] = ("2 ms", "20 ms", "50 ms")
+    assert 0 < alone(found, **given) < 36  # overheads alone take 2 ms
+    assert found.methods["bracketed root"] == int(np.isfinite(found.si).sum())
+    assert found.quantity.check("[information] / [time]")
+
+
+def test_a_formula_is_evaluated_over_a_million_points() -> None:
+    job: dict[str, Any] = {"using": SustainabilityModel, "fleet": "Lab_64_H100", "pue": 1.2}
+    days = [1 + step / 100 for step in range(1000)]
+    goals = [f"{1000 + step} kgCO2e" for step in range(1000)]
+    found = solve_for("carbon_footprint_kg", goals, unknown="carbon_intensity", duration_days=days, **job)
+    assert found.methods == {"closed form": 1_000_000}
+    # Carbon is energy times intensity, and energy is proportional to the days.
+    assert found.si[:, 100] * 2 == pytest.approx(found.si[:, 0])
+    assert found.si[1, 0] / found.si[0, 0] == pytest.approx(1001 / 1000)
+
+
+def test_what_is_not_proven_for_all_points_is_asked_alone() -> None:
+    given: dict[str, Any] = {"using": TailLatencyModel, "service_latency": "10 ms", "num_replicas": 4}
+    found = solve_for("p99_latency", "50 ms", unknown="service_time_cv", arrival_rate=["150 1/s", "250 1/s"], **given)
+    assert found.methods == {"each alone": 2}
+    for rate, cv in zip(("150 1/s", "250 1/s"), found.si, strict=True):
+        again = TailLatencyModel().solve(service_latency="10 ms", num_replicas=4, arrival_rate=rate, service_time_cv=cv)
+        assert again.si("p99_latency") == pytest.approx(0.050, rel=1e-9)
+
+
+def test_axes_have_clear_errors() -> None:
+    with pytest.raises(InputError, match="a whole number; several points need a continuous unknown"):
+        solve_for("itl <= 60 ms", unknown="batch_size", **{**ASKED, "hardware": ["H100", "H200"]})
+    with pytest.raises(NotInvertibleError, match="no point has an answer"):
+        solve_for("itl", ["1 us", "2 us"], unknown=BANDWIDTH, **ASKED)

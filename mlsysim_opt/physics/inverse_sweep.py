@@ -1,0 +1,280 @@
+"""`solve_for` over many points: the unknown that meets the target at each of them, as arrays.
+
+The formula of a closed form is evaluated as arrays; where the output is proven to rise or fall at all points of a part,
+all its roots are bracketed and neared together; any other point is a question of its own.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from mlsysim_opt.algebra.arrays import ArrayProgram
+from mlsysim_opt.algebra.expression import Choice, Expression, Symbol, constant, symbols
+from mlsysim_opt.algebra.interval import Interval
+from mlsysim_opt.algebra.invert import TOLERANCE, invert, isolate
+from mlsysim_opt.algebra.monotone import Prover
+from mlsysim_opt.errors import InputError, MlsysimError, NotInvertibleError
+from mlsysim_opt.physics.base import Model
+from mlsysim_opt.physics.inverse import Question, placeholder
+from mlsysim_opt.physics.parts import Array, Part, Space, is_list
+from mlsysim_opt.units import Dimension, quantity, readable_unit
+
+GROWTH, STEPS = 16.0, 12
+"""The first step of a bracket is this factor, the next its square, its cube; so many at most."""
+ITERATIONS, FINE = 100, 1e-14
+"""Steps towards a root at most, and the relative difference from the target that ends them."""
+CLOSED, BRACKETED, ALONE = "closed form", "bracketed root", "each alone"
+
+
+class SolvedSweep(Mapping[str, Any]):
+    """What `solve_for` returns over many points: ``found.values`` has one axis for each input given as a list.
+
+    Attributes:
+        unknown, target, relation: what was asked. axes: the inputs that were lists, the target first where it was one.
+        si: the unknown in base units; NaN where nothing meets the target.
+        methods: how many points were found how. proven: whether it is proven everywhere that there is no other value.
+        excluded: why points have no answer, one line for each cause.
+    """
+
+    def __init__(self, unknown: str, target: str, relation: str, axes: dict[str, tuple[Any, ...]]) -> None:
+        self.unknown, self.target, self.relation, self.axes = unknown, target, relation, axes
+        self.si: Array = np.full([len(values) for values in axes.values()], np.nan)
+        self.methods: Counter[str] = Counter()
+        self.proven = True
+        self.excluded: list[str] = []
+        self.dimension: Dimension = ()
+
+    @property
+    def quantity(self) -> Any:
+        """The unknown with its unit; plain numbers where it has none."""
+        finite = self.si[np.isfinite(self.si)]
+        unit = readable_unit(float(np.median(finite)) if finite.size else 1.0, self.dimension)
+        return quantity(self.si, unit) if self.dimension else self.si  # type: ignore[arg-type]
+
+    def __getitem__(self, name: str) -> Any:
+        if name != self.unknown:
+            raise KeyError(name)
+        return self.quantity
+
+    def __iter__(self) -> Any:
+        return iter((self.unknown,))
+
+    def __len__(self) -> int:
+        return 1
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Return one flat record per point: the inputs, then the unknown in base units."""
+        flat = self.si.reshape(-1).tolist()
+        return [
+            {**dict(zip(self.axes, point, strict=True)), self.unknown: value}
+            for point, value in zip(itertools.product(*self.axes.values()), flat, strict=True)
+        ]
+
+    def __repr__(self) -> str:
+        size = " x ".join(f"{name}: {len(values)}" for name, values in self.axes.items())
+        how = ", ".join(f"{count:,} {method}" for method, count in self.methods.items())
+        return f"<{self.unknown} for {self.target} {self.relation} over {size}; {how}>"
+
+
+def solve_for_many(
+    model: Model, target: str, relation: str, wanted: Any, unknown: str, box: Any, given: Mapping[str, Any]
+) -> SolvedSweep:
+    """Return the unknown at every combination of the inputs (and wanted values) that are lists; see `solve_for`.
+
+    Raises:
+        InputError: the unknown is a whole number, or an input is wrong.
+        NotInvertibleError: no point has an answer.
+    """
+    real = model.aliases.get(unknown, unknown)
+    item = next((one for one in model.inputs if one.name == real), None)
+    given = {model.aliases.get(name, name): value for name, value in given.items()}
+    first = {name: next(iter(value)) if is_list(value) else value for name, value in given.items()}
+    several = list(wanted) if is_list(wanted) else [wanted]
+    ask = Question(model, target, relation, unknown, first)  # type: ignore[arg-type]
+    if ask.leaf.integer:
+        raise InputError(f"{ask.leaf.name} is a whole number; several points need a continuous unknown", path="unknown",
+                         hint="ask about each point alone, or sweep the unknown")  # fmt: skip
+    goals = [ask.goal_of(value) for value in several]
+    space = Space.of(model, given if item is None else {**given, item.name: placeholder(item)})
+    name = f"{target}\n"  # the axis of wanted values; no input has such a name
+    space = space.with_axis(name, goals)
+    axes = {target if key == name else key: values for key, values in space.axes.items()}
+    result = SolvedSweep(ask.leaf.name, target, relation, axes)
+    result.dimension = ask.leaf.dimension
+    limits = (ask.leaf.low, ask.leaf.high) if box is None else (ask.read(box[0]), ask.read(box[1]))
+    parts, failed = space.parts([target])
+    result.excluded = list(dict.fromkeys(error.message for error in failed))
+    whole: Array | None = None
+    for part in parts:
+        if target in part.traced.expressions:
+            solved = _Many(part, target, name, ask.leaf.name, limits, result).values()
+            whole = part.write(part.in_order(solved), whole, math.nan)
+    if whole is not None:
+        result.si = whole if is_list(wanted) else whole[0]
+    if not is_list(wanted):
+        result.axes = {key: values for key, values in axes.items() if key != target}
+    if not np.isfinite(result.si).any():
+        raise NotInvertibleError(f"no point has an answer: {'; '.join(result.excluded[:3])}")
+    return result
+
+
+class _Many:
+    """The points of a part, all with the same equation for the output."""
+
+    def __init__(
+        self, part: Part, target: str, axis: str, unknown: str, limits: tuple[float, float], result: SolvedSweep
+    ) -> None:
+        self.part, self.target, self.limits, self.result = part, target, limits, result
+        self.root: Expression = part.traced.expressions[target]
+        found = [leaf for leaf in symbols(self.root) if leaf.name == unknown]
+        self.unknown: Symbol | None = found[0] if found else None
+        self.goal = Symbol(axis, self.root.dimension)
+        self.program = ArrayProgram([self.root])
+        self.known = {leaf.name: part.leaf(leaf) for leaf in self.program.leaves if leaf.name != unknown}
+        self.goals = np.asarray(part.leaf(self.goal), dtype=float)
+
+    def values(self) -> Array:
+        """Return the unknown over the axes of the part as they are computed."""
+        shape = self.part.shape
+        if self.unknown is None:
+            self.result.excluded.append(f"{self.target} does not depend on {self.result.unknown} at some points")
+            return np.full(shape, np.nan)
+        move = Prover(self.root, self.unknown).direction(self._box())
+        if move in (1, -1):
+            found = self._closed(shape)
+            if found is not None:
+                self.result.methods[CLOSED] += int(np.isfinite(found).sum())
+                return self._said(found)
+            found = self._bracketed(move, shape)
+            self.result.methods[BRACKETED] += int(np.isfinite(found).sum())
+            return self._said(found)
+        return self._alone(shape)
+
+    def _said(self, found: Array) -> Array:
+        if np.isnan(found).any():
+            missed = f"{self.target} is never what is wanted for any {self.result.unknown} at some points"
+            self.result.excluded += [missed] if missed not in self.result.excluded else []
+        return found
+
+    def _box(self) -> dict[str, Any]:
+        """Return all values that leaves have at some point."""
+        box: dict[str, Any] = {self.result.unknown: Interval(*self.limits)}
+        for leaf in self.program.leaves:
+            if leaf.name == self.result.unknown:
+                continue
+            seen = np.asarray(self.known[leaf.name], dtype=float)
+            if isinstance(leaf, Choice) and leaf.numeric:
+                seen = np.asarray(leaf.values, dtype=float)[seen.astype(int)]
+            box[leaf.name] = Interval(float(seen.min()), float(seen.max()))
+        return box
+
+    def _outputs(self, x: Array) -> Array:
+        (found,) = self.program.run({**self.known, self.result.unknown: _plain(x)}, self.part.shape)
+        return np.broadcast_to(np.asarray(found, dtype=float), self.part.shape)
+
+    def _residual(self, x: Array) -> Array:
+        scale = np.where(self.goals == 0, 1.0, np.abs(self.goals))
+        return np.asarray(np.abs(self._outputs(x) - self.goals) / scale)
+
+    def _closed(self, shape: Sequence[int]) -> Array | None:
+        """Return the values of the formula, where there is one and it holds everywhere."""
+        assert self.unknown is not None
+        isolated = isolate(self.root, self.goal, self.unknown)
+        if isolated is None:
+            return None
+        formula = ArrayProgram([isolated[0]])
+        values = {leaf.name: self.part.leaf(leaf) for leaf in formula.leaves}
+        (raw,) = formula.run(values, shape)
+        found = np.broadcast_to(np.asarray(raw, dtype=float), shape)
+        inside = (found >= self.limits[0]) & (found <= self.limits[1])
+        met = self._residual(np.where(inside, found, np.nan)) <= TOLERANCE
+        if isolated[1] and not met.all():  # a regime in which the formula is not valid
+            return None
+        return np.where(met, found, np.nan)
+
+    def _bracketed(self, move: int, shape: Sequence[int]) -> Array:
+        """Return the roots of outputs that only rise (`move` 1) or fall, over all points at once."""
+        low, high = self.limits
+        if low < 0.0:
+            return self._alone(shape)
+
+        def above(x: Array) -> Array:
+            return np.asarray(move * (self._outputs(x) - self.goals))
+
+        at = np.full(shape, min(max(self._near(), low or 1e-300), high))
+        gap = above(at)
+        found = np.where(gap == 0.0, at, np.nan)
+        left, right = np.full(shape, np.nan), np.full(shape, np.nan)
+        beyond = np.where(gap == 0.0, np.nan, gap)
+        for step in range(1, STEPS + 1):  # outwards, until the output lies on the other side
+            factor = GROWTH**step
+            following = np.where(beyond > 0.0, np.maximum(at / factor, low), np.minimum(at * factor, high))
+            after = above(following)
+            crossed = (beyond > 0.0) & (after <= 0.0) | (beyond < 0.0) & (after >= 0.0)
+            left = np.where(crossed, np.minimum(at, following), left)
+            right = np.where(crossed, np.maximum(at, following), right)
+            waiting = ~crossed & np.isfinite(after) & (following != at) & np.isfinite(beyond)
+            if not waiting.any():
+                break
+            at, beyond = following, np.where(waiting, after, np.nan)
+        return np.where(np.isnan(found), self._between(above, left, right), found)
+
+    def _between(self, above: Callable[[Array], Array], left: Array, right: Array) -> Array:
+        """Return the roots between ends at which the output lies on different sides, by the Illinois method on the
+        logarithm: false position, an end that stays counting half (Dowell and Jarratt 1971)."""
+        low, high = np.log(np.maximum(left, 1e-300)), np.log(np.maximum(right, 1e-300))
+        at_low, at_high = above(left), above(right)
+        best, nearest = high, np.abs(at_high)
+        for step in range(ITERATIONS):
+            with np.errstate(all="ignore"):
+                middle = (low * at_high - high * at_low) / (at_high - at_low)
+            inside = (middle > np.fmin(low, high)) & (middle < np.fmax(low, high))
+            middle = np.where(inside & (step % 3 < 2), middle, (low + high) / 2)  # halving bounds the number of steps
+            x = np.exp(middle)
+            gap = above(x)
+            best, nearest = np.where(np.abs(gap) < nearest, middle, best), np.fmin(np.abs(gap), nearest)
+            if not (nearest > FINE * np.abs(self.goals)).any():
+                break
+            other = gap * at_high < 0.0
+            low, at_low = np.where(other, high, low), np.where(other, at_high, at_low / 2)
+            high, at_high = middle, gap
+        x = np.exp(best)
+        return np.where(self._residual(x) <= TOLERANCE, x, np.nan)
+
+    def _near(self) -> float:
+        known = self.part.group[0].bound.known.get(self.result.unknown)
+        return float(known) if known else 1.0
+
+    def _alone(self, shape: Sequence[int]) -> Array:
+        """Return the lowest root of each point, asked alone: proofs for all of them at once do not hold."""
+        assert self.unknown is not None
+        spread = {name: np.broadcast_to(np.asarray(value), shape) for name, value in self.known.items()}
+        goals = np.broadcast_to(self.goals, shape)
+        labels = {leaf.name: leaf for leaf in self.program.leaves if isinstance(leaf, Choice)}
+        found = np.full(shape, np.nan)
+        box = None if self.limits == (self.unknown.low, self.unknown.high) else self.limits
+        for at in np.ndindex(*shape):
+            values = {name: labels[name].values[int(array[at])] if name in labels else float(array[at])
+                      for name, array in spread.items()}  # fmt: skip
+            goal = constant(float(goals[at]), self.root.dimension)
+            try:
+                one = invert(self.root, goal, self.unknown, values=values, near=self._near(), box=box)
+            except MlsysimError as error:
+                if error.message not in self.result.excluded and len(self.result.excluded) < 10:
+                    self.result.excluded.append(error.message)
+                continue
+            found[at] = one.value
+            self.result.methods[ALONE] += 1
+            self.result.proven = self.result.proven and one.complete
+        return found
+
+
+def _plain(x: Array) -> Any:
+    """Return a single number as one: programs take arrays for axes."""
+    return float(x.reshape(-1)[0]) if x.size == 1 else x
