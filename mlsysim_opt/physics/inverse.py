@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from mlsysim_opt.algebra.evaluate import ScalarProgram
-from mlsysim_opt.algebra.expression import Expression, Symbol, constant, symbols
+from mlsysim_opt.algebra.expression import Choice, Expression, Symbol, constant, symbols
 from mlsysim_opt.algebra.interval import Interval
 from mlsysim_opt.algebra.invert import TOLERANCE, invert, invert_integer
 from mlsysim_opt.algebra.monotone import Prover
@@ -40,7 +40,7 @@ TARGET = re.compile(r"\s*([A-Za-z_]\w*)\s*(<=|>=|==?)\s*(\S.*?)\s*", re.DOTALL)
 """A target in one text: ``itl <= 30 ms``."""
 VALUE = re.compile(r"\s*(<=|>=|==?)\s*(\S.*?)\s*", re.DOTALL)
 """A value with what it limits: ``<= 30 ms``."""
-MANY, FEW = 1 << 16, 1 << 11
+MANY, FEW = 1 << 17, 1 << 11
 """Whole numbers that are looked at where no bounds are given: evaluated as arrays, or each as a question of its own."""
 
 
@@ -472,18 +472,55 @@ class Question:
             found = self._boundary(limits)
             if found is not None:
                 return found
-        most = MANY if self.item is not None and not self.model.derives else FEW
+        alone = self.item is None or self.model.derives
+        low, high = self._range(limits, FEW if alone else MANY)
+        outputs = self._looked_at(low, high)
+        cut = alone and self.item is not None and limits is None and high < self.leaf.high
+        beyond = cut and not any(_meets(output, self.relation, self.goal) for output in outputs[:-1])
+        if beyond or (cut and _meets(outputs[-1], self.relation, self.goal)):
+            found = self._by_equation()
+            if found is not None:
+                return found
+        return self._among(low, high, outputs, complete=True)
+
+    def _range(self, limits: tuple[float, float] | None, most: int) -> tuple[int, int]:
+        """Return the smallest and the largest whole number to look at."""
         low = math.ceil(max(self.leaf.low, 1.0) if limits is None else limits[0])
         high = math.floor(min(self.leaf.high, float(most)) if limits is None else limits[1])
         if not low <= high < low + 16 * most:
             raise InputError(f"there are no whole numbers, or too many, from {low} to {high}", path="box",
                              hint=f"at most {16 * most:,} are looked at")  # fmt: skip
-        outputs = self._looked_at(low, high)
+        return low, high
+
+    def _among(self, low: int, high: int, outputs: Sequence[float], *, complete: bool) -> SolvedFor:
+        """Return which of these whole numbers meet the target, by their outputs."""
         holds = np.array([_meets(output, self.relation, self.goal) for output in outputs])
         if not holds.any():
             raise self._missed(low, high, outputs)
         spans = [Interval(float(low + run[0]), float(low + run[-1])) for run in _runs(np.flatnonzero(holds).tolist())]
-        return self._whole_answer(spans, Interval(float(low), float(high)), EVERY, outputs)
+        return self._whole_answer(spans, Interval(float(low), float(high)), EVERY, outputs, complete)
+
+    def _by_equation(self) -> SolvedFor | None:
+        """Return the same by the equations of one number for all, where the model itself confirms what they say at the
+        ends of what they find: other inputs may follow from the unknown. None where it does not."""
+        low, high = self._range(None, MANY)
+        program = self.traced.arrays([self.target])
+        numbers = np.arange(low, high + 1, dtype=float)
+        values = {**self.known, self.leaf.name: numbers if len(numbers) > 1 else float(low)}
+        for leaf in program.leaves:
+            if isinstance(leaf, Choice):
+                values[leaf.name] = leaf.position[values[leaf.name]]
+        (outputs,) = program.run(values, [len(numbers)])
+        try:
+            found = self._among(low, high, np.broadcast_to(outputs, numbers.shape).tolist(), complete=False)
+            ends = [int(end) for span in (*found.region[:SPANS], found.region[-1]) for end in span]
+            for number in {*ends, *found.fails_at[:SPANS]}:
+                seen = float(self.ask(self.change(number)).si(self.target))
+                if _meets(seen, self.relation, self.goal) is (number in found.fails_at):
+                    return None
+        except (InputError, NotInvertibleError):
+            return None
+        return found
 
     def _boundary(self, limits: tuple[float, float] | None) -> SolvedFor | None:
         goal = constant(self.goal, self.root.dimension)
@@ -527,13 +564,13 @@ class Question:
         return NotInvertibleError(said, hint=f"the nearest: {near}")
 
     def _whole_answer(
-        self, spans: Sequence[Interval], box: Interval, method: str, outputs: Sequence[float]
+        self, spans: Sequence[Interval], box: Interval, method: str, outputs: Sequence[float], complete: bool
     ) -> SolvedFor:
         inner = [end for span in spans for end in span if box.low < end < box.high] or [spans[0].low]
         beside = {span.low - 1 for span in spans} | {span.high + 1 for span in spans}
         known = [output for output in outputs if output == output]
         return self.answer(
-            values=tuple(dict.fromkeys(inner)), region=tuple(spans), method=method, complete=True, residual=0.0,
+            values=tuple(dict.fromkeys(inner)), region=tuple(spans), method=method, complete=complete, residual=0.0,
             box=box, fails_at=tuple(sorted(int(item) for item in beside if box.low <= item <= box.high)),
             _rises=known[-1] > known[0] if known else None,
         )  # fmt: skip

@@ -15,7 +15,13 @@ from mlsysim_opt.algebra.evaluate import ScalarProgram
 from mlsysim_opt.algebra.expression import constant, symbols
 from mlsysim_opt.algebra.invert import invert
 from mlsysim_opt.errors import DimensionError, InputError, NotInvertibleError, UnknownNameError
-from mlsysim_opt.physics import DistributedModel, ServingModel, SustainabilityModel, TailLatencyModel
+from mlsysim_opt.physics import (
+    DistributedModel,
+    ServingModel,
+    SustainabilityModel,
+    TailLatencyModel,
+    TrainingMemoryModel,
+)
 from mlsysim_opt.physics.base import Model
 from mlsysim_opt.physics.inverse import replaced
 from mlsysim_opt.registry import default_catalog
@@ -216,3 +222,14 @@ def test_axes_have_clear_errors() -> None:
         solve_for("itl <= 60 ms", unknown="batch_size", **{**ASKED, "hardware": ["H100", "H200"]})
     with pytest.raises(NotInvertibleError, match="no point has an answer"):
         solve_for("itl", ["1 us", "2 us"], unknown=BANDWIDTH, **ASKED)
+
+
+def test_whole_numbers_beyond_those_asked_one_by_one() -> None:
+    # Other inputs of the training model follow from each other, so numbers are asked about one by one; longer sequences
+    # are found by the equation, and the model confirms them.
+    job: dict[str, Any] = {"using": TrainingMemoryModel, **TrainingMemoryModel.example}
+    length = job.pop("seq_len")
+    wanted = TrainingMemoryModel().solve(**{k: v for k, v in job.items() if k != "using"}, seq_len=2 * length)
+    found = solve_for("activations", wanted.activations, unknown="seq_len", **job)
+    assert tuple(found.region[0]) == (2 * length, 2 * length)
+    assert not found.complete
