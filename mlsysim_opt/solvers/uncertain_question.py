@@ -341,8 +341,11 @@ class Question:
             program = self._programs[id(traced)] = ArrayProgram(list(roots.values()))
         values: dict[str, Any] = {}
         for leaf in program.leaves:
-            value = columns[leaf.name] if leaf.name in columns else known[leaf.name]
-            values[leaf.name] = leaf.position[value] if isinstance(leaf, Choice) else value
+            if leaf.name in columns:  # an axis of one is no axis: its values are numbers
+                values[leaf.name] = columns[leaf.name] if count > 1 else float(columns[leaf.name][0])
+            else:
+                value = known[leaf.name]
+                values[leaf.name] = leaf.position[value] if isinstance(leaf, Choice) else value
         raw = program.run(values, [count])
         return {
             name: np.broadcast_to(np.asarray(value, dtype=float), (count,)).copy()

@@ -41,6 +41,7 @@ class OutputBounds:
         method: ``corners`` (proven to rise or fall with every uncertain number: both ends are attained) or ``divided``
             (the intervals were divided; guaranteed, and wider than what was found by the share `excess`).
         possible: of a label, those that are not excluded; of a truth, the truths.
+        si: the bounds in base units, infinite where there is none; these are guaranteed to the last digit.
     """
 
     name: str
@@ -51,6 +52,7 @@ class OutputBounds:
     method: Literal["corners", "divided", "interval"]
     excess: float
     possible: tuple[Any, ...]
+    si: tuple[float, float]
     _cells: tuple[str, ...] = field(repr=False, default=())
     _plain: Mapping[str, Any] = field(repr=False, default_factory=dict)
 
@@ -354,7 +356,9 @@ def _bounds_of(name: str, root: Expression, question: Question, box: Mapping[str
         "at_low": at_low, "at_high": at_high,
     }  # fmt: skip
     cells = (_end(traced, name, found.low, -1), _end(traced, name, found.high, 1), _how(found))
-    return OutputBounds(name, low, high, at_low, at_high, method, found.excess, (), cells, plain)
+    return OutputBounds(
+        name, low, high, at_low, at_high, method, found.excess, (), (found.low, found.high), cells, plain
+    )
 
 
 def _unit(traced: Traced, name: str, values: Iterable[float]) -> Unit | None:
@@ -415,10 +419,9 @@ def _possible(name: str, root: Expression, question: Question, box: Mapping[str,
         labels = question.labels[name]
         possible = tuple(label for label in labels if truth(root == label, question.known, box)[0] is not False)
     shown = " or ".join(str(item) for item in possible)
-    return OutputBounds(
-        name, None, None, {}, {}, "interval", 0.0, possible, (shown, "", "not excluded" if len(possible) > 1 else ""),
-        {"possible": list(possible), "guaranteed": True},
-    )  # fmt: skip
+    cells = (shown, "", "not excluded" if len(possible) > 1 else "")
+    told = {"possible": list(possible), "guaranteed": True}
+    return OutputBounds(name, None, None, {}, {}, "interval", 0.0, possible, (-math.inf, math.inf), cells, told)
 
 
 # samples --------------------------------------------------------------------------------------------------------------
