@@ -204,9 +204,9 @@ class Question:
             raise UnknownNameError(f"number of the equations of {self.name}", path, [*leaves, *self._inputs])
         field = _field(path, self.values)
         low, high, open_low = leaf.low, leaf.high, False
-        if field is not None:
-            low, open_low = max(low, field.minimum), field.above_minimum
-            high = high if field.maximum is None else min(high, field.maximum)
+        if field is not None:  # what the catalog says of it is what it may be
+            low, open_low = field.minimum, field.above_minimum
+            high = math.inf if field.maximum is None else field.maximum
         place = place_of_number(path, leaf.dimension, low, high, integer=leaf.integer, open_low=open_low)
         return Given(path, what, what.law(place), False, place)
 
@@ -415,12 +415,15 @@ def _field(path: str, values: Mapping[str, Any]) -> FieldNumber | None:
     if isinstance(entry, Entry) and ".".join(steps[1:]) in entry.parameters():
         return _marker(type(entry), steps[1:])
     for at in reversed(range(len(steps) - 1)):  # the calibration of a device, the server it stands in
-        if steps[at] in KINDS:
-            return _marker(KINDS[steps[at]].entry_type, steps[at + 1 :])
+        if steps[at] in KINDS:  # of several entries, the name of one follows
+            kind = KINDS[steps[at]].entry_type
+            return _marker(kind, steps[at + 1 :]) or _marker(kind, steps[at + 2 :])
     return None
 
 
 def _marker(part: Any, steps: Sequence[str]) -> FieldNumber | None:
+    if not steps:
+        return None
     info = part.model_fields.get(steps[0])
     if info is None:
         return None

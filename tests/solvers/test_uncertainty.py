@@ -178,7 +178,7 @@ def nearby(kind: type[Model], names: list[str], share: float, interval: bool) ->
     asked: dict[str, Any] = {}
     for name in names:
         item, value = inputs.get(name), float(known[name])
-        low, high = value * (1 - share), value * (1 + share)
+        low, high = sorted((value * (1 - share), value * (1 + share)))
         dimension = item.of if isinstance(item, Number) else next(
             leaf.dimension for leaf in model.trace(values).program.leaves if leaf.name == name
         )  # fmt: skip
