@@ -19,7 +19,7 @@ from mlsysim_opt.algebra.bounds import Box, all_bounds, bounds
 from mlsysim_opt.algebra.evaluate import ScalarProgram, leaves
 from mlsysim_opt.algebra.expression import Choice, Expression, Symbol
 from mlsysim_opt.algebra.fold import folded
-from mlsysim_opt.algebra.interval import EITHER, Interval, outward
+from mlsysim_opt.algebra.interval import EITHER, Interval, multiply, outward, subtract
 from mlsysim_opt.algebra.monotone import Prover
 from mlsysim_opt.errors import InputError
 
@@ -52,15 +52,14 @@ class Enclosure:
 
     @property
     def excess(self) -> float:
-        """By how much it is wider than what is attained, as a share of its width; 0 where both ends are attained."""
-        width = self.high - self.low
+        """How much wider it is than what was found, as a share of the larger end; 0 where both ends are attained."""
         if self.corners:
             return 0.0
+        width, scale = self.high - self.low, max(abs(self.low), abs(self.high))
         if not math.isfinite(width):
             return math.inf
-        scale = max(abs(self.low), abs(self.high))
         missing = max(width - (self.greatest - self.least), 0.0)
-        return 0.0 if missing <= 2 * TOLERANCE * scale else missing / width
+        return 0.0 if missing <= 2 * TOLERANCE * scale else missing / scale
 
 
 def enclose(root: Expression, values: Mapping[str, Any], box: Mapping[str, Interval], parts: int = PARTS) -> Enclosure:
@@ -131,10 +130,11 @@ class _Descent:
 
     def _look(self, box: dict[str, Interval]) -> tuple[float, dict[str, Interval]]:
         """Return a bound below all values in a part, and the part without what is proven not to matter."""
+        slopes: dict[str, Interval | None] = {}
         for name, prover in self.provers.items():
             if box[name].is_point:
                 continue
-            move = prover.direction({**self.choices, **box})
+            _, move, slopes[name] = prover.look({**self.choices, **box})
             if move is not None:
                 end = box[name].high if move < 0 else box[name].low
                 box[name] = Interval(end, end)
@@ -142,8 +142,27 @@ class _Descent:
             point = {name: item.low for name, item in box.items()}
             self._try(point)
             return self._exactly(point), box
-        self._try({name: self._middle(name, item) for name, item in box.items()})
-        return bounds(self.small, {**self.choices, **box}).low, box
+        centre = {name: self._middle(name, item) for name, item in box.items()}
+        self._try(centre)
+        plain = bounds(self.small, {**self.choices, **box}).low
+        return max(plain, self._from_centre(centre, box, slopes)), box
+
+    def _from_centre(
+        self, centre: Mapping[str, float], box: Mapping[str, Interval], slopes: Mapping[str, Interval | None]
+    ) -> float:
+        """Return a bound below by the mean value theorem: the value at the centre and the slopes around it. It is the
+        better one where a symbol stands on several paths and the part is small."""
+        low = bounds(self.small, {**self.choices, **centre}).low
+        for name, item in box.items():
+            if item.is_point:
+                continue
+            slope = slopes[name]
+            if slope is None:
+                return -math.inf
+            apart = subtract(item, Interval(centre[name], centre[name]))
+            step = multiply(slope, apart).low
+            low = outward(low + step, low + step).low
+        return low if low == low else -math.inf
 
     def _middle(self, name: str, item: Interval) -> float:
         if self.unknowns[name].integer:

@@ -376,7 +376,7 @@ def _cut(place: Place, middle: float, sd: float | None, log_sd: float | None) ->
         )  # fmt: skip
 
     def quantile(share: Array) -> Array:
-        inside = np.clip(below + np.asarray(share, dtype=float) * (1 - cut), 1e-300, 1 - 2**-53)
+        inside = np.clip(below + np.asarray(share, dtype=float) * (1 - cut), 2**-53, 1 - 2**-53)
         standard = np.asarray([STANDARD.inv_cdf(item) for item in inside.reshape(-1)]).reshape(inside.shape)
         raw = bell.mean + bell.stdev * standard
         return np.clip(raw if sd is not None else np.exp(raw), place.least(), place.high)

@@ -13,8 +13,8 @@ from mlsysim_opt.solvers.distributions import Array
 METHODS = ("random", "latin", "sobol")
 ROUNDING = 1e-12
 """An output that varies by no larger share than this is constant."""
-REQUIREMENT = ">=1.15"
-"""The first SciPy whose samplers take ``rng``; as in pyproject.toml."""
+OLDEST = (1, 15)
+"""The first SciPy whose samplers take ``rng``; as in pyproject.toml (a test holds the two equal)."""
 
 
 def load_stats() -> Any:
@@ -23,13 +23,17 @@ def load_stats() -> Any:
     Raises:
         SolverMissingError: SciPy is not installed, or too old.
     """
+    hint = "pip install 'mlsysim-opt[uncertainty]'; sampling='random' needs no library"
     try:
+        import scipy
         from scipy import stats
     except ImportError as error:
         raise SolverMissingError(
-            "SciPy, which draws such samples and computes Sobol indices, is not installed", path="scipy",
-            hint="pip install 'mlsysim-opt[uncertainty]'; sampling='random' needs no library",
-        ) from error  # fmt: skip
+            "SciPy, which draws such samples and computes Sobol indices, is not installed", path="scipy", hint=hint
+        ) from error
+    if tuple(int(part) for part in scipy.__version__.split(".")[:2]) < OLDEST:
+        needed = ".".join(map(str, OLDEST))
+        raise SolverMissingError(f"SciPy {scipy.__version__} is too old, {needed} is needed", path="scipy", hint=hint)
     return stats
 
 

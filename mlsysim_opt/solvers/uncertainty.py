@@ -24,8 +24,8 @@ from mlsysim_opt.solvers.uncertain_question import MOST_SAMPLES, Given, Question
 from mlsysim_opt.units import NONE, Unit
 
 QUANTILES = (0.05, 0.5, 0.95)
-LOOSE = 1e-3
-"""Bounds that are wider than what is attained by more than this share are said to be."""
+LOOSE = 1e-5
+"""Bounds that are wider than what was found by more than this share are said to be."""
 BOOTSTRAPS = 200
 ROUNDED = 1e-6
 """Shares of the last digit shown that are rounding alone."""
@@ -35,11 +35,13 @@ ROUNDED = 1e-6
 class OutputBounds:
     """Between which values an output lies, whatever the uncertain numbers are within their intervals.
 
+    Said of the values that are defined: what has none (the wait in a queue that grows without end) is not bounded.
+
     Attributes:
         low, high: the bounds, guaranteed (quantities; a label or truth has `possible` instead). None: not bounded.
         at_low, at_high: uncertain numbers at which the lowest and the highest value found are attained, as text.
         method: ``corners`` (proven to rise or fall with every uncertain number: both ends are attained) or ``divided``
-            (the intervals were divided; guaranteed, and wider than what was found by the share `excess`).
+            (the intervals were divided; guaranteed, and wider than what was found by the share `excess` of it).
         possible: of a label, those that are not excluded; of a truth, the truths.
         si: the bounds in base units, infinite where there is none; these are guaranteed to the last digit.
     """
@@ -258,6 +260,8 @@ def uncertain(
         given: the inputs of the model. A number may be uncertain: `Between`, `Uniform`, `Normal`, `LogNormal`,
             `Triangular`, `Discrete`, or their text (``0.4 .. 0.6``, ``3.2 +- 0.1 TB/s``). So may be a number of the
             catalog, by its path: ``**{"hardware.memory.bandwidth": mo.Normal("3.35 TB/s", "0.1 TB/s")}``.
+    Returns:
+        an `UncertainResult`: for each output `OutputBounds` or `OutputSpread`, in the units of the model.
     Raises:
         InputError: nothing is uncertain, intervals and distributions are mixed, a number lies outside of what it may
             be, or other inputs follow from it so that it has no meaning alone.
@@ -398,7 +402,7 @@ def _how(found: Enclosure) -> str:
         return f"no bound in {found.parts} parts"
     if found.excess <= LOOSE:
         return f"attained, {found.parts} parts"
-    return f"{found.excess:.1%} wider than found, {found.parts} parts"
+    return f"{found.excess:.2g} of it beyond what was found, {found.parts} parts"
 
 
 def _settings(givens: Sequence[Given], point: Mapping[str, float]) -> dict[str, str]:
@@ -592,6 +596,8 @@ def rank_uncertainty(
         using, outputs, given: as for `uncertain`.
         samples: a power of two; ``samples * (givens + 2)`` points are evaluated. seed: the same seed, the same answer.
         confidence: of the ranges, by a bootstrap.
+    Returns:
+        an `UncertaintyRanking`: for each output the givens, the one with the largest total first.
     Raises:
         InputError: as for `uncertain`; an output is not a number, or undefined at some samples.
         SolverMissingError: SciPy is not installed (extra ``uncertainty``).

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import math
+import pickle
 import sys
+from pathlib import Path
 from statistics import NormalDist
 from typing import Any, ClassVar
 
@@ -28,6 +30,7 @@ from mlsysim_opt.physics.base import Model, Result
 from mlsysim_opt.physics.inputs import Given, Number
 from mlsysim_opt.registry import Hardware
 from mlsysim_opt.registry.datum import Datum
+from mlsysim_opt.solvers.sampling import OLDEST
 from mlsysim_opt.solvers.uncertain_question import Question, _with
 from mlsysim_opt.units import BANDWIDTH, BYTE, NONE, TIME, base_unit
 
@@ -506,6 +509,23 @@ def test_a_number_that_is_not_used_is_said_to_be() -> None:
     given = {"efficiency": "0.4 .. 0.5", "calibration.gemm_efficiency": "0.5 .. 0.6"}
     with pytest.raises(InputError, match=r"calibration.gemm_efficiency.*do not use it"):
         mo.uncertain(outputs="itl", **SERVING, **given)
+
+
+def test_an_old_scipy_is_named(monkeypatch: pytest.MonkeyPatch, root: Path) -> None:
+    import scipy
+
+    assert f'uncertainty = ["scipy>={".".join(map(str, OLDEST))}"]' in (root / "pyproject.toml").read_text()
+    monkeypatch.setattr(scipy, "__version__", "1.9.3")
+    with pytest.raises(SolverMissingError, match=r"SciPy 1\.9\.3 is too old, 1\.15 is needed"):
+        mo.rank_uncertainty(using=Two, outputs="product", a="uniform(1, 2)")
+
+
+def test_an_answer_can_be_sent_to_another_process() -> None:
+    for asked in ({"a": "1 .. 2"}, {"a": "uniform(1, 2)"}):
+        found = mo.uncertain(using=Two, outputs="product", samples=50, **asked)
+        again = pickle.loads(pickle.dumps(found))
+        assert again.as_dict() == found.as_dict()
+        assert str(again) == str(found)
 
 
 def test_without_scipy_random_samples_work_and_the_rest_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
