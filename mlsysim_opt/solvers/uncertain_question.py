@@ -24,8 +24,10 @@ from mlsysim_opt.errors import InputError, MlsysimError, UnknownNameError
 from mlsysim_opt.physics.base import Model
 from mlsysim_opt.physics.inputs import Degree, Number
 from mlsysim_opt.physics.traced import Traced
+from mlsysim_opt.registry.datum import Datum
 from mlsysim_opt.registry.entry import Entry, Part
 from mlsysim_opt.registry.fields import Number as FieldNumber
+from mlsysim_opt.registry.fields import Reference
 from mlsysim_opt.registry.kinds import KINDS
 from mlsysim_opt.solvers.distributions import (
     Array,
@@ -53,7 +55,7 @@ class _Unread:
     """Stands for a number that nobody may look at."""
 
     def __eq__(self, other: object) -> bool:
-        if isinstance(other, _Unread) or type(other).__name__ == "Datum":  # two entries are compared, not two numbers
+        if isinstance(other, _Unread | Datum):  # two entries are compared, not two numbers
             return self is other
         raise _Read
 
@@ -232,6 +234,11 @@ class Question:
         Raises:
             InputError: they follow from an uncertain number of the catalog.
         """
+        if any(
+            item in self.model._keyed and not isinstance(item, Degree)
+            for item in (self._inputs.get(given.name) for given in self.givens)
+        ):
+            return True  # its value, not only its presence, decides the equations
         if not self.model.derives:
             return False
         numbers = [item for item in self.givens if not item.is_input]
@@ -431,7 +438,7 @@ def _marker(part: Any, steps: Sequence[str]) -> FieldNumber | None:
     if len(steps) == 1:
         return next((item for item in found if isinstance(item, FieldNumber)), None)
     parts = [item for item in found if isinstance(item, type) and issubclass(item, Part)]
-    references = [KINDS[item.kind].entry_type for item in found if type(item).__name__ == "Reference"]
+    references = [KINDS[item.kind].entry_type for item in found if isinstance(item, Reference)]
     return next((hit for item in [*parts, *references] if (hit := _marker(item, steps[1:])) is not None), None)
 
 

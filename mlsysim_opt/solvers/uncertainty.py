@@ -402,7 +402,7 @@ def _how(found: Enclosure) -> str:
         return f"no bound in {found.parts} parts"
     if found.excess <= LOOSE:
         return f"attained, {found.parts} parts"
-    return f"{found.excess:.2g} of it beyond what was found, {found.parts} parts"
+    return f"{100 * found.excess:.2g} % wider than found, {found.parts} parts"
 
 
 def _settings(givens: Sequence[Given], point: Mapping[str, float]) -> dict[str, str]:

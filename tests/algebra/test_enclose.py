@@ -51,6 +51,26 @@ def test_nothing_lies_outside(name: str, ends: tuple[float, ...], seed: int) -> 
     assert found.low <= found.least <= found.greatest <= found.high
 
 
+@given(st.sampled_from(sorted(SHAPES)), st.tuples(*[st.floats(0.1, 10) for _ in range(4)]), st.floats(0, 1))
+def test_what_is_said_to_hold_always_or_never_does(name: str, ends: tuple[float, ...], share: float) -> None:
+    root = SHAPES[name]
+    box = {"x": Interval(*sorted(ends[:2])), "y": Interval(*sorted(ends[2:]))}
+    points = [
+        {
+            key: min(item.low + u * (item.high - item.low), item.high)
+            for (key, item), u in zip(box.items(), uv, strict=True)
+        }
+        for uv in itertools.product((0.0, 0.1, 0.45, 0.8, 1.0), repeat=2)
+    ]
+    values = [evaluate(root, point) for point in points]
+    limit = min(values) + share * 1.2 * (max(values) - min(values))
+    held, proven = truth(root <= limit, {}, box, parts=60)
+    seen = {value <= limit for value in values}
+    if held is not None:
+        assert proven
+        assert seen == {held}
+
+
 @pytest.mark.parametrize(
     ("root", "low", "high", "corners"),
     [

@@ -231,6 +231,9 @@ def test_no_sample_escapes_the_bounds(data: st.DataObject) -> None:
         values = samples.values[name][~np.isnan(samples.values[name])]
         low, high = bounds[name].si
         assert all(low <= item <= high for item in values), name
+    for rule, held in bounds.constraints.items():
+        truths = samples.values[rule][~np.isnan(samples.values[rule])]
+        assert held is None or bool(np.all(truths == held)), rule
 
 
 def test_serving_by_its_corners() -> None:
