@@ -11,7 +11,8 @@ from mlsysim_opt.errors import UnknownNameError, UsageError
 
 if TYPE_CHECKING:
     from mlsysim_opt.physics.base import Model
-    from mlsysim_opt.solvers.uncertainty import UncertainResult, UncertaintyRanking
+    from mlsysim_opt.solvers.ranking import UncertaintyRanking
+    from mlsysim_opt.solvers.uncertainty import UncertainResult
 
 
 def models() -> list[str]:
@@ -54,7 +55,7 @@ def uncertain(
         UsageError: a name is given twice, or `rank` with constraints.
     """
     from mlsysim_opt.solvers.distributions import is_uncertain_text
-    from mlsysim_opt.solvers.uncertainty import rank_uncertainty
+    from mlsysim_opt.solvers.ranking import rank_uncertainty
     from mlsysim_opt.solvers.uncertainty import uncertain as ask
 
     model = model_named(using)

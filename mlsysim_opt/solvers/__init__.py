@@ -18,9 +18,10 @@ if TYPE_CHECKING:
         Uniform,
         uncertain_number,
     )
+    from mlsysim_opt.solvers.ranking import rank_uncertainty
     from mlsysim_opt.solvers.sensitivity import SensitivitySolver
     from mlsysim_opt.solvers.synthesis import SynthesisSolver
-    from mlsysim_opt.solvers.uncertainty import rank_uncertainty, uncertain
+    from mlsysim_opt.solvers.uncertainty import uncertain
 
 __all__ = [
     "Between", "Discrete", "DistributedSolver", "EconomicsSolver", "LogNormal", "Normal", "SensitivitySolver",
@@ -32,7 +33,7 @@ _MODULES = {
     **dict.fromkeys(
         ("Between", "Discrete", "LogNormal", "Normal", "Triangular", "Uniform", "uncertain_number"), "distributions"
     ),
-    **dict.fromkeys(("rank_uncertainty", "uncertain"), "uncertainty"),
+    "rank_uncertainty": "ranking", "uncertain": "uncertainty",
 }  # fmt: skip
 _FIRST_NAMES = {
     "DistributedSolver": "DistributedModel", "EconomicsSolver": "EconomicsModel", "ServingSolver": "ServingModel",
