@@ -48,7 +48,7 @@ HEAVY: dict[str, tuple[str, ...]] = {
     "matplotlib": PLOTS,
     "plotly": PLOTS,
     "pandas": (),
-    "scipy": (),
+    "scipy": ("mlsysim_opt.solvers.sampling",),
     "sympy": (),
 }
 

@@ -58,19 +58,23 @@ class Prover:
 
     def study(self, box: Box) -> tuple[Interval, Direction]:
         """Return the bounds of the expression over `box`, and how it moves there."""
+        return self.look(box)[:2]
+
+    def look(self, box: Box) -> tuple[Interval, Direction, Interval | None]:
+        """Return the same, and where no direction is proven the bounds of the slope, if no jump hides in between."""
         found = all_bounds(self._roots, box, self._every)
         bounds = found[id(self.root)]
         if not self.depends:
-            return bounds, 0
+            return bounds, 0, None
         composed, continuous = self._compose(found)
         if composed is not None or not continuous or self._slope is None:
-            return bounds, composed
+            return bounds, composed, None
         slope = found[id(self._slope)]
         if slope == (0.0, 0.0):
-            return bounds, 0
+            return bounds, 0, None
         if slope.low >= 0.0:
-            return bounds, 1
-        return bounds, -1 if slope.high <= 0.0 else None
+            return bounds, 1, None
+        return bounds, *((-1, None) if slope.high <= 0.0 else (None, slope))
 
     def _compose(self, found: dict[int, Interval]) -> tuple[Direction, bool]:
         """Return the direction composed from the operations, and whether there is no jump in between."""

@@ -78,6 +78,18 @@ def complete_backend(incomplete: str) -> list[str]:
     return _starting([*BACKENDS, "auto"], incomplete)
 
 
+def complete_hardware(incomplete: str) -> list[str]:
+    """Return accelerators of the catalog."""
+    return _entries("accelerator", incomplete)
+
+
+def complete_using(incomplete: str) -> list[str]:
+    """Return models that answer questions."""
+    from mlsysim_opt.cli.uncertain import models
+
+    return _starting(models(), incomplete)
+
+
 # options --------------------------------------------------------------------------------------------------------------
 Formulation = Annotated[
     str | None,
@@ -316,6 +328,57 @@ def validate(
     from mlsysim_opt.cli import validate as measured
 
     return give(measured.validate(file, group), as_json=json)
+
+
+@cli.command()
+def uncertain(
+    using: Annotated[
+        str,
+        typer.Option(
+            help="The model that is asked, such as ServingModel.", autocompletion=complete_using, show_default=False
+        ),
+    ],
+    output: Annotated[list[str], typer.Option(help="One of its outputs; again for more.", show_default=False)],
+    model: Model = None,
+    hardware: Annotated[
+        str | None,
+        typer.Option(help="An accelerator of the catalog.", autocompletion=complete_hardware, show_default=False),
+    ] = None,
+    fleet: Fleet = None,
+    seq_len: Sequence = None,
+    precision: Precision = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="NAME=VALUE",
+            help="Any other given, or a number of the catalog by its path: '2.9 .. 3.4 TB/s' (an interval), "
+            "'3.2 +- 0.1 TB/s' (normal), 'uniform(0.4, 0.6)', ...; again for more.",
+            show_default=False,
+        ),
+    ] = None,
+    constraint: Annotated[
+        list[str] | None,
+        typer.Option("--constraint", help="How likely is, say, 'itl <= 30 ms'; again for more.", show_default=False),
+    ] = None,
+    rank: Annotated[bool, typer.Option("--rank", help="Which uncertain given matters most.")] = False,
+    samples: Annotated[
+        int | None, typer.Option(help="4096 when absent; with --rank 1024 per design.", show_default=False)
+    ] = None,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same samples.")] = 0,
+    sampling: Annotated[str, typer.Option(help="random, latin or sobol.")] = "random",
+    quantiles: Annotated[str, typer.Option(help="Which, as shares.")] = "0.05,0.5,0.95",
+    json: Json = False,
+) -> int:
+    """Say what a model gives when numbers are uncertain: guaranteed bounds of intervals, quantiles of distributions."""
+    from mlsysim_opt.cli import uncertain as asked
+
+    named = {"model": model, "hardware": hardware, "fleet": fleet, "seq_len": seq_len, "precision": precision}
+    answer = asked.uncertain(
+        using, output, named, set_ or [], constraint or [],
+        samples=samples, seed=seed, sampling=sampling, quantiles=quantiles, rank=rank,
+    )  # fmt: skip
+    return give(answer, as_json=json)
 
 
 @cli.command()

@@ -9,12 +9,32 @@ if TYPE_CHECKING:
     from mlsysim_opt.physics import DistributedModel as DistributedSolver
     from mlsysim_opt.physics import EconomicsModel as EconomicsSolver
     from mlsysim_opt.physics import ServingModel as ServingSolver
+    from mlsysim_opt.solvers.distributions import (
+        Between,
+        Discrete,
+        LogNormal,
+        Normal,
+        Triangular,
+        Uniform,
+        uncertain_number,
+    )
+    from mlsysim_opt.solvers.ranking import rank_uncertainty
     from mlsysim_opt.solvers.sensitivity import SensitivitySolver
     from mlsysim_opt.solvers.synthesis import SynthesisSolver
+    from mlsysim_opt.solvers.uncertainty import uncertain
 
-__all__ = ["DistributedSolver", "EconomicsSolver", "SensitivitySolver", "ServingSolver", "SynthesisSolver"]
+__all__ = [
+    "Between", "Discrete", "DistributedSolver", "EconomicsSolver", "LogNormal", "Normal", "SensitivitySolver",
+    "ServingSolver", "SynthesisSolver", "Triangular", "Uniform", "rank_uncertainty", "uncertain", "uncertain_number",
+]  # fmt: skip
 
-_MODULES = {"SensitivitySolver": "sensitivity", "SynthesisSolver": "synthesis"}
+_MODULES = {
+    "SensitivitySolver": "sensitivity", "SynthesisSolver": "synthesis",
+    **dict.fromkeys(
+        ("Between", "Discrete", "LogNormal", "Normal", "Triangular", "Uniform", "uncertain_number"), "distributions"
+    ),
+    "rank_uncertainty": "ranking", "uncertain": "uncertainty",
+}  # fmt: skip
 _FIRST_NAMES = {
     "DistributedSolver": "DistributedModel", "EconomicsSolver": "EconomicsModel", "ServingSolver": "ServingModel",
 }  # fmt: skip
