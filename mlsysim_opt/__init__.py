@@ -92,6 +92,7 @@ if TYPE_CHECKING:
         SensitivitySolver,
         ServingSolver,
         SynthesisSolver,
+        solve_system,
     )
     from mlsysim_opt.units import (
         Q_,
@@ -164,6 +165,7 @@ __all__ = [
     "optimize",
     "sensitivity",
     "solve_for",
+    "solve_system",
     "walls",
 ]
 
@@ -244,6 +246,7 @@ _MODULES: dict[str, tuple[str, ...]] = {
         "SensitivitySolver",
         "ServingSolver",
         "SynthesisSolver",
+        "solve_system",
     ),
     "mlsysim_opt.units": ("Q_",),
 }

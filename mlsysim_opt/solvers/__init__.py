@@ -11,10 +11,13 @@ if TYPE_CHECKING:
     from mlsysim_opt.physics import ServingModel as ServingSolver
     from mlsysim_opt.solvers.sensitivity import SensitivitySolver
     from mlsysim_opt.solvers.synthesis import SynthesisSolver
+    from mlsysim_opt.solvers.systems import solve_system
 
-__all__ = ["DistributedSolver", "EconomicsSolver", "SensitivitySolver", "ServingSolver", "SynthesisSolver"]
+__all__ = [
+    "DistributedSolver", "EconomicsSolver", "SensitivitySolver", "ServingSolver", "SynthesisSolver", "solve_system",
+]  # fmt: skip
 
-_MODULES = {"SensitivitySolver": "sensitivity", "SynthesisSolver": "synthesis"}
+_MODULES = {"SensitivitySolver": "sensitivity", "SynthesisSolver": "synthesis", "solve_system": "systems"}
 _FIRST_NAMES = {
     "DistributedSolver": "DistributedModel", "EconomicsSolver": "EconomicsModel", "ServingSolver": "ServingModel",
 }  # fmt: skip

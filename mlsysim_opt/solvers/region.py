@@ -6,16 +6,17 @@ shape in logarithms (`convex`), and exact evaluation at points.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 from mlsysim_opt.algebra.bounds import Box
 from mlsysim_opt.algebra.convex import log_curvature
 from mlsysim_opt.algebra.evaluate import ScalarProgram
-from mlsysim_opt.algebra.expression import Expression, Symbol, expression, symbols
+from mlsysim_opt.algebra.expression import Expression, Symbol, expression, symbols, topological
 from mlsysim_opt.algebra.fold import folded
 from mlsysim_opt.algebra.interval import Interval
 from mlsysim_opt.algebra.invert import invert
@@ -25,6 +26,8 @@ from mlsysim_opt.errors import MlsysimError, NotInvertibleError
 from mlsysim_opt.solvers.relations import Relation
 
 Point = tuple[float, ...]
+KNEES = 64
+"""Places of a frontier, over a factor of a thousand, between which another relation may take over."""
 FAR = 1e3
 """Gap of what has no value, or no limit: larger than the logarithm of any ratio of floats."""
 
@@ -112,6 +115,12 @@ class Region:
     def unproven(self) -> list[tuple[int, int]]:
         """Relations and unknowns whose direction is not proven."""
         return [(j, i) for j, row in enumerate(self.moves) for i, move in enumerate(row) if move is None]
+
+    @cached_property
+    def differences(self) -> list[tuple[Expression, list[Expression]]]:
+        """Left minus right of the relations whose directions are not all proven, each with its nodes in order."""
+        found = [left - right for (left, right), row in zip(self.sides, self.moves, strict=True) if None in row]
+        return [(node, topological([node])) for node in found]
 
     @cached_property
     def senses(self) -> list[int]:
@@ -286,6 +295,56 @@ def border(worst: Callable[[float], float], hard: float, easy: float) -> float:
             fails = middle
 
 
+class Corner(NamedTuple):
+    """A point of a frontier where one relation takes over from another.
+
+    Before its first number, `before` decides what the second has to be; beyond it, `after` does.
+    """
+
+    point: Point
+    before: int
+    after: int
+
+
+def corners(region: Region) -> list[Corner]:
+    """Return the points of the frontier of an aligned region of two unknowns where another relation takes over.
+
+    Between each two places that are looked at, at most one is found.
+    """
+    ideal = region.ideal
+    if ideal is None:
+        return []
+    toward = 1.0 if region.wants_least(0) else -1.0
+
+    def binding(x: float) -> tuple[int, float] | None:
+        y = region.least((x, region.easy(1)), 1)
+        if y is None:
+            return None
+        gaps = region.gaps((x, y))
+        return max(range(len(gaps)), key=gaps.__getitem__), y
+
+    shares = [0.0, *(10.0**power for power in range(-9, -2)), *(3 * (at + 1) / KNEES for at in range(KNEES))]
+    places = [min(max(ideal[0] * 10 ** (toward * share), region.unknowns[0].low), region.unknowns[0].high)
+              for share in shares]  # fmt: skip
+    seen = [(x, binding(x)) for x in places]
+    found: list[Corner] = []
+    for (near, before), (far, after) in itertools.pairwise(seen):
+        if before is None or after is None or before[0] == after[0]:
+            continue
+        y = after[1]
+        while True:
+            middle = near + (far - near) / 2
+            if middle in (near, far):
+                break
+            here = binding(middle)
+            if here is not None and here[0] == before[0]:
+                near = middle
+            else:
+                far, y = middle, y if here is None else here[1]
+        found.append(Corner(region.lowered((far, y)), before[0], after[0]))
+    return found
+
+
 def _move(left: Expression, right: Expression, leaf: Symbol, box: Box) -> Direction:
     """Return how left minus right moves: by its sides where they agree, else by the difference."""
     if leaf not in symbols(left, right):
@@ -296,4 +355,4 @@ def _move(left: Expression, right: Expression, leaf: Symbol, box: Box) -> Direct
     return direction(left - right, leaf, box)
 
 
-__all__ = ["Point", "Region", "Unknown", "border", "gap"]
+__all__ = ["Corner", "Point", "Region", "Unknown", "border", "corners", "gap"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -21,7 +20,7 @@ from mlsysim_opt.registry import default_catalog
 from mlsysim_opt.registry.datum import Datum
 from mlsysim_opt.registry.types import Link
 from mlsysim_opt.solvers.matching import Matches, Ranking
-from mlsysim_opt.solvers.region import Point, Region, Unknown
+from mlsysim_opt.solvers.region import Point, Region, Unknown, corners
 from mlsysim_opt.solvers.relations import ORDERED, Relation, as_relation, read_relations
 from mlsysim_opt.units import TIME, Measure, as_measure, as_time, base_unit, divide, quantity, show, to_si
 
@@ -34,8 +33,6 @@ BANDWIDTH_LEAF, PEAK, CAPACITY_LEAF = "hardware.memory.bandwidth", "hardware.com
 FARTHEST = 1e6
 """Numbers are sought within this factor of those of the accelerator `like`."""
 COMPUTE_SHARE = 0.2
-KNEES = 64
-"""Pieces of the frontier that are looked at for points where one target takes over from another."""
 
 
 class _Outputs(NamedTuple):
@@ -359,9 +356,9 @@ class _Task:
         if free.ideal is None:
             raise self._unreachable(free)
         if share is None and len(wanted) > 1:
-            corner = _corner(free)
-            if corner is not None:
-                point, first, second = corner
+            found = corners(free)
+            if found:
+                point, first, second = min(found, key=lambda corner: math.prod(corner.point))
                 said = f"bandwidth is settled by {wanted[first].text}, FLOP/s by {wanted[second].text}"
                 return point[0], point[1], said, {}
         step = [at for at, item in enumerate(wanted) if item.left is self.traced.expressions[self.outputs.latency]]
@@ -447,37 +444,6 @@ class _Task:
 
 def _around(leaf: Symbol, named: Mapping[str, Any]) -> Interval:
     return Interval(named[leaf.name] / FARTHEST, named[leaf.name] * FARTHEST)
-
-
-def _corner(region: Region) -> tuple[Point, int, int] | None:
-    """Return the point of the frontier where one target binds the bandwidth and another the FLOP/s; of several, the one
-    with the least of both. None where one target alone makes the frontier."""
-    ideal = region.ideal
-    assert ideal is not None
-
-    def binding(bandwidth: float) -> tuple[int, float] | None:
-        rate = region.least((bandwidth, region.easy(1)), 1)
-        if rate is None:
-            return None
-        gaps = region.gaps((bandwidth, rate))
-        return max(range(len(gaps)), key=gaps.__getitem__), rate
-
-    grid = [ideal[0] * 10 ** (3 * at / KNEES) for at in range(KNEES + 1)]
-    grid[1:1] = [ideal[0] * (1 + 10.0**power) for power in range(-9, -1)]
-    seen = [(x, binding(x)) for x in sorted(grid)]
-    corners: list[tuple[float, Point, int, int]] = []
-    for (low, before), (high, after) in itertools.pairwise(seen):
-        if before is None or after is None or before[0] == after[0]:
-            continue
-        while True:
-            middle = low + (high - low) / 2
-            if middle in (low, high):
-                break
-            here = binding(middle)
-            low, high = (middle, high) if here is not None and here[0] == before[0] else (low, middle)
-        point = region.lowered((high, (binding(high) or after)[1]))
-        corners.append((math.prod(point), point, before[0], after[0]))
-    return min(corners)[1:] if corners else None
 
 
 def _template(base: Any) -> Any:
