@@ -19,10 +19,10 @@ from mlsysim_opt.physics.traced import Traced
 from mlsysim_opt.registry import default_catalog
 from mlsysim_opt.registry.datum import Datum
 from mlsysim_opt.registry.types import Link
-from mlsysim_opt.solvers.matching import Matches, Ranking
+from mlsysim_opt.solvers.matching import Matches, Ranking, replica_size
 from mlsysim_opt.solvers.region import Point, Region, Unknown, corners
 from mlsysim_opt.solvers.relations import ORDERED, Relation, as_relation, read_relations
-from mlsysim_opt.units import TIME, Measure, as_measure, as_time, base_unit, divide, quantity, show, to_si
+from mlsysim_opt.units import BYTE, TIME, Measure, as_measure, as_time, base_unit, divide, quantity, show, to_si
 
 if TYPE_CHECKING:
     from pint import Quantity
@@ -33,6 +33,9 @@ BANDWIDTH_LEAF, PEAK, CAPACITY_LEAF = "hardware.memory.bandwidth", "hardware.com
 FARTHEST = 1e6
 """Numbers are sought within this factor of those of the accelerator `like`."""
 COMPUTE_SHARE = 0.2
+PARTS = {"bandwidth": "memory traffic", "memory": "memory traffic", "compute": "compute",
+         "communication": "exchanges", "overhead": "launches and scheduling"}  # fmt: skip
+"""Outputs that are parts of a latency, by the end of their names."""
 
 
 class _Outputs(NamedTuple):
@@ -105,6 +108,31 @@ class SynthesisResult:
         """Return an accelerator with exactly these numbers, otherwise like the one it was derived from."""
         return self._hardware
 
+    @property
+    def explanation(self) -> tuple[str, ...]:
+        """Where time and memory go on the synthesized accelerator, in sentences."""
+        solved = self._model.solve(**self._inputs, hardware=self._hardware)
+        known = set(solved.field_names())
+        said = []
+        for item in self.targets:
+            stem = item.output.removesuffix("_resident")
+            parts = [
+                f"{show(solved.si(f'{stem}_{part}'), TIME, 3)} {name}"
+                for part, name in PARTS.items()
+                if f"{stem}_{part}" in known and solved.si(f"{stem}_{part}") > 0
+            ]
+            if parts:
+                said.append(f"{stem} of {item.shown[0]}, each alone: {', '.join(parts)}; what overlaps is not added up")
+        said.append(self.balance)
+        if "kv_cache_size" in known:
+            devices = replica_size(self._model.check(**self._inputs, hardware=self._hardware))
+            whole, weights, cache = (
+                solved.si(name) / devices for name in ("total_memory_required", "model_weights_size", "kv_cache_size")
+            )
+            said.append(f"memory of one accelerator: {show(weights, BYTE, 3)} weights, {show(cache, BYTE, 3)} keys and "
+                        f"values, {show(whole - weights - cache, BYTE, 3)} workspace and reserve")  # fmt: skip
+        return tuple(said)
+
     def matching(
         self, accelerators: Iterable[Accelerator] | None = None, rank_by: str | Callable[[Any], Any] = "latency"
     ) -> Matches:
@@ -139,6 +167,7 @@ class SynthesisResult:
             "required_memory": plain(self.required_memory),
             "compute_memory_ratio": plain(self.compute_memory_ratio),
             "balance": self.balance,
+            "explanation": list(self.explanation),
             "targets": [
                 {"target": item.text, "output": item.output, "binds": item.binds, "value": item.shown[0],
                  "limit": item.shown[1], "relative_slack": item.slack}

@@ -66,7 +66,7 @@ def test_the_frontier_is_a_curve_with_a_parameter() -> None:
     assert point[BANDWIDTH] == mo.Q_("5 TB/s")
     assert broken(solution.entered(point)) == []
     assert "ttft <= 500 ms" in point.binding
-    with pytest.raises(NotInvertibleError, match="is enough with hardware.memory.bandwidth = 1 TB/s"):
+    with pytest.raises(NotInvertibleError, match=r"is enough with hardware\.memory\.bandwidth = 1 TB/s"):
         solution.at({BANDWIDTH: "1 TB/s"})
     with pytest.raises(InputError, match="must be given"):
         solution.at()
