@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from mlsysim_opt.algebra.evaluate import ScalarProgram
 from mlsysim_opt.algebra.expression import Expression, Symbol
 from mlsysim_opt.algebra.parse import parse
-from mlsysim_opt.errors import InputError, MissingFieldError, MlsysimError
+from mlsysim_opt.errors import InputError, MissingFieldError, MlsysimError, UsageError
 from mlsysim_opt.physics.base import Model
 from mlsysim_opt.physics.traced import Traced
 from mlsysim_opt.registry import default_catalog
@@ -84,8 +84,7 @@ class Ranking:
             UnknownNameError: a name is none of these. InputError: the text is no number.
         """
         if callable(wanted):
-            name = getattr(wanted, "__name__", "function")
-            return cls(name, None, lambda solved, item: float(as_measure(wanted(solved), "rank_by").si))
+            return cls(getattr(wanted, "__name__", "function"), None, lambda solved, item: _returned(wanted(solved)))
         if not isinstance(wanted, str):
             raise InputError(f"expected an output, an expression or a function, got {wanted!r}", path="rank_by")
         written = SPELT.get(wanted.strip(), wanted.strip())
@@ -110,6 +109,14 @@ class Ranking:
             factor, unit = LARGE_UNITS[self.of]
             return f"{value * factor:,.4g} {unit}"
         return show(value, self.of)
+
+
+def _returned(value: Any) -> float:
+    """Return what a function of the user's gave, as a number."""
+    try:
+        return float(as_measure(value, "rank_by").si)
+    except InputError:
+        raise UsageError(f"the function returned {value!r}, not a number or a quantity", path="rank_by") from None
 
 
 def _names(first: str, model: Model, probe: Mapping[str, Any]) -> dict[str, Expression]:
@@ -225,6 +232,8 @@ class Matches(tuple["Accelerator", ...]):
                 continue
             try:
                 value = ranking.value(solved, item)
+            except UsageError:  # wrong for all of them
+                raise
             except MlsysimError as error:
                 unranked.append(Missed(item, error.message))
                 continue

@@ -167,25 +167,28 @@ class Region:
     def least(self, point: Sequence[float], at: int) -> float | None:
         """Return the least demanding value of one unknown with which all relations hold; None if there is none.
 
-        With a proven direction it is exact: at the next float beyond, a relation is broken. Else all roots of all
+        With proven directions it is exact: at the next float beyond, a relation is broken. Else all roots of all
         relations are tried.
         """
         trial = list(point)
         column = [row[at] for row in self.moves]
-        mine = [j for j, move in enumerate(column) if move != 0]
+        hard, easy = self.hard(at), self.easy(at)
+        helped = -1 if self.wants_least(at) else 1
 
-        def worst(x: float) -> float:
+        def worst(x: float, relations: Sequence[int]) -> float:
             trial[at] = x
             found = self.gaps(trial)
-            return max((found[j] for j in mine), default=-FAR)
+            return max((found[j] for j in relations), default=-FAR)
 
-        hard, easy = self.hard(at), self.easy(at)
-        if None in column or {-1, 1} <= set(column):
+        every = [j for j, move in enumerate(column) if move != 0]
+        if None in column:
             candidates = [hard, *self._roots(point, at, easy, hard), easy]
-            return next((x for x in candidates if worst(x) <= 0.0), None)
-        if worst(easy) > 0.0:
+            return next((x for x in candidates if worst(x, every) <= 0.0), None)
+        wanting = [j for j, move in enumerate(column) if move == helped]
+        if worst(easy, wanting) > 0.0:
             return None
-        return border(worst, hard, easy)
+        x = border(lambda item: worst(item, wanting), hard, easy)
+        return x if worst(x, every) <= 0.0 else None  # what suffers from more suffers least here
 
     def _roots(self, point: Sequence[float], at: int, easy: float, hard: float) -> list[float]:
         """Return where a relation starts or stops to hold along one unknown, the least demanding first; each on both

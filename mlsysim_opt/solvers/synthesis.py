@@ -134,14 +134,14 @@ class SynthesisResult:
         return tuple(said)
 
     def matching(
-        self, accelerators: Iterable[Accelerator] | None = None, rank_by: str | Callable[[Any], Any] = "latency"
+        self, accelerators: Iterable[Accelerator | str] | None = None, rank_by: str | Callable[[Any], Any] = "latency"
     ) -> Matches:
         """Return the accelerators on which the model meets the targets, the best first.
 
         Each is asked with the equations of the model itself, as many of it as the replica has.
 
         Args:
-            accelerators: those to look at; all of the catalog when absent.
+            accelerators: those to look at, as entries or by name; all of the catalog when absent.
             rank_by: ``latency`` (the output of the first target), ``price_per_hour`` of the replica by the lowest
                 on-demand rate of the catalog, ``price_per_million_tokens``, ``tdp`` of the replica, any output of the
                 model (``energy_per_token``), an expression of these (``price_per_hour * itl``), or a function of the
@@ -150,7 +150,9 @@ class SynthesisResult:
             the accelerators in order, with what they were ranked by (`ranked`), those that meet the targets and lack
             what the ranking needs (`unranked`), and all others (`missed`), each with the reason.
         """
-        chosen: Any = default_catalog().all("accelerator") if accelerators is None else tuple(accelerators)
+        every: Any = default_catalog().all("accelerator") if accelerators is None else accelerators
+        read = Given("accelerators", kind="accelerator").check
+        chosen: Any = [read(item) for item in ([every] if isinstance(every, str) else every)]
         probe = {**self._inputs, "hardware": self._hardware}
         ranking = Ranking.by(rank_by, self.targets[0].output, self._model, probe)
         return Matches.among(chosen, self._model, self._inputs, self._asked, ranking)
@@ -240,9 +242,12 @@ class SynthesisSolver:
         if outputs is None:
             raise InputError(f"{type(asked).__name__} cannot be synthesized from", path="using",
                              hint="ServingModel or SingleNodeModel; solve_system takes any model")  # fmt: skip
-        if compute_share is not None and not 0 < compute_share <= 10:
+        if "hardware" in given:
+            raise InputError("is what is sought", path="hardware", hint="like=... says whose other numbers hold")
+        if compute_share is not None and not (isinstance(compute_share, int | float) and 0 < compute_share <= 10):
             raise InputError(f"{compute_share} is outside 0 to 10", path="compute_share")
-        length = seq_len or (2048 if isinstance(asked, ServingModel) else 1)
+        usual = 2048 if isinstance(asked, ServingModel) else 1
+        length = usual if seq_len is None else seq_len
         inputs = {"model": model, "precision": precision, "efficiency": efficiency, "batch_size": batch_size,
                   "seq_len": length, **given}  # fmt: skip
         base: Any = Given("like", kind="accelerator").check(like)
@@ -253,6 +258,8 @@ class SynthesisSolver:
         latency = None
         if target_latency is not None:
             latency = to_si(as_time(as_measure(target_latency, "target_latency"), TIME), TIME, "target_latency")
+            if not latency > 0:
+                raise InputError(f"{target_latency} is not above zero", path="target_latency")
         kept = _Asked(asked, outputs, latency, targets)
         wanted = kept(task.traced, task.named)
         for item in wanted:
@@ -324,6 +331,8 @@ class _Asked:
 
     def _at_best(self, name: str, value: Any, traced: Traced, named: Mapping[str, Any]) -> Relation:
         node = self.model.output(name, traced)
+        if node.sort != "number":
+            raise InputError(f"{name} is a {node.sort}; a target is a limit of a number", path="targets")
         measure: Measure = as_time(as_measure(value, name), node.dimension)
         limit = constant(to_si(measure, node.dimension, name), node.dimension)
         if _helped(node, named) > 0:
@@ -379,9 +388,14 @@ class _Task:
     def solve(self, wanted: Sequence[Relation], share: float | None) -> tuple[float, float, str, dict[str, str]]:
         """Return bandwidth, FLOP/s, why this balance, and what was assumed for it."""
         free = self.region(wanted)
-        if free.unproven or any(free.senses[at] > 0 for at in range(2)):
-            raise InputError("it is not proven that more hardware helps every target", path="targets",
-                             hint="solve_system searches without such a proof")  # fmt: skip
+        for item, moves in zip(wanted, free.moves, strict=True):
+            if not set(moves) <= {-1, 0}:
+                said = "does not help" if 1 in moves else "is not proven to help"
+                raise InputError(f"more hardware {said} {item.text!r}", path="targets",
+                                 hint="solve_system takes any relations")  # fmt: skip
+        for at, name in enumerate(("memory bandwidth", "FLOP/s")):
+            if not any(moves[at] for moves in free.moves):
+                raise InputError(f"no target depends on the {name}", path="targets", hint="add one on itl or ttft")
         if free.ideal is None:
             raise self._unreachable(free)
         if share is None and len(wanted) > 1:

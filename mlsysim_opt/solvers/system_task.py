@@ -9,7 +9,7 @@ from typing import Any
 
 from mlsysim_opt.algebra.bounds import bounds
 from mlsysim_opt.algebra.evaluate import ScalarProgram
-from mlsysim_opt.algebra.expression import Symbol, symbols
+from mlsysim_opt.algebra.expression import Symbol, short, symbols
 from mlsysim_opt.algebra.monotone import direction
 from mlsysim_opt.errors import InfeasibleError, InputError, LimitReachedError, NotInvertibleError, UnknownNameError
 from mlsysim_opt.physics.base import Model
@@ -34,10 +34,10 @@ from mlsysim_opt.units import (
 
 FARTHEST = 1e6
 """Unknowns are sought within this factor of the value they have today, where no range is given."""
-SEARCHED = 100
+SEARCHED = 50
 """Places of one unknown at which the others are sought where no direction is proven."""
 WIDEST = 1e3
-"""Those places lie within this factor of the least that is proven to be needed."""
+"""Those places lie within this factor of what is proven to be needed, where that is known."""
 MOST_UNKNOWNS = 6
 
 
@@ -220,26 +220,26 @@ class Task:
         return distinct([*turns, *(point for point in found if point is not None)])
 
     def _searched(self, part: Region) -> list[Point]:
-        """Return points found by trying values of all unknowns but the last, and all roots in that one."""
-        count = len(part.unknowns)
-        each = SEARCHED if count <= 2 else max(4, round(SEARCHED ** (1 / (count - 1))))
+        """Return points found by trying values of all unknowns but the last, and all roots in that one.
+
+        Empty only if it is proven that there are none.
+        """
         box = narrowed(part)
         if box is None:
             return []
-        axes = []
-        for at in range(count - 1):
-            low, high = box[0][at], box[1][at]
-            low, high = (low, min(high, low * WIDEST)) if part.wants_least(at) else (max(low, high / WIDEST), high)
-            axes.append([low * (high / low) ** (place / (each - 1)) for place in range(each)])
+        count = len(part.unknowns)
+        each = SEARCHED if count <= 2 else max(4, round(SEARCHED ** (1 / (count - 1))))
+        axes = [places(part.unknowns[at], box[0][at], box[1][at], each) for at in range(count - 1)]
         met: list[Point] = []
         for values in itertools.product(*axes):
             last = part.least((*values, part.easy(count - 1)), count - 1)
             if last is not None and part.holds((*values, last)):
                 met.append(part.lowered((*values, last)))
-        found = undominated(distinct(met), [1.0 if part.wants_least(at) else -1.0 for at in range(count)])
-        return found if len(found) <= self.points else [
-            found[round(at * (len(found) - 1) / max(1, self.points - 1))] for at in range(self.points)
-        ]  # fmt: skip
+        if not met:
+            found = cheapest(part, evenly(part))
+            met = [] if found is None else [part.lowered(found.point)]
+        signs = [1.0 if part.wants_least(at) else -1.0 for at in range(count)]
+        return spread(undominated(distinct(met), signs), signs, self.points)
 
     def _proof(self) -> str:
         region = self.region
@@ -247,10 +247,10 @@ class Task:
             return "every relation is proven to move one way with each unknown, so that from these nothing can be taken"
         if region.unproven:
             said = dict.fromkeys(f"{region.relations[j].text} in {region.unknowns[i].name}" for j, i in region.unproven)
-            searched = f"all roots were searched at {SEARCHED} places up to {WIDEST:,.0f} times the least"
+            searched = "all roots were searched, at places of the other unknowns"
             return f"not proven to move one way: {'; '.join(said)}; {searched}"
         mixed = [item.name for item, sense in zip(region.unknowns, region.senses, strict=True) if not sense]
-        return f"more of {' and '.join(mixed)} helps one relation and hurts another; points were searched"
+        return f"more of {' and '.join(mixed)} helps one relation and hurts another; points were searched between them"
 
     def conflict(self) -> InfeasibleError:
         """Return the error that names relations that cannot hold together, and what each can reach."""
@@ -275,7 +275,7 @@ class Task:
         """Whether it is proven that these relations hold nowhere together."""
         part = Region([self.region.relations[j] for j in relations], self.region.unknowns, self.named)
         try:
-            return cheapest(part, [1 / item.high for item in part.unknowns]) is None
+            return cheapest(part, evenly(part)) is None
         except LimitReachedError:
             return False
 
@@ -284,23 +284,20 @@ class Task:
         region, item = self.region, self.region.relations[at]
         left, right = region.sides[at]
         side, node = (0, left) if any(leaf in symbols(left) for leaf in self.leaves.values()) else (1, right)
-        ends = []
-        for wanted in (1, -1):
-            corner = []
-            for unknown in region.unknowns:
-                move = direction(node, unknown.leaf, region.box)
-                if move is None:
-                    ends = list(bounds(node, region.box))
-                    break
-                corner.append(unknown.low if move * wanted >= 0 else unknown.high)
-            else:
-                ends.append(region.values(corner)[at][side])
-                continue
-            break
-        name = next((name for name, made in self.traced.expressions.items()
-                     if made is (item.left if side == 0 else item.right)), item.text)  # fmt: skip
-        of = node.dimension
-        return f"{name} is {show(ends[0], of)} to {show(ends[1], of)} ({item.text})"
+        whole = item.left if side == 0 else item.right
+        name = next((name for name, made in self.traced.expressions.items() if made is whole), short(whole, 40))
+        moves = [direction(node, unknown.leaf, region.box) for unknown in region.unknowns]
+        if None in moves:
+            ends, said = tuple(bounds(node, region.box)), "lies somewhere within"
+        else:
+            corners_of = [
+                [item.low if (move or 0) * way >= 0 else item.high
+                 for item, move in zip(region.unknowns, moves, strict=True)]
+                for way in (1, -1)
+            ]  # fmt: skip
+            ends, said = tuple(region.values(corner)[at][side] for corner in corners_of), "is"
+        low, high = (show(end, node.dimension) if math.isfinite(end) else f"{end:+}" for end in ends)
+        return f"{name} {said} {low} to {high} ({item.text})"
 
     def at(self, values: Mapping[str, Any]) -> Specification:
         """Return the specification with these values and the least of the others."""
@@ -434,6 +431,36 @@ def rays(count: int, points: int) -> list[tuple[float, ...]]:
         cuts = (-1, *bars, parts + count - 1)
         found.append(tuple(b - a - 1 + 1 / count for a, b in itertools.pairwise(cuts)))
     return found
+
+
+def places(unknown: Unknown, low: float, high: float, count: int) -> list[float]:
+    """Return values of an unknown that are tried: near what is proven to be needed, else over its whole range."""
+    if low > unknown.low:
+        high = min(high, low * WIDEST)
+    elif high < unknown.high:
+        low = max(low, high / WIDEST)
+    return [low * (high / low) ** (at / (count - 1)) for at in range(count)]
+
+
+def evenly(region: Region) -> list[float]:
+    """Return costs with which the middles of the ranges of all unknowns cost the same."""
+    return [1 / math.sqrt(item.low * item.high) for item in region.unknowns]
+
+
+def spread(points: list[Point], signs: Sequence[float], count: int) -> list[Point]:
+    """Return at most so many of some points, in directions as different as can be from what none goes below."""
+    if len(points) <= count:
+        return points
+    logs = [[sign * math.log(x) for x, sign in zip(point, signs, strict=True)] for point in points]
+    least = [min(column) for column in zip(*logs, strict=True)]
+    steps = [[x - low for x, low in zip(row, least, strict=True)] for row in logs]
+
+    def nearness(ray: Sequence[float], at: int) -> float:
+        along: float = sum(a * b for a, b in zip(ray, steps[at], strict=True))
+        return along / (math.hypot(*steps[at]) or 1.0)
+
+    chosen = {max(range(len(points)), key=lambda at, ray=ray: nearness(ray, at)) for ray in rays(len(signs), count)}  # type: ignore[misc]
+    return [points[at] for at in sorted(chosen)]
 
 
 def distinct(points: Iterable[Point]) -> list[Point]:

@@ -188,6 +188,25 @@ def test_rankings_agree_with_each_other() -> None:
         assert item.value == pytest.approx(by_name[item.accelerator.name] / rate)
 
 
+def test_accelerators_may_be_named_and_rankings_must_be_numbers() -> None:
+    specs = solve(target_latency="30 ms", precision="fp8")
+    assert [item.name for item in specs.matching(["H100", "A100"])] == ["H100"]
+    with pytest.raises(UnknownNameError, match="accelerator"):
+        specs.matching(["H1000000"])
+    with pytest.raises(mo.UsageError, match="not a number"):
+        specs.matching(rank_by=lambda solved: "fast")
+    with pytest.raises(UnknownNameError, match="price_per_our"):
+        specs.matching(rank_by="price_per_our")
+
+
+def test_where_time_and_memory_go_is_said() -> None:
+    said = solve(targets=["itl <= 30 ms", "ttft <= 500 ms"]).explanation
+    assert "memory traffic" in said[0]
+    assert "exchanges" in said[1]
+    # 70.6 B weights of 2 bytes on two ranks: 65.7 GiB each; 4 x 512 tokens of 327,680 bytes, halved: 320 MiB
+    assert "65.7 GiB weights, 320 MiB keys and values" in said[-1]
+
+
 def test_what_is_missed_says_why() -> None:
     found = {
         item.accelerator.name: item.reason for item in solve(target_latency="30 ms", precision="fp8").matching().missed
@@ -226,6 +245,14 @@ def test_matches_read_well_and_travel() -> None:
         ({"target_latency": "30 ms", "tp_size": 3}, InfeasibleError, "tp divides the heads"),
         ({"target_latency": "30 ms", "tp_size": 16}, InfeasibleError, "scale-up domain"),
         ({"target_latency": "30 ms", "seq_len": 10**6}, InfeasibleError, "context"),
+        ({"target_latency": "-2 ms"}, InputError, "not above zero"),
+        ({"target_latency": "30 ms", "seq_len": 0}, InputError, "at least 1"),
+        ({"target_latency": "30 ms", "hardware": "H100"}, InputError, "is what is sought"),
+        ({"targets": ["10 ms <= itl <= 30 ms"]}, InputError, "more hardware does not help"),
+        ({"targets": ["energy_per_token <= 9 J/token"]}, InputError, "is not proven to help"),
+        ({"targets": ["ttft_compute <= 1 s"]}, InputError, "no target depends on the memory bandwidth"),
+        ({"targets": {"decode_bottleneck": "3"}}, InputError, "is a label"),
+        ({"targets": {"ttft": "1 s", "itl": "30 ms"}, "decode_hardware": "H200"}, InputError, "depends neither"),
         ({"target_latency": "2 ms"}, NotInvertibleError, "even without end of bandwidth and FLOP/s"),
     ],
 )

@@ -122,6 +122,28 @@ def test_what_is_not_proven_is_searched_and_said() -> None:
         assert solved.si("energy_per_token") <= 2
 
 
+def test_what_is_searched_and_not_met_at_once_is_no_proof_that_there_is_nothing() -> None:
+    # the power may be a millionth of today's, at which any energy per token is met
+    solution = solve(["energy_per_token <= 3 J/token", "itl <= 30 ms"], ["hardware.tdp", BANDWIDTH], points=4)
+    assert solution.directions["hardware.tdp"] == "most"
+    for point in solution.frontier:
+        solved = mo.ServingModel().solve(**solution.entered(point))
+        assert solved.si("energy_per_token") <= 3
+        assert solved.si("itl") <= 0.030
+
+
+def test_relations_that_pull_apart_are_exact_at_each_point() -> None:
+    solution = solve(["29 ms <= itl <= 30 ms"], [BANDWIDTH, PEAK], points=5)
+    assert not solution.exact
+    assert "helps one relation and hurts another" in solution.proof
+    assert len(solution.frontier) >= 4
+    for point in solution.frontier:
+        entered = solution.entered(point)
+        assert 0.029 <= mo.ServingModel().solve(**entered).si("itl") <= 0.030
+        less = solution._task.entered({**point.values, BANDWIDTH: point.values[BANDWIDTH] * (1 - 1e-9)})
+        assert mo.ServingModel().solve(**less).si("itl") > 0.030
+
+
 # the cheapest ---------------------------------------------------------------------------------------------------------
 def test_the_cheapest_is_proven_to_1e_9() -> None:
     best = solve(costs=COSTS).cheapest
