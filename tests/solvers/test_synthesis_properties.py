@@ -71,7 +71,7 @@ def questions(draw: st.DrawFn) -> tuple[dict[str, Any], str]:
     return inputs, draw(st.sampled_from(["H100", "H200", "MI300X", "B200"]))
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.filter_too_much, HealthCheck.too_slow])
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.filter_too_much, HealthCheck.too_slow])
 @given(questions(), st.lists(st.floats(0.3, 3), min_size=3, max_size=3), st.sampled_from([1, 2, 3, 4, 5, 6, 7]))
 def test_the_specification_meets_every_target_and_one_notch_less_misses_one(
     question: tuple[dict[str, Any], str], factors: list[float], which: int
