@@ -30,7 +30,7 @@ PROVEN = 1e-9
 """Relative gap below which an answer is called optimal."""
 ENOUGH = 1e-6
 """Relative gap at which boxes are divided no further."""
-BOXES = 4000
+BOXES = 2000
 """Boxes that are looked at, at most."""
 STEP = 1e-5
 """Step of the differences that second derivatives are taken by; only the way there depends on it, not the proof."""
@@ -85,11 +85,11 @@ def _aligned(region: Region, costs: Vector, ideal: Point) -> Optimum:
     start = region.along(ideal, [1.0] * len(costs))
     assert start is not None  # the easiest corner holds
     best = Optimum(start, float(costs @ start), -math.inf, "", ())
-    if region.log_convex and slopes.known:
+    if slopes.known:  # where nothing is proven of the shape, a good point is found all the same
         best = _convex(region, costs, slopes, best)
     if best.gap > PROVEN:
         divided = _divided(region, costs, best)
-        best = divided if divided is not None and divided.gap < best.gap else best
+        best = divided if divided is not None and divided.gap <= best.gap else best
     return Optimum(best.point, best.cost, best.bound, best.proof, slopes.prices(best.point, costs))
 
 
@@ -172,7 +172,9 @@ def _convex(region: Region, costs: Vector, slopes: Slopes, start: Optimum) -> Op
         if point is None:
             continue
         cost = float(costs @ point)
-        bound = _bound(region, slopes, costs, candidate, multipliers, min(cost, best.cost))
+        bound = -math.inf
+        if region.log_convex:
+            bound = _bound(region, slopes, costs, candidate, multipliers, min(cost, best.cost))
         if cost < best.cost or bound > best.bound:
             cheaper = (point, cost) if cost < best.cost else (best.point, best.cost)
             best = Optimum(*cheaper, max(bound, best.bound), "convex in logarithms: bounded by the multipliers", ())
