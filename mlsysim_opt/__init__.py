@@ -99,6 +99,7 @@ if TYPE_CHECKING:
         Triangular,
         Uniform,
         rank_uncertainty,
+        solve_system,
         uncertain,
         uncertain_number,
     )
@@ -182,6 +183,7 @@ __all__ = [
     "solve_for",
     "uncertain",
     "uncertain_number",
+    "solve_system",
     "walls",
 ]
 
@@ -271,6 +273,7 @@ _MODULES: dict[str, tuple[str, ...]] = {
         "rank_uncertainty",
         "uncertain",
         "uncertain_number",
+        "solve_system",
     ),
     "mlsysim_opt.units": ("Q_",),
 }

@@ -316,6 +316,95 @@ def explain(
     return give(topic.explain(asked, formulation, given, as_latex=latex, as_markdown=markdown), as_json=json)
 
 
+Using = Annotated[str, typer.Option(help="The model that is asked, by the name of its class.")]
+Sizes = Annotated[str | None, typer.Option("--batch-size", help="Requests in the batch.", show_default=False)]
+
+
+@cli.command()
+def synthesize(
+    target: Annotated[
+        list[str] | None,
+        typer.Option("--target", help="Such as 'itl = 30 ms', 'ttft <= 500 ms'; again for more.", show_default=False),
+    ] = None,
+    model: Model = None,
+    batch_size: Sizes = None,
+    seq_len: Sequence = None,
+    precision: Precision = None,
+    set_: Set = None,
+    like: Annotated[str, typer.Option(help="The accelerator whose links, overheads and efficiencies hold.")] = "H100",
+    compute_share: Annotated[
+        float | None,
+        typer.Option(help="Time of compute alone over that of memory traffic alone in a step.", show_default=False),
+    ] = None,
+    rank_by: Annotated[
+        str,
+        typer.Option(help="latency, price_per_hour, price_per_million_tokens, tdp, or an expression of outputs."),
+    ] = "latency",
+    limit: Annotated[int, typer.Option(min=1, help="Accelerators to show at most.")] = 10,
+    using: Using = "ServingModel",
+    json: Json = False,
+) -> int:
+    """Find the least hardware that keeps some latencies, and what of the catalog does."""
+    from mlsysim_opt.cli import synthesize as topic
+
+    named = {"model": model, "batch_size": batch_size, "seq_len": seq_len, "precision": precision}
+    return give(
+        topic.synthesize(
+            topic.given(named, set_ or []), target or [],
+            using=using, like=like, compute_share=compute_share, rank_by=rank_by, limit=limit,
+        ),
+        as_json=json,
+    )  # fmt: skip
+
+
+@cli.command("solve-system")
+def solve_system(
+    relation: Annotated[
+        list[str] | None,
+        typer.Option("--relation", help="Such as 'itl <= 30 ms', 'memory fits'; again for more.", show_default=False),
+    ] = None,
+    unknown: Annotated[
+        list[str] | None,
+        typer.Option("--unknown", help="Such as hardware.memory.bandwidth; again for more.", show_default=False),
+    ] = None,
+    cost: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--cost",
+            metavar="UNKNOWN=COST",
+            help="Such as 'efficiency=300 USD per 0.01'; of each unknown or of none.",
+            show_default=False,
+        ),
+    ] = None,
+    range_: Annotated[
+        list[str] | None,
+        typer.Option("--range", metavar="UNKNOWN=LOW,HIGH", help="Where to look.", show_default=False),
+    ] = None,
+    model: Model = None,
+    hardware: Annotated[
+        str | None, typer.Option(help="The accelerator whose other numbers hold.", show_default=False)
+    ] = None,
+    batch_size: Sizes = None,
+    seq_len: Sequence = None,
+    precision: Precision = None,
+    set_: Set = None,
+    points: Annotated[int, typer.Option(min=1, help="Points of the frontier to show.")] = 9,
+    using: Using = "ServingModel",
+    json: Json = False,
+) -> int:
+    """Find all least values of several unknowns that meet some relations, and the cheapest."""
+    from mlsysim_opt.cli import synthesize as topic
+
+    named = {"model": model, "hardware": hardware, "batch_size": batch_size, "seq_len": seq_len, "precision": precision}
+    return give(
+        topic.system(
+            topic.given(named, set_ or []), relation or [], unknown or [], cost or [], range_ or [],
+            using=using, points=points,
+        ),
+        as_json=json,
+    )  # fmt: skip
+
+
 @cli.command()
 def validate(
     file: Annotated[

@@ -21,11 +21,12 @@ if TYPE_CHECKING:
     from mlsysim_opt.solvers.ranking import rank_uncertainty
     from mlsysim_opt.solvers.sensitivity import SensitivitySolver
     from mlsysim_opt.solvers.synthesis import SynthesisSolver
+    from mlsysim_opt.solvers.systems import solve_system
     from mlsysim_opt.solvers.uncertainty import uncertain
 
 __all__ = [
     "Between", "Discrete", "DistributedSolver", "EconomicsSolver", "LogNormal", "Normal", "SensitivitySolver",
-    "ServingSolver", "SynthesisSolver", "Triangular", "Uniform", "rank_uncertainty", "uncertain", "uncertain_number",
+    "ServingSolver", "SynthesisSolver", "Triangular", "Uniform", "rank_uncertainty", "solve_system", "uncertain", "uncertain_number",
 ]  # fmt: skip
 
 _MODULES = {
@@ -33,7 +34,7 @@ _MODULES = {
     **dict.fromkeys(
         ("Between", "Discrete", "LogNormal", "Normal", "Triangular", "Uniform", "uncertain_number"), "distributions"
     ),
-    "rank_uncertainty": "ranking", "uncertain": "uncertainty",
+    "rank_uncertainty": "ranking", "solve_system": "systems", "uncertain": "uncertainty",
 }  # fmt: skip
 _FIRST_NAMES = {
     "DistributedSolver": "DistributedModel", "EconomicsSolver": "EconomicsModel", "ServingSolver": "ServingModel",

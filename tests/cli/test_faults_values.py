@@ -74,6 +74,13 @@ def test_A11_overflow(refused: Refused) -> None:
     refused(*given("memory_reserve", "1e400 GB"), says=("memory_reserve", "1e400 GB"))
 
 
+def test_A12_a_target_of_the_wrong_dimension(refused: Refused) -> None:
+    refused("synthesize", "--model", "Llama3_70B", "--target", "itl <= 30 GB", says=("itl is s, 30 GB is byte", "^"))
+    refused("synthesize", "--model", "Llama3_70B", "--target", "itl <= 30", says=("itl", "unit"))
+    with pytest.raises(mo.DimensionError, match="expected"):
+        mo.SynthesisSolver().solve("Llama3_70B", "30 GB")
+
+
 def test_A13_foreign_registry() -> None:
     foreign = pint.UnitRegistry()
     foreign.define("USD = [money]")

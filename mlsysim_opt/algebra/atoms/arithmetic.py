@@ -25,8 +25,10 @@ from mlsysim_opt.algebra.atoms.base import (
     is_one,
     need_numbers,
     plain_number,
+    product_curve,
     same_dimension,
     sign,
+    sum_curve,
 )
 from mlsysim_opt.algebra.expression import ATOMS, Constant, Expression, constant, short
 from mlsysim_opt.algebra.interval import Interval
@@ -64,6 +66,9 @@ class Add(Infix):
 
     def monotone(self, index: int, intervals: Sequence[Interval]) -> int | None:
         return 1
+
+    def log_curve(self, curves: Sequence[int | None], args: Sequence[Expression]) -> int | None:
+        return sum_curve(curves)
 
     def inverse(self, index: int, args: tuple[Expression, ...], target: Expression) -> Inversion | None:
         return Inversion(target - args[1 - index])
@@ -133,6 +138,9 @@ class Multiply(Infix):
     def monotone(self, index: int, intervals: Sequence[Interval]) -> int | None:
         return sign(intervals[1 - index])
 
+    def log_curve(self, curves: Sequence[int | None], args: Sequence[Expression]) -> int | None:
+        return product_curve(*curves)
+
     def inverse(self, index: int, args: tuple[Expression, ...], target: Expression) -> Inversion | None:
         other = args[1 - index]
         return Inversion(target / other, (other != constant(0, other.dimension),))
@@ -182,6 +190,9 @@ class Divide(Infix):
 
     def jumps(self, intervals: Sequence[Interval]) -> bool:
         return intervals[1].low < 0.0 < intervals[1].high
+
+    def log_curve(self, curves: Sequence[int | None], args: Sequence[Expression]) -> int | None:
+        return product_curve(curves[0], None if curves[1] is None else -curves[1])
 
     def inverse(self, index: int, args: tuple[Expression, ...], target: Expression) -> Inversion | None:
         if index == 0:
@@ -264,6 +275,12 @@ class Power(Infix):
 
     def jumps(self, intervals: Sequence[Interval]) -> bool:
         return intervals[1].low < 0.0 and intervals[0].low < 0.0 < intervals[0].high
+
+    def log_curve(self, curves: Sequence[int | None], args: Sequence[Expression]) -> int | None:
+        exponent = args[1]
+        if curves[0] is None or not isinstance(exponent, Constant):
+            return None
+        return curves[0] if exponent.value > 0 else -curves[0] if exponent.value else 0
 
     def inverse(self, index: int, args: tuple[Expression, ...], target: Expression) -> Inversion | None:
         exponent = args[1]
@@ -380,6 +397,9 @@ class Exp(Atom):
 
     def monotone(self, index: int, intervals: Sequence[Interval]) -> int | None:
         return 1
+
+    def log_curve(self, curves: Sequence[int | None], args: Sequence[Expression]) -> int | None:
+        return sum_curve(curves)  # a log-convex function is convex, and it is the logarithm here
 
     def inverse(self, index: int, args: tuple[Expression, ...], target: Expression) -> Inversion | None:
         return Inversion(ATOMS["log"](target), (target > Constant(0),))

@@ -90,6 +90,13 @@ class Atom:
         """Return whether the value may jump between two points of `intervals`."""
         return not self.continuous
 
+    def log_curve(self, curves: Sequence[int | None], args: Sequence[Expression]) -> int | None:
+        """Return how the logarithm bends over logarithms, from how those of the arguments (all above zero) do.
+
+        +1 convex, -1 concave, 0 straight, None unknown; see `convex.log_curvature`.
+        """
+        return None
+
     def inverse(self, index: int, args: tuple[Expression, ...], target: Expression) -> Inversion | None:
         """Return argument `index` as an expression of the result and the other arguments; None if not possible."""
         return None
@@ -174,6 +181,19 @@ def sign(interval: Interval) -> int | None:
     if interval.low >= 0.0:
         return 1
     return -1 if interval.high <= 0.0 else None
+
+
+def product_curve(first: int | None, second: int | None) -> int | None:
+    """Return how the logarithm of a product bends: as both factors do, where they do not bend apart."""
+    if first is None or second is None or first * second < 0:
+        return None
+    return first or second
+
+
+def sum_curve(curves: Sequence[int | None]) -> int | None:
+    """Return how the logarithm of a sum bends: log-convex functions are closed under sums, log-concave ones are not
+    (Boyd et al. 2007, A tutorial on geometric programming)."""
+    return 1 if all(item is not None and item >= 0 for item in curves) else None
 
 
 class Infix(Atom):

@@ -19,6 +19,7 @@ from mlsysim_opt.algebra.atoms.base import (
     need_numbers,
     need_truths,
     same_dimension,
+    sum_curve,
 )
 from mlsysim_opt.algebra.atoms.wording import label_text, latex_text, number_text, quoted, unit_text, unquoted
 from mlsysim_opt.algebra.expression import ATOMS, Choice, Constant, Expression, Operand, short
@@ -60,6 +61,11 @@ class Extreme(Atom):
         mine, other = intervals[index], intervals[1 - index]
         beaten = mine.high <= other.low if self.larger else mine.low >= other.high
         return 0 if beaten else 1
+
+    def log_curve(self, curves: Sequence[int | None], args: Sequence[Expression]) -> int | None:
+        if self.larger:
+            return sum_curve(curves)
+        return -1 if all(item is not None and item <= 0 for item in curves) else None
 
     def inverse(self, index: int, args: tuple[Expression, ...], target: Expression) -> Inversion | None:
         other = args[1 - index]
