@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from math import inf
 from typing import Any
 
 from mlsysim_opt.algebra.atoms import lookup
@@ -129,6 +130,7 @@ UNCHANGED_SYMBOLS = (
     "overlap_efficiency", "congestion_factor", "straggler_factor", "moe_routing_imbalance_factor", "memory_reserve",
     "fused_attention", "dropout", "fused_kernels", "tp_comm_overlap",
 )  # fmt: skip
+SWITCHES = {item.name for item in INPUTS if isinstance(item, Switch)}
 
 
 def divisors(number: int) -> list[int]:
@@ -236,7 +238,10 @@ def _build(values: dict[str, Any], narrowed: Mapping[str, Any]) -> Problem:
     if unknown:
         problem.fixed(dict.fromkeys(unknown))
     for name in UNCHANGED_SYMBOLS:
-        leaves[name] = Symbol(name, BYTE if name == "memory_reserve" else NONE)
+        switch = name in SWITCHES  # a whole number, so that nobody asks for one percent more of it
+        leaves[name] = Symbol(
+            name, BYTE if name == "memory_reserve" else NONE, integer=switch, high=1 if switch else inf
+        )
         problem.values[name] = float(values[name])
     problem.values["tp_across_nodes"] = float(values["tp_across_nodes"])
     if values["efficiency"] is not None:
