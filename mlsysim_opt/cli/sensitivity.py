@@ -80,8 +80,7 @@ def show_sensitivity(screen: Screen, found: SensitivityResult, plot: str | None 
     screen.code(found.tornado(most=tornado.ROWS, plain=not unicode))
     screen.table("Numbers", *tornado.number_rows(found))
     regimes = tornado.regime_rows(found.numbers.values())
-    if regimes:
-        screen.table("Where the regime ends as one number changes alone", *regimes)
+    screen.table("Where the regime ends as one number changes alone", *regimes)
     screen.table("Constraints", *tornado.constraint_rows(found))
     screen.table(
         "Ways out, each alone", ("constraint", "change"), [(way.constraint, way.text) for way in found.ways_out]

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from mlsysim_opt.algebra.evaluate import ScalarProgram
 from mlsysim_opt.algebra.expression import Expression, Operation, Symbol, constant, symbols
 from mlsysim_opt.algebra.invert import invert, invert_integer
 from mlsysim_opt.errors import InputError, NotInvertibleError
-from mlsysim_opt.solvers.point import Point, measured
+from mlsysim_opt.solvers.point import Point, measured, plain
 from mlsysim_opt.units import NONE, show
 
 REACH = 1e6
@@ -37,15 +37,13 @@ class Margin:
     slack: Any = None
     relative: float | None = None
     text: str = ""
+    _plain: dict[str, Any] | None = field(default=None, repr=False)
 
     def as_dict(self) -> dict[str, Any]:
         """Return it as JSON data."""
-        slack = None
-        if self.slack is not None:
-            plain = isinstance(self.slack, float)
-            slack = {"value": self.slack if plain else self.slack.magnitude,
-                     "unit": None if plain else f"{self.slack.units:~}"}  # fmt: skip
-        return {"constraint": self.name, "holds": self.holds, "slack": slack, "relative_slack": self.relative}
+        return {
+            "constraint": self.name, "holds": self.holds, "slack": self._plain, "relative_slack": self.relative,
+        }  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -105,7 +103,8 @@ def _margin(name: str, holds: Expression, named: Mapping[str, Any]) -> Margin:
     slack = large - small
     if not math.isfinite(slack):
         return Margin(name, bool(ok))
-    return Margin(name, bool(ok), measured(slack, of), slack / abs(large) if large else None, show(slack, of))
+    relative = slack / abs(large) if large else None
+    return Margin(name, bool(ok), measured(slack, of), relative, show(slack, of), plain(slack, of))
 
 
 def ways_out(point: Point, name: str) -> list[WayOut]:

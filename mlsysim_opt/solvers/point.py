@@ -108,4 +108,12 @@ def measured(si: float, of: Dimension) -> Any:
     return float(si) if of == NONE else quantity(si, readable_unit(si, of))
 
 
-__all__ = ["Point", "measured", "number_outputs"]
+def plain(si: float, of: Dimension) -> dict[str, Any]:
+    """Return a value in base units as JSON data: a number, and the unit in which it is read easily."""
+    if of == NONE:
+        return {"value": float(si), "unit": None}
+    unit = readable_unit(si, of)
+    return {"value": si / unit.factor, "unit": unit.text}
+
+
+__all__ = ["Point", "measured", "number_outputs", "plain"]

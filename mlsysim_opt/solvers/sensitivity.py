@@ -15,7 +15,8 @@ from mlsysim_opt.physics.node import SingleNodeModel
 from mlsysim_opt.physics.questions import sensitivity
 from mlsysim_opt.solvers.changes import Changes, RegimeChange, label_now, sides
 from mlsysim_opt.solvers.margins import Margin, WayOut, margins, ways_out
-from mlsysim_opt.solvers.point import Point, measured, number_outputs
+from mlsysim_opt.solvers.point import Point, measured, number_outputs, plain
+from mlsysim_opt.units import show
 
 if TYPE_CHECKING:
     from pint import Quantity
@@ -43,6 +44,7 @@ class NumberSensitivity:
         up, down: the exact relative change of the output when the number grows and when it shrinks by the percentage
             asked for; None where it cannot (a share above 1), or where the output has no value there.
         regimes: where, and to what, the regime changes as this number changes alone; the nearest first.
+        text: the value as it is shown.
     """
 
     name: str
@@ -54,6 +56,8 @@ class NumberSensitivity:
     up: float | None
     down: float | None
     regimes: tuple[RegimeChange, ...]
+    text: str
+    _plain: dict[str, Any] = field(repr=False)
 
     @property
     def swing(self) -> float:
@@ -69,10 +73,8 @@ class NumberSensitivity:
 
     def as_dict(self) -> dict[str, Any]:
         """Return it as JSON data."""
-        plain = isinstance(self.value, float)
         return {
-            "value": self.value if plain else self.value.magnitude,
-            "unit": None if plain else f"{self.value.units:~}",
+            **self._plain,
             "elasticity": self.elasticity, "below": self.below, "above": self.above, "kink": self.kink,
             "up": self.up, "down": self.down, "regimes": [item.as_dict() for item in self.regimes],
         }  # fmt: skip
@@ -136,6 +138,8 @@ class SensitivityResult:
                     up=self.change(name),
                     down=self.change(name, -self.perturbation_pct),
                     regimes=tuple(sorted(regimes, key=lambda item: abs(math.log(item.factor)))),
+                    text=show(point.named[name], leaf.dimension),
+                    _plain=plain(point.named[name], leaf.dimension),
                 )
             )
         return {item.name: item for item in sorted(found, key=lambda item: (-item.swing, -abs(item.elasticity)))}
@@ -231,12 +235,11 @@ class SensitivityResult:
 
     def as_dict(self) -> dict[str, Any]:
         """Return all of it as JSON data."""
-        plain = isinstance(self.baseline, int | float)
+        point = self._point
         return {
-            "model": type(self._point.model).__name__,
+            "model": type(point.model).__name__,
             "output": self.output,
-            "baseline": {"value": self.baseline if plain else self.baseline.magnitude,
-                         "unit": None if plain else f"{self.baseline.units:~}"},
+            "baseline": plain(point.base, point.root.dimension),
             "feasible": self.feasible,
             "perturbation_pct": self.perturbation_pct,
             "limits": self.limits,

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
+    from mlsysim_opt.solvers.changes import RegimeChange
     from mlsysim_opt.solvers.sensitivity import ElasticityTable, NumberSensitivity, SensitivityResult
 
 WIDTH, BAR = 118, 30
@@ -55,8 +57,9 @@ def tornado_text(result: SensitivityResult, of: str, *, most: int, plain: bool) 
 def headline(result: SensitivityResult) -> str:
     """Return the output, its value, the model, and what limits it."""
     limits = ", ".join(f"{label} = {value}" for label, value in result.limits.items())
-    asked = type(result._point.model).__name__
-    return f"{result.output} = {shown(result.baseline)} ({asked}{'; ' + limits if limits else ''})"
+    point = result._point
+    asked, value = type(point.model).__name__, point.traced.shown(result.output, point.base)
+    return f"{result.output} = {value} ({asked}{'; ' + limits if limits else ''})"
 
 
 def state(result: SensitivityResult) -> str:
@@ -71,11 +74,11 @@ def state(result: SensitivityResult) -> str:
 def sensitivity_text(result: SensitivityResult) -> str:
     """Return a whole result as text."""
     lines = [headline(result), state(result)]
-    lines += ["", f"Levers ({title_of(result).lower().replace('number', 'lever')})"]
-    lines.append(rendered(*cells(levers_rows(result))))
+    levers = levers_rows(result)
+    lines += ["", "Levers", rendered(*cells(levers))] if levers[1] else []
     lines += ["", title_of(result), result.tornado(most=ROWS)]
     regimes = regime_rows(result.numbers.values())
-    if regimes:
+    if regimes[1]:
         lines += ["", "Where the regime ends as one number changes alone", rendered(*cells(regimes))]
     lines += ["", "Constraints", rendered(*cells(constraint_rows(result)))] if result.constraints else []
     return "\n".join(lines)
@@ -90,39 +93,41 @@ def levers_rows(result: SensitivityResult) -> Table:
     rows = [
         [name, f"{value:+.4f}", share(result.change(name, -result.perturbation_pct)), share(result.change(name))]
         for name, value in sorted(result.levers.items(), key=lambda item: -abs(item[1]))
+        if any(result.levers.values())  # a model without hardware has none
     ]
     return ("lever", ">elasticity", ">" + less, ">" + more), rows
 
 
 def number_rows(result: SensitivityResult, most: int = ROWS) -> Table:
-    """Return the numbers: value, elasticity (both sides at a kink), both exact changes."""
-    less, more = percents(result)
+    """Return the numbers: value, elasticity (both sides at a kink), and between which factors it is of one branch."""
     rows = []
     for item in list(result.numbers.values())[:most]:
         elasticity = f"{item.elasticity:+.4f}"
         if item.kink is not None:
-            elasticity = " | ".join("-" if side is None else f"{side:+.4f}" for side in (item.below, item.above))
-        rows.append([item.name, shown(item.value), elasticity, share(item.down), share(item.up)])
-    return ("number", ">value", ">elasticity", ">" + less, ">" + more), rows
+            elasticity = " | ".join(_number(side) for side in (item.below, item.above))
+        low, high = item.holds_between
+        rows.append([item.name, item.text, elasticity, f"{low:.4g}x" if low else "-",
+                     "-" if high == math.inf else f"{high:.4g}x"])  # fmt: skip
+    return ("number", ">value", ">elasticity", ">same branch from", ">to"), rows
 
 
-def regime_rows(numbers: Iterable[NumberSensitivity], most: int = ROWS) -> list[Any] | Any:
-    """Return the nearest regime changes of some numbers; empty where there is none."""
-    every = [(item.name, f"{item.value:.4g}" if isinstance(item.value, float) else "", item.kink) for item in numbers
-             if item.kink]  # fmt: skip
-    rows = [[name, "1", kink or "", "at the present value"] for name, _, kink in every]
-    found = sorted((change for item in numbers for change in item.regimes), key=_distance)
+def regime_rows(numbers: Iterable[NumberSensitivity], most: int = ROWS) -> Table:
+    """Return the kinks at which numbers stand, then the nearest regime changes."""
+    every = list(numbers)
+    rows = [[item.name, "1x", f"here: {item.kink}", _number(item.above)] for item in every if item.kink is not None]
+    found = sorted((change for item in every for change in item.regimes), key=_distance)
     rows += [
-        [change.number, f"{change.factor:.4g}x", change.regime,
-         "-" if change.elasticity is None else f"{change.elasticity:+.4f}"]
-        for change in found[:most]
-    ]  # fmt: skip
-    return (("number", ">from", "what begins", ">elasticity there"), rows) if rows else []
+        [change.number, f"{change.factor:.4g}x", change.regime, _number(change.elasticity)] for change in found[:most]
+    ]
+    return ("number", ">from", "what begins", ">elasticity there"), rows
 
 
-def _distance(change: Any) -> float:
-    factor: float = change.factor
-    return max(factor, 1 / factor)
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:+.4f}"
+
+
+def _distance(change: RegimeChange) -> float:
+    return max(change.factor, 1 / change.factor)
 
 
 def constraint_rows(result: SensitivityResult) -> Table:
@@ -145,14 +150,7 @@ def table_text(table: ElasticityTable) -> str:
     return "\n".join([text, *(f"{name}: none, {why}" for name, why in table.without.items())])
 
 
-def shown(value: Any) -> str:
-    """Return a number, or a quantity, as text."""
-    if isinstance(value, int | float):
-        return f"{value:,.4g}"
-    return f"{value.magnitude:,.4g} {value.units:~}"
-
-
-def cells(table: Any) -> tuple[Sequence[str], list[list[RenderableType]]]:
+def cells(table: Table) -> tuple[Sequence[str], list[list[RenderableType]]]:
     """Return columns and rows of texts as `rendered` takes them: no text is read as markup."""
     from rich.text import Text
 
