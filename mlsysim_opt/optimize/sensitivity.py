@@ -20,7 +20,7 @@ from mlsysim_opt.algebra.derive import gradient
 from mlsysim_opt.algebra.evaluate import ScalarProgram
 from mlsysim_opt.algebra.expression import Expression, Symbol, symbols
 from mlsysim_opt.errors import InputError, UnknownNameError
-from mlsysim_opt.optimize.search import TIE, Design, Found, Search
+from mlsysim_opt.optimize.search import TIE, Design, Outcome, Search
 from mlsysim_opt.optimize.solution import Value
 from mlsysim_opt.units import show
 
@@ -111,7 +111,8 @@ class OptimumSensitivity:
     Attributes:
         problem, objective_name, objective, design: what was asked, and the answer.
         numbers: by path, the largest elasticity first.
-        reach: factor up to which numbers were changed. tie_count: designs that are as good.
+        reach: factor up to which numbers were changed. tie_count: designs that are as good; elasticities are those of
+            the first 64 of them.
         searches: how often the whole space was searched. designs: how many were compared at all factors.
     """
 
@@ -201,19 +202,22 @@ class _Optimum:
         self.leaves = {item.name: item for item in symbols(*roots) if not item.integer and problem.values[item.name]}
         self.searches = 0
         outcome = self.search({}, keep=KEPT)
-        self.known: list[Design] = [self.design, *(item.design for item in outcome if item.design != self.design)]
+        best = outcome.best
+        self.known: list[Design] = [self.design, *(item.design for item in best if item.design != self.design)]
         self.best = self.cost(self.design)
-        if not outcome or self.best > outcome[0].cost + TIE * abs(outcome[0].cost):
+        if not best or self.best > best[0].cost + TIE * abs(best[0].cost):
             raise InputError("this design is not the optimum of its task", path="design", hint="optimize again")
-        self.tied = [item.design for item in outcome if item.cost <= self.best + TIE * abs(self.best)]
+        tied = [item.design for item in best if item.cost <= self.best + TIE * abs(self.best)]
+        self.tied = list(dict.fromkeys([self.design, *tied]))
+        self.ties = max(1, outcome.ties)
 
-    def search(self, factors: Mapping[str, float], keep: int = 1) -> list[Found]:
-        """Return the best designs of the whole space, with some numbers multiplied; none where nothing is feasible."""
+    def search(self, factors: Mapping[str, float], keep: int = 1) -> Outcome:
+        """Search the whole space, with some numbers multiplied."""
         made = self.task.search(keep=keep)
         values = {**made.values, **{name: made.values[name] * factor for name, factor in factors.items()}}
         changed = Search(made.choices, made.cost, made.structural, made.questioned, values, keep)
         self.searches += 1
-        return changed.run().best
+        return changed.run()
 
     def cost(self, design: Design, factors: Mapping[str, float] | None = None) -> float:
         """Return what a design costs."""
@@ -265,7 +269,7 @@ class _Optimum:
             design=self.named(self.design),
             numbers={item.name: item for item in found},
             reach=self.reach,
-            tie_count=len(self.tied),
+            tie_count=self.ties,
             searches=self.searches,
             designs=len(self.known),
         )
@@ -301,7 +305,7 @@ class _Optimum:
 
     def better(self, leaf: Symbol, factor: float) -> Design | None:
         """Return a design of the whole space that is better than this one when a number is multiplied."""
-        found = self.search({leaf.name: factor})
+        found = self.search({leaf.name: factor}).best
         if not found or found[0].design == self.design:
             return None
         mine = self.cost(self.design, {leaf.name: factor})
@@ -353,7 +357,7 @@ class _Optimum:
             violated = [name for name, truth in zip(names, truths, strict=True) if not truth[0, 0]]
             because = f"{violated[0]!r} is violated" if violated else "the objective has no value"
         beyond = 1 + (factor - 1) * (1 + 1e-9) if factor != 1 else factor
-        found = self.search({leaf.name: beyond}, keep=2)
+        found = self.search({leaf.name: beyond}, keep=2).best
         best = next((item.design for item in found if item.design != self.design), None)
         design = None if best is None else self.named(best)
         mine = self.named(self.design)

@@ -86,7 +86,7 @@ class Changes:
 
     def all(self) -> dict[tuple[str, bool], list[RegimeChange]]:
         """Return the changes for each number and direction (upwards or not), the nearest first."""
-        found = self._regimes.edges(self.point.named, list(self.point.leaves.values()), REACH)
+        found = self._regimes.edges(self.point.named, list(self.point.numbers.values()), REACH)
         return {
             key: sorted(
                 (self._change(group, edge) for group, edge in edges.items()),
@@ -102,10 +102,10 @@ class Changes:
 
     def _change(self, group: str, edge: Edge) -> RegimeChange:
         point, name = self.point, edge.symbol
-        leaf = point.leaves[name]
+        leaf = point.numbers[name]
         beyond = edge.factor * (1 + BESIDE if edge.upwards else 1 - BESIDE)
         ends = edge.kind == "undefined"
-        elasticity = None if ends else point.elasticities({name: beyond})[name]
+        elasticity = None if ends else point.elasticities({name: beyond}).get(name, 0.0)
         before, after = point.value({name: edge.inside}), point.value({name: edge.factor})
         jump = after / before - 1 if before and math.isfinite(after / before) else 0.0
         kind: Kind = "end" if ends else "kink" if group == BRANCH else "limit"

@@ -51,6 +51,12 @@ class Point:
         return {item.name: item for item in symbols(self.root) if not item.integer and self.named[item.name]}
 
     @cached_property
+    def numbers(self) -> dict[str, Symbol]:
+        """These, and those that only constraints depend on."""
+        rules = symbols(*self.traced.result.constraints.values())
+        return {**self.leaves, **{item.name: item for item in rules if not item.integer and self.named[item.name]}}
+
+    @cached_property
     def base(self) -> float:
         """The output in base units."""
         return self.value({})

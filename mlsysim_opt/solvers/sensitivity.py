@@ -117,13 +117,13 @@ class SensitivityResult:
     @cached_property
     def numbers(self) -> dict[str, NumberSensitivity]:
         """Every continuous number of the equations of the output, the largest swing first: one-sided elasticities,
-        exact changes, and where its regime ends."""
+        exact changes, and where its regime ends; then those that only constraints depend on."""
         point, found = self._point, []
         changes = Changes(point)
         kinked = changes.kinked()
         beside = sides(point, kinked)
         beyond = changes.all()
-        for name, leaf in point.leaves.items():
+        for name, leaf in point.numbers.items():
             here = self.elasticities.get(name, 0.0)
             below, above = beside.get(name, (here, here))
             regimes = [*beyond.get((name, True), ()), *beyond.get((name, False), ())]
@@ -192,8 +192,8 @@ class SensitivityResult:
         factor = 1 + share / 100
         if name in LEVERS:
             return self._point.change([leaf for leaf in self._point.traced.leaf_names if LEVERS[name](leaf)], factor)
-        if name not in self._point.leaves:
-            raise UnknownNameError(f"number that {self.output} depends on", name, [*LEVERS, *self._point.leaves])
+        if name not in self._point.numbers:
+            raise UnknownNameError(f"number that {self.output} depends on", name, [*LEVERS, *self._point.numbers])
         return self._point.change([name], factor)
 
     # showing ----------------------------------------------------------------------------------------------------------
