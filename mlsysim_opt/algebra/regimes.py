@@ -37,7 +37,7 @@ class Edge:
 
     Attributes:
         symbol: the number's name. factor: the first one beyond the change. inside: the last one before it.
-        kind: another branch, no value any more, or a change of something watched.
+        kind: another branch, no (finite) value any more or one again, or a change of something watched.
         node: the switch, or what is watched. before, after: what it says there: a truth, a whole number, a position.
     """
 
@@ -155,7 +155,7 @@ class Regimes:
             node = self.watched[group][first]
             return Edge(name, beyond, inside, "watched", node, float(codes[first, 0]), float(codes[first, 1]))
         if changed[-1] == len(self.switches):  # the last code says whether there is a value
-            return Edge(name, beyond, inside, "undefined", self.root, 1.0, 0.0)
+            return Edge(name, beyond, inside, "undefined", self.root, float(codes[-1, 0]), float(codes[-1, 1]))
         # What was not live before, or is not after, follows from another switch; of the rest, the nearest to the root.
         causes = [at for at in changed if DEAD not in (codes[at, 0], codes[at, 1])]
         first = int(causes[0] if causes else changed[0])

@@ -29,7 +29,8 @@ class RegimeChange:
     Attributes:
         number: its name. factor: how many times its present value it is there. value: the number there.
         kind: ``kink`` (another branch of the equations), ``limit`` (another part is the largest, as the label of the
-            model says), ``constraint`` (one holds or is violated from here), ``end`` (the output has no value).
+            model says), ``constraint`` (one holds or is violated from here), ``end`` (the output has no finite
+            value, or has one again).
         regime: what begins, such as ``compute-bound``.
         elasticity: of the output to this number just beyond; None where it has none.
         jump: the relative change of the output at the very point; 0 where it is continuous.
@@ -104,11 +105,12 @@ class Changes:
         point, name = self.point, edge.symbol
         leaf = point.numbers[name]
         beyond = edge.factor * (1 + BESIDE if edge.upwards else 1 - BESIDE)
-        ends = edge.kind == "undefined"
+        ends = edge.kind == "undefined" and not edge.after
         elasticity = None if ends else point.elasticities({name: beyond}).get(name, 0.0)
         before, after = point.value({name: edge.inside}), point.value({name: edge.factor})
-        jump = after / before - 1 if before and math.isfinite(after / before) else 0.0
-        kind: Kind = "end" if ends else "kink" if group == BRANCH else "limit"
+        known = before and math.isfinite(before) and math.isfinite(after)
+        jump = after / before - 1 if known else 0.0
+        kind: Kind = "end" if edge.kind == "undefined" else "kink" if group == BRANCH else "limit"
         if group == CONSTRAINTS:
             kind = "constraint"
         regime = self._regime(group, edge)
@@ -132,7 +134,7 @@ class Changes:
         node = edge.node
         assert isinstance(node, Operation)
         if edge.kind == "undefined":
-            return f"{self.point.output} has no value"
+            return f"{self.point.output} has {'a' if edge.after else 'no finite'} value"
         if node.sort != "number" or (len(node.args) == 1 and node.atom.switch(node) is node) or node.integer:
             return f"{self._named(node)} becomes {edge.after:g}"
         if len(node.args) == 2:

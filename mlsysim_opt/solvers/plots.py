@@ -16,6 +16,8 @@ FORMATS = ("png", "svg", "pdf")
 
 def plot_tornado(result: SensitivityResult, path: str | Path, of: str, *, most: int) -> Path:
     """Write a tornado as a picture; see `SensitivityResult.plot_tornado`."""
+    if not isinstance(path, str | Path):
+        raise InputError(f"expected a path, got {path!r}", path="path")
     target = Path(path)
     if target.suffix.lstrip(".").lower() not in FORMATS:
         raise InputError(f"{target.name!r} does not end in a known format", path="path",

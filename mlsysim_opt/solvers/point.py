@@ -26,6 +26,8 @@ class Point:
     """
 
     def __init__(self, model: Model, values: Mapping[str, Any], output: str) -> None:
+        if not isinstance(output, str):
+            raise InputError(f"expected the name of an output, got {output!r}", path="output")
         self.model, self.values, self.output = model, values, output
         self.traced = model.trace(values)
         held = self.traced.result.__dict__.get(output)
@@ -79,15 +81,15 @@ class Point:
 
     def change(self, leaves: Iterable[str], factor: float) -> float | None:
         """Return the relative change of the output when leaves are multiplied, by evaluating it again; None where a
-        leaf would leave its range or the output has no value."""
+        leaf would leave its range or the output has no finite value."""
         every = self._all_symbols
         mine = [name for name in leaves if name in every]
         for name in mine:
             here = self.named[name] * factor
             if not every[name].low <= here <= every[name].high:
                 return None
-        found = self.value(dict.fromkeys(mine, factor)) / self.base - 1
-        return found if math.isfinite(found) else None
+        there = self.value(dict.fromkeys(mine, factor))
+        return there / self.base - 1 if math.isfinite(there) and math.isfinite(self.base) else None
 
     @cached_property
     def _all_symbols(self) -> dict[str, Symbol]:
@@ -104,6 +106,20 @@ class Point:
         return found
 
 
+def model_of(using: Any) -> Model:
+    """Return the model that is asked, from itself or its class.
+
+    Raises:
+        InputError: it is neither.
+    """
+    if isinstance(using, Model):
+        return using
+    if isinstance(using, type) and issubclass(using, Model):
+        return using()
+    shown = using.__name__ if isinstance(using, type) else repr(using)
+    raise InputError(f"expected a model, got {shown}", path="using", hint="such as mlsysim_opt.ServingModel")
+
+
 def number_outputs(expressions: Mapping[str, Expression]) -> list[str]:
     """Return the names of the outputs that are numbers."""
     return [name for name, node in expressions.items() if node.sort == "number"]
@@ -116,10 +132,8 @@ def measured(si: float, of: Dimension) -> Any:
 
 def plain(si: float, of: Dimension) -> dict[str, Any]:
     """Return a value in base units as JSON data: a number, and the unit in which it is read easily."""
-    if of == NONE:
-        return {"value": float(si), "unit": None}
     unit = readable_unit(si, of)
-    return {"value": si / unit.factor, "unit": unit.text}
+    return {"value": si / unit.factor if math.isfinite(si) else None, "unit": None if of == NONE else unit.text}
 
 
-__all__ = ["Point", "measured", "number_outputs", "plain"]
+__all__ = ["Point", "measured", "model_of", "number_outputs", "plain"]

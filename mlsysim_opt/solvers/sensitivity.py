@@ -15,7 +15,7 @@ from mlsysim_opt.physics.node import SingleNodeModel
 from mlsysim_opt.physics.questions import sensitivity
 from mlsysim_opt.solvers.changes import Changes, RegimeChange, label_now, sides
 from mlsysim_opt.solvers.margins import Margin, WayOut, margins, ways_out
-from mlsysim_opt.solvers.point import Point, measured, number_outputs, plain
+from mlsysim_opt.solvers.point import Point, measured, model_of, number_outputs, plain
 from mlsysim_opt.units import show
 
 if TYPE_CHECKING:
@@ -327,7 +327,7 @@ class SensitivitySolver:
             InputError: an input is wrong, or the output is not a number other than zero.
         """
         _check_percent(perturbation_pct)
-        asked = using() if isinstance(using, type) else using
+        asked = model_of(using)
         known = {item.name for item in asked.inputs}
         usual = {"model": model, "hardware": hardware, "precision": precision, "efficiency": efficiency}
         inputs = {**{name: value for name, value in usual.items() if name in known and value is not None}, **given}
@@ -365,7 +365,7 @@ class SensitivitySolver:
         Raises:
             InputError: an input is wrong.
         """
-        asked = using() if isinstance(using, type) else using
+        asked = model_of(using)
         traced = asked.trace(asked.check(**given))
         found: dict[str, dict[str, float]] = {}
         without: dict[str, str] = {
@@ -415,8 +415,8 @@ def changes(model: Model, output: str, inputs: Mapping[str, Any], factor: float)
 
 
 def _check_percent(percent: float) -> None:
-    if not -100 < percent < 1e6 or percent == 0:
-        raise InputError(f"{percent} percent is no change to look at", path="perturbation_pct")
+    if isinstance(percent, bool) or not isinstance(percent, int | float) or not -100 < percent < 1e6 or percent == 0:
+        raise InputError(f"{percent!r} percent is no change to look at", path="perturbation_pct", hint="such as 10")
 
 
 def _swing(up: float | None, down: float | None) -> float:
@@ -431,6 +431,9 @@ def _note(point: Point, solved: Any, *, with_memory: bool) -> str:
     if with_memory:
         short = solved.si("memory_footprint") - solved.si("memory_available")
         return f"memory first: {short / 2**30:.3g} GiB are missing{how}; the levers are those of a device that has them"
+    if not math.isfinite(point.base):
+        how += f"; until then {point.output} is {point.base}, and nothing changes it by a percentage"
+        return f"{item.name!r} first: it is violated{how}"
     over = f"is over by {item.text.removeprefix('-')}" if item.slack is not None else "does not hold"
     return f"{item.name!r} first: it {over}{how}; the levers are those of the same equations without it"
 

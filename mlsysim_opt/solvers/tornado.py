@@ -40,6 +40,8 @@ def tornado_text(result: SensitivityResult, of: str, *, most: int, plain: bool) 
     from rich.text import Text
 
     rows = result.swings(of)
+    if not rows:
+        return f"no {of.removesuffix('s')} moves {result.output} between these"
     widest = max((abs(item) for row in rows for item in row[1:] if item is not None), default=1.0)
     table: list[list[RenderableType]] = []
     for name, down, up in rows[:most]:

@@ -23,7 +23,7 @@ from mlsysim_opt.physics import DistributedModel, ServingModel, SingleNodeModel,
 from mlsysim_opt.physics.base import Model, Result
 from mlsysim_opt.physics.inputs import Number
 from mlsysim_opt.solvers import SensitivitySolver
-from mlsysim_opt.solvers.changes import limited_by
+from mlsysim_opt.solvers.changes import limited_by, sides
 from mlsysim_opt.solvers.point import Point, number_outputs
 
 ALL = [
@@ -91,6 +91,26 @@ def test_elasticities_of_every_model_are_central_differences(data: st.DataObject
     exact = point.elasticities()[name]
     assert exact is not None
     assert exact == pytest.approx(by_difference, rel=2e-6, abs=2e-6)
+
+
+@pytest.mark.parametrize("kind", ALL, ids=lambda kind: kind.__name__)
+def test_every_elasticity_of_every_example(kind: type[Model]) -> None:
+    """All outputs and all numbers; at a kink, the central difference is the mean of both one-sided elasticities."""
+    model = kind()
+    values = model.check(**kind.example)
+    for output in number_outputs(model.trace(values).expressions):
+        point = Point(model, values, output)
+        if not point.base:
+            continue
+        kinked = Regimes(point.root).kinks(point.named, list(point.leaves.values()))
+        both = sides(point, dict.fromkeys(kinked, ""))
+        for name, exact in point.elasticities().items():
+            assert exact is not None
+            below, above = both.get(name, (exact, exact))
+            by_difference = (point.value({name: 1 + 1e-6}) - point.value({name: 1 - 1e-6})) / (2e-6 * point.base)
+            # at the kink of a queue the slope above changes with the square root of the distance: 1e-3 at 1e-6
+            near = 3e-3 if name in kinked else 1e-5
+            assert (below + above) / 2 == pytest.approx(by_difference, rel=near, abs=1e-6), (output, name)
 
 
 @pytest.mark.parametrize("output", ["noise_multiplier", "private_data_factor", "gaussian_mu", "epsilon"])
@@ -352,6 +372,22 @@ def test_every_output_of_every_model() -> None:
         table["kv_transfer_time"]
 
 
+def test_an_infinite_output_says_when_it_is_finite_again() -> None:
+    # 500 requests a second of 10 ms are 5 servers of 4: the queue grows until only 400 arrive
+    found = SensitivitySolver().solve(
+        using=TailLatencyModel, output="p99_latency", arrival_rate="500 1/s", service_latency="10 ms", num_replicas=4
+    )
+    assert not found.feasible
+    assert "arrival_rate 400 1/s instead of 500 1/s (0.8x)" in found.note
+    assert "until then p99_latency is inf" in found.note
+    kinds = {item.kind: item for item in found.numbers["arrival_rate"].regimes}
+    assert kinds["end"].regime == "p99_latency has a value"
+    assert kinds["end"].factor == pytest.approx(0.8)
+    assert found.numbers["arrival_rate"].up is None
+    assert "no number moves p99_latency" in str(found)
+    json.dumps(found.as_dict(), allow_nan=False)
+
+
 # wrong questions --------------------------------------------------------------------------------------------------
 def test_wrong_questions_are_answered_with_what_would_be_right() -> None:
     with pytest.raises(UnknownNameError, match="output of ServingModel 'itll'") as caught:
@@ -361,7 +397,16 @@ def test_wrong_questions_are_answered_with_what_would_be_right() -> None:
         solve(**{**DECODE, "output": "decode_bottleneck"})
     with pytest.raises(InputError, match="no relative changes"):
         solve(**{**DECODE, "output": "kv_transfer_time"})
+    for wrong in ("ServingModel", int, 3, None):
+        with pytest.raises(InputError, match="expected a model"):
+            solve(using=wrong)
+    with pytest.raises(InputError, match="name of an output"):
+        solve(**{**DECODE, "output": 3})
+    with pytest.raises(InputError, match="'10' percent"):
+        solve(**DECODE, perturbation_pct="10")
     found = solve(**DECODE)
+    with pytest.raises(InputError, match="expected a path"):
+        found.plot_tornado(3)
     with pytest.raises(UnknownNameError, match=r"hardware\.memory\.bandwith") as caught:
         found.change("hardware.memory.bandwith")
     assert "hardware.memory.bandwidth" in (caught.value.hint or "")
