@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from math import inf
 from typing import Any
 
 from mlsysim_opt.algebra.atoms import lookup
@@ -131,6 +130,7 @@ UNCHANGED_SYMBOLS = (
     "fused_attention", "dropout", "fused_kernels", "tp_comm_overlap",
 )  # fmt: skip
 SWITCHES = {item.name for item in INPUTS if isinstance(item, Switch)}
+INPUT_BY_NAME = {item.name: item for item in INPUTS}
 
 
 def divisors(number: int) -> list[int]:
@@ -238,9 +238,9 @@ def _build(values: dict[str, Any], narrowed: Mapping[str, Any]) -> Problem:
     if unknown:
         problem.fixed(dict.fromkeys(unknown))
     for name in UNCHANGED_SYMBOLS:
-        switch = name in SWITCHES  # a whole number, so that nobody asks for one percent more of it
-        leaves[name] = Symbol(
-            name, BYTE if name == "memory_reserve" else NONE, integer=switch, high=1 if switch else inf
+        # A switch is a whole number, so that nobody asks for one percent more of it; the others keep their bounds.
+        leaves[name] = (
+            Symbol(name, NONE, integer=True, high=1.0) if name in SWITCHES else INPUT_BY_NAME[name].leaf(values[name])
         )
         problem.values[name] = float(values[name])
     problem.values["tp_across_nodes"] = float(values["tp_across_nodes"])
