@@ -75,7 +75,11 @@ class Regimes:
 
     # looking ----------------------------------------------------------------------------------------------------------
     def edges(
-        self, values: Mapping[str, Any], symbols: Sequence[Symbol], reach: float = 1e3
+        self,
+        values: Mapping[str, Any],
+        symbols: Sequence[Symbol],
+        reach: float = 1e3,
+        beyond: Mapping[tuple[str, bool], float] | None = None,
     ) -> dict[tuple[str, bool], dict[str, Edge]]:
         """Return, for each symbol by name and direction (upwards or not), the first change of each group.
 
@@ -86,13 +90,16 @@ class Regimes:
             values: of all leaves, by name.
             symbols: the numbers to multiply; none beyond its own bounds.
             reach: the largest factor, and the inverse of the smallest.
+            beyond: look at these symbols and directions alone, outwards from these factors.
         """
-        rows = [
-            (item, up) for item in symbols if item.name in self.leaves and values[item.name] for up in (True, False)
-        ]
+        known = [item for item in symbols if item.name in self.leaves and values[item.name]]
+        start = beyond or {}
+        rows = [(item, up) for item in known for up in (True, False) if beyond is None or (item.name, up) in beyond]
         if not rows:
             return {}
-        factors = np.array([_factors(item, float(values[item.name]), up, reach) for item, up in rows])
+        factors = np.array([
+            _factors(item, float(values[item.name]), up, reach, start.get((item.name, up), 1.0)) for item, up in rows
+        ])  # fmt: skip
         names = [item.name for item, _ in rows]
         groups = self._codes(values, names, factors)
         found: dict[tuple[str, bool], dict[str, Edge]] = {(item.name, up): {} for item, up in rows}
@@ -214,16 +221,15 @@ BRANCH = "branch"
 """The group of the switches of the root."""
 
 
-def _factors(symbol: Symbol, value: float, up: bool, reach: float) -> Array:
-    """Return factors from beside one outwards, dense near one; none takes the number beyond its bounds."""
+def _factors(symbol: Symbol, value: float, up: bool, reach: float, start: float) -> Array:
+    """Return factors from beside `start` outwards, dense near it; none takes the number beyond its bounds."""
     limit = symbol.high / value if up else symbol.low / value
     end = min(reach, limit) if up else max(1 / reach, limit)
-    start = 1 + BESIDE if up else 1 - BESIDE
-    if not (start < end if up else end < start):
-        return np.full(POINTS, 1.0)
-    steps = math.log(end) * np.linspace(0.0, 1.0, POINTS) ** 2
-    factors: Array = np.exp(steps)
-    factors[0] = start
+    first = start * (1 + BESIDE if up else 1 - BESIDE)
+    if not (first < end if up else end < first):
+        return np.full(POINTS, start)
+    factors: Array = start * np.exp(math.log(end / start) * np.linspace(0.0, 1.0, POINTS) ** 2)
+    factors[0] = first
     factors[-1] = end
     return factors
 

@@ -18,6 +18,10 @@ SHARED = 0.5
 AS_GOOD = 0.05
 """Labels that share nearly as much count too: both phases limit the time of a request."""
 CONSTRAINTS = "constraints"
+ROUNDS = 64
+"""Changes of branches without effect that are passed over, for one number and direction."""
+SAME = 1e-8
+"""Relative difference up to which two slopes, or two values, are the same."""
 REACH = 1e3
 """Numbers are followed up to a thousand times as large, and as small."""
 
@@ -87,7 +91,19 @@ class Changes:
 
     def all(self) -> dict[tuple[str, bool], list[RegimeChange]]:
         """Return the changes for each number and direction (upwards or not), the nearest first."""
-        found = self._regimes.edges(self.point.named, list(self.point.numbers.values()), REACH)
+        numbers = list(self.point.numbers.values())
+        found = self._regimes.edges(self.point.named, numbers, REACH)
+        for _ in range(ROUNDS):
+            silent = {key: edges.pop(BRANCH).factor for key, edges in found.items() if self._silent(edges.get(BRANCH))}
+            if not silent:
+                break
+            for key, edges in self._regimes.edges(self.point.named, numbers, REACH, silent).items():
+                if BRANCH in edges:
+                    found[key][BRANCH] = edges[BRANCH]
+        else:
+            for edges in found.values():
+                if self._silent(edges.get(BRANCH)):
+                    del edges[BRANCH]
         return {
             key: sorted(
                 (self._change(group, edge) for group, edge in edges.items()),
@@ -100,6 +116,20 @@ class Changes:
         """Return the numbers that stand at a kink, each with the branches that meet there."""
         found = self._regimes.kinks(self.point.named, list(self.point.leaves.values()))
         return {name: self._branch(edge) for name, edge in found.items()}
+
+    def _silent(self, edge: Edge | None) -> bool:
+        """Whether a branch changes without any effect of this number on the output: both forms are the same here."""
+        if edge is None or edge.kind == "undefined":
+            return False
+        step = BESIDE if edge.upwards else -BESIDE
+        inside, beyond = (
+            self.point.elasticities({edge.symbol: at}).get(edge.symbol, 0.0)
+            for at in (edge.inside * (1 - step), edge.factor * (1 + step))
+        )
+        if inside is None or beyond is None or not math.isclose(inside, beyond, rel_tol=SAME, abs_tol=SAME):
+            return False
+        before, after = (self.point.value({edge.symbol: at}) for at in (edge.inside, edge.factor))
+        return math.isclose(before, after, rel_tol=SAME)
 
     def _change(self, group: str, edge: Edge) -> RegimeChange:
         point, name = self.point, edge.symbol
@@ -125,6 +155,8 @@ class Changes:
     def _regime(self, group: str, edge: Edge) -> str:
         if group == CONSTRAINTS:
             return f"{self._rules[id(edge.node)]!r} {'holds' if edge.after else 'is violated'}"
+        if group != BRANCH and edge.after < 0:
+            return f"{group} is not defined"
         if group != BRANCH:
             return limited_by(group, labels_of(edge.node)[int(edge.after)])
         return self._branch(edge)

@@ -319,8 +319,8 @@ class SensitivitySolver:
         of the equations as they are, and `note` says the same.
 
         Args:
-            model, hardware, precision, efficiency, given: inputs of the model that is asked. What a model has no input
-                for is left out where it is of the first four.
+            model, hardware, precision, efficiency, given: inputs of the model that is asked; those that are None are
+                left to its defaults. The precision is fp16 where the model has one.
             perturbation_pct: the change for `changes`, in percent.
             using: the model that is asked. output: its output.
         Raises:
@@ -328,9 +328,11 @@ class SensitivitySolver:
         """
         _check_percent(perturbation_pct)
         asked = model_of(using)
-        known = {item.name for item in asked.inputs}
+        known = {*(item.name for item in asked.inputs), *asked.aliases}
         usual = {"model": model, "hardware": hardware, "precision": precision, "efficiency": efficiency}
-        inputs = {**{name: value for name, value in usual.items() if name in known and value is not None}, **given}
+        if "precision" not in known and precision == "fp16":
+            del usual["precision"]  # nobody asked for it
+        inputs = {**{name: value for name, value in usual.items() if value is not None}, **given}
         values = asked.check(**inputs)
         solved = asked.solved(values)
         resident = None

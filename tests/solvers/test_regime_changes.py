@@ -23,7 +23,7 @@ from mlsysim_opt.physics import DistributedModel, ServingModel, SingleNodeModel,
 from mlsysim_opt.physics.base import Model, Result
 from mlsysim_opt.physics.inputs import Number
 from mlsysim_opt.solvers import SensitivitySolver
-from mlsysim_opt.solvers.changes import limited_by, sides
+from mlsysim_opt.solvers.changes import Changes, limited_by, sides
 from mlsysim_opt.solvers.point import Point, number_outputs
 
 ALL = [
@@ -219,6 +219,23 @@ def test_labels_and_constraints_change_where_it_is_said(using: type[Model], outp
             assert change.regime in changed, change
 
 
+@pytest.mark.parametrize("kind", [physics.CheckpointModel, physics.ContinuousBatchingModel, SingleNodeModel])
+def test_a_kink_is_one_that_the_output_feels(kind: type[Model]) -> None:
+    """Branches that change without effect (one more writer where the file system is the limit) are passed over."""
+    model = kind()
+    values = model.check(**kind.example)
+    for output in number_outputs(model.trace(values).expressions):
+        point = Point(model, values, output)
+        if not point.base:
+            continue
+        for found in Changes(point).all().values():
+            for change in found:
+                if change.kind == "kink":
+                    inside = change.factor * (1 - 1e-9 if change.factor > 1 else 1 + 1e-9)
+                    slope = point.elasticities({change.number: inside})[change.number]
+                    assert change.jump or abs(slope - change.elasticity) > 1e-9, change
+
+
 def test_whole_numbers_jump() -> None:
     # 40,000 samples at 850 a worker are 47.06 workers: 48. At 40,000 / 47 = 851.06 a worker they are 47, 2.1 % fewer;
     # at 40,000 / 48 = 833.3 still 48, and 49 below.
@@ -400,6 +417,10 @@ def test_wrong_questions_are_answered_with_what_would_be_right() -> None:
     for wrong in ("ServingModel", int, 3, None):
         with pytest.raises(InputError, match="expected a model"):
             solve(using=wrong)
+    with pytest.raises(UnknownNameError, match="argument of TailLatencyModel 'hardware'"):
+        SensitivitySolver().solve(
+            hardware="H100", using=TailLatencyModel, output="p99_latency", **TailLatencyModel.example
+        )
     with pytest.raises(InputError, match="name of an output"):
         solve(**{**DECODE, "output": 3})
     with pytest.raises(InputError, match="'10' percent"):
