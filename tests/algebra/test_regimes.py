@@ -110,7 +110,10 @@ def test_between_edges_one_branch_is_taken_and_another_beyond(
         end = edge.inside if edge else (1e3 if up else 1e-3)
         start = 1 + 2 * BESIDE if up else 1 - 2 * BESIDE
         assume(start < end if up else end < start)
-        inside = {live(start * (end / start) ** (step / 40)) for step in range(1, 40)}
-        assert len(inside) == 1
+        now = live(start)
+        for step in range(1, 40):
+            at = start * (end / start) ** (step / 40)
+            # one that begins and ends between two looks (11 percent apart at most) may be passed over, as is said
+            assert live(at) == now or live(at * 1.11) == now == live(at / 1.11)
         if edge:
-            assert live(edge.factor * (1 + 1e-9 if up else 1 - 1e-9)) not in inside
+            assert live(edge.factor * (1 + 1e-9 if up else 1 - 1e-9)) != now
