@@ -129,6 +129,8 @@ UNCHANGED_SYMBOLS = (
     "overlap_efficiency", "congestion_factor", "straggler_factor", "moe_routing_imbalance_factor", "memory_reserve",
     "fused_attention", "dropout", "fused_kernels", "tp_comm_overlap",
 )  # fmt: skip
+SWITCHES = {item.name for item in INPUTS if isinstance(item, Switch)}
+INPUT_BY_NAME = {item.name: item for item in INPUTS}
 
 
 def divisors(number: int) -> list[int]:
@@ -236,7 +238,10 @@ def _build(values: dict[str, Any], narrowed: Mapping[str, Any]) -> Problem:
     if unknown:
         problem.fixed(dict.fromkeys(unknown))
     for name in UNCHANGED_SYMBOLS:
-        leaves[name] = Symbol(name, BYTE if name == "memory_reserve" else NONE)
+        # A switch is a whole number, so that nobody asks for one percent more of it; the others keep their bounds.
+        leaves[name] = (
+            Symbol(name, NONE, integer=True, high=1.0) if name in SWITCHES else INPUT_BY_NAME[name].leaf(values[name])
+        )
         problem.values[name] = float(values[name])
     problem.values["tp_across_nodes"] = float(values["tp_across_nodes"])
     if values["efficiency"] is not None:

@@ -329,6 +329,13 @@ class SolverMissingError(MlsysimError, ImportError):
     exit_code = 9
 
 
+class LibraryMissingError(MlsysimError, ImportError):
+    """A library that only this needs is not installed; the hint says which extra brings it."""
+
+    code = "library-missing"
+    exit_code = 9
+
+
 class VerificationError(MlsysimError):
     """An answer did not survive its independent re-evaluation. It is withheld."""
 

@@ -40,7 +40,7 @@ SEED_FILES = {"mlsysim_opt", "mlsysim_opt.solvers"}
 SEED_STATEMENTS = 40
 
 SOLVERS = ("mlsysim_opt.optimize.backends",)
-PLOTS = ("mlsysim_opt.study",)
+PLOTS = ("mlsysim_opt.study", "mlsysim_opt.solvers.plots")
 HEAVY: dict[str, tuple[str, ...]] = {
     "highspy": SOLVERS,
     "ortools": SOLVERS,

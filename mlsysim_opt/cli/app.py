@@ -71,6 +71,18 @@ def complete_formulation(incomplete: str) -> list[str]:
     return _starting(formulation_names(), incomplete)
 
 
+def complete_accelerator(incomplete: str) -> list[str]:
+    """Return accelerators of the catalog."""
+    return _entries("accelerator", incomplete)
+
+
+def complete_resolver(incomplete: str) -> list[str]:
+    """Return models that can be asked."""
+    from mlsysim_opt.cli.sensitivity import models
+
+    return _starting(list(models()), incomplete)
+
+
 def complete_backend(incomplete: str) -> list[str]:
     """Return backends."""
     from mlsysim_opt.optimize import BACKENDS
@@ -287,6 +299,46 @@ def solve_for(
 
     given = inverse.inputs_of(context.args)
     return give(inverse.solve_for(target, using, unknown, box, given), as_json=json)
+
+
+@cli.command()
+def sensitivity(
+    using: Annotated[
+        str | None,
+        typer.Option(help="The model that is asked.", autocompletion=complete_resolver, show_default=False),
+    ] = None,
+    output: Annotated[str | None, typer.Option(help="One of its outputs.", show_default=False)] = None,
+    model: Model = None,
+    hardware: Annotated[
+        str | None,
+        typer.Option(help="An accelerator of the catalog.", autocompletion=complete_accelerator, show_default=False),
+    ] = None,
+    fleet: Fleet = None,
+    batch_size: Annotated[str | None, typer.Option(help="Sequences at a time.", show_default=False)] = None,
+    seq_len: Sequence = None,
+    precision: Precision = None,
+    set_: Set = None,
+    percent: Annotated[float, typer.Option(help="The change that is looked at, up and down.")] = 10.0,
+    plot: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE", help="Also draw the tornado (png, svg, pdf); needs matplotlib.", show_default=False
+        ),
+    ] = None,
+    json: Json = False,
+) -> int:
+    """Show which number an output answers to most, how far that holds, and what comes after."""
+    from mlsysim_opt.cli import sensitivity as topic
+
+    named = {
+        "model": model,
+        "hardware": hardware,
+        "fleet": fleet,
+        "batch_size": batch_size,
+        "seq_len": seq_len,
+        "precision": precision,
+    }
+    return give(topic.sensitivity(using, output, named, set_ or [], percent=percent, plot=plot), as_json=json)
 
 
 @cli.command()

@@ -7,7 +7,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mlsysim_opt.algebra.derive import gradient
 from mlsysim_opt.algebra.evaluate import ScalarProgram
@@ -20,6 +20,9 @@ from mlsysim_opt.optimize.request import ConstraintSpec, ObjectiveSpec, read_con
 from mlsysim_opt.optimize.search import TIE, Design, Search, excluded_reasons
 from mlsysim_opt.optimize.solution import Certificate, Metrics, Runner, Slack, Solution, Value, relative
 from mlsysim_opt.units import NONE, TIME, as_measure, readable_unit, to_si
+
+if TYPE_CHECKING:
+    from mlsysim_opt.optimize.sensitivity import OptimumSensitivity
 
 BACKENDS = ("enumerate", "milp", "cpsat")
 AGREEMENT = 1e-9
@@ -93,6 +96,12 @@ class Task:
     def rebuilt(self, problem: Problem) -> Task:
         """Return the same question about another problem."""
         return Task.of(problem, self.objective_spec, self.specs)
+
+    def sensitivity(self, numbers: Sequence[str] | None = None, *, reach: float = 4.0) -> OptimumSensitivity:
+        """Return what the optimum of this question answers to; see `Solution.sensitivity`."""
+        from mlsysim_opt.optimize.sensitivity import sensitivity_of_task
+
+        return sensitivity_of_task(self, numbers, reach)
 
     # compiling --------------------------------------------------------------------------------------------------------
     def search(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +13,7 @@ from mlsysim_opt.units import parse_unit, quantity
 
 if TYPE_CHECKING:
     from mlsysim_opt.optimize.run import Task
+    from mlsysim_opt.optimize.sensitivity import OptimumSensitivity
 
 SCHEMA = 1
 
@@ -312,6 +313,26 @@ class Solution:
         from mlsysim_opt.optimize.explain import why_not
 
         return why_not(self._task(), self, design)
+
+    def sensitivity(self, numbers: Sequence[str] | None = None, *, reach: float = 4.0) -> OptimumSensitivity:
+        """Return what the optimum answers to: elasticities of the best objective, and how far the design stays optimal.
+
+        One number is changed at a time: prices, rates, efficiencies, by the path of their leaf. Where several
+        accelerators are to choose among, their numbers stand in tables and are not among them.
+
+        Args:
+            numbers: the numbers to look at; all continuous ones of objective and constraints when absent.
+            reach: how many times as large, and as small, they are made at most.
+        Returns:
+            an `OptimumSensitivity`, readable as text.
+        Raises:
+            UnknownNameError: there is no such number. InputError: the solution is not proven to be optimal.
+        """
+        from mlsysim_opt.optimize.sensitivity import sensitivity
+
+        if self.status != "optimal":
+            raise InputError("this design is not proven to be optimal", path="status", hint="raise the time limit")
+        return sensitivity(self._task(), self.design, numbers, reach)
 
     # showing ----------------------------------------------------------------------------------------------------------
     def __str__(self) -> str:

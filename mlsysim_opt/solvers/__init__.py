@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Between", "Discrete", "DistributedSolver", "EconomicsSolver", "LogNormal", "Normal", "SensitivitySolver",
-    "ServingSolver", "SynthesisSolver", "Triangular", "Uniform", "rank_uncertainty", "solve_system", "uncertain", "uncertain_number",
+    "ServingSolver", "SynthesisSolver", "Triangular", "Uniform", "rank_uncertainty", "solve_system", "uncertain",
+    "uncertain_number",
 ]  # fmt: skip
 
 _MODULES = {

@@ -361,8 +361,11 @@ class Absolute(Atom):
         low = 0.0 if a.contains(0.0) else min(abs(a.low), abs(a.high))
         return Interval(low, max(abs(a.low), abs(a.high)))
 
+    def switch(self, node: Expression) -> Expression | None:
+        return node.args[0] >= constant(0, node.args[0].dimension)
+
     def derivative(self, index: int, node: Expression) -> Expression | None:
-        return ATOMS["where"](node.args[0] >= constant(0, node.args[0].dimension), 1, -1)
+        return ATOMS["where"](self.switch(node), 1, -1)
 
     def monotone(self, index: int, intervals: Sequence[Interval]) -> int | None:
         return sign(intervals[0])

@@ -97,6 +97,14 @@ class Atom:
         """
         return None
 
+    def switch(self, node: Expression) -> Expression | None:
+        """Return what decides which form the value has: a truth, a label or a whole number; None where it has one."""
+        return None
+
+    def passes(self, index: int, decided: Any) -> Any:
+        """Return whether the value moves with argument `index`, for what the switch says (a number, or an array)."""
+        return True
+
     def inverse(self, index: int, args: tuple[Expression, ...], target: Expression) -> Inversion | None:
         """Return argument `index` as an expression of the result and the other arguments; None if not possible."""
         return None

@@ -220,6 +220,10 @@ def _survival(time: Any, chance: Any, wait: Any, fast: Any, slow: Any, share: An
     return share * of_fast + (1 - share) * _beyond(time, chance, wait, slow, use)
 
 
+TINIEST = 1e-15
+"""A mean time is at least this share of the largest one: no ratio of two of them is then undefined."""
+
+
 class SojournQuantile(Atom):
     """A quantile of waiting and service together.
 
@@ -251,7 +255,7 @@ class SojournQuantile(Atom):
         if largest == 0:
             return 0.0
         # Scaled to the largest mean; none is quite zero, so that no ratio of two is undefined.
-        wait, fast, slow = (min(max(item / largest, 1e-15), 1e15) for item in (wait, fast, slow))
+        wait, fast, slow = (min(max(item / largest, TINIEST), 1 / TINIEST) for item in (wait, fast, slow))
         goal = math.log(1 - level)
 
         def gap(time: float) -> float:
@@ -276,7 +280,7 @@ class SojournQuantile(Atom):
         result = np.where(proper, np.where(endless & (level > 0), np.inf, 0.0), np.nan)
         if np.any(solve):
             scale = largest[solve]
-            some = [np.clip(item[solve] / scale, 1e-15, 1e15) for item in (wait, fast, slow)]
+            some = [np.clip(item[solve] / scale, TINIEST, 1 / TINIEST) for item in (wait, fast, slow)]
             with np.errstate(all="ignore"):
                 result[solve] = scale * _quantiles(chance[solve], some[0], some[1], some[2], share[solve], level[solve])
         return result
@@ -302,6 +306,10 @@ class SojournQuantile(Atom):
         chance, wait, fast, slow, share, _ = stand
         survival = _survival(time, chance, wait, fast, slow, share, _EXPRESSIONS)
         actual: dict[Expression, Expression] = {time: node, **dict(zip(stand, node.args, strict=True))}
+        # As the value is found: no mean is quite zero, so that a service of fixed length (means of zero) has a slope.
+        largest = ATOMS["maximum"](ATOMS["maximum"](node.args[2], node.args[3]), node.args[1])
+        for at in (1, 2, 3):
+            actual[stand[at]] = ATOMS["maximum"](node.args[at], TINIEST * largest)
         density, slope = gradient(survival, [time, stand[index]])
         return substitute(-1 / density if index == 5 else -slope / density, actual)
 

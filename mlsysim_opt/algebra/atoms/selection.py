@@ -52,9 +52,15 @@ class Extreme(Atom):
         pick = max if self.larger else min
         return Interval(pick(a.low, b.low), pick(a.high, b.high))
 
-    def derivative(self, index: int, node: Expression) -> Expression | None:
+    def switch(self, node: Expression) -> Expression | None:
         a, b = node.args
-        first = a >= b if self.larger else a <= b
+        return a >= b if self.larger else a <= b
+
+    def passes(self, index: int, decided: Any) -> Any:
+        return np.equal(decided, index == 0)
+
+    def derivative(self, index: int, node: Expression) -> Expression | None:
+        first = self.switch(node)
         return ATOMS["where"](first, 1, 0) if index == 0 else ATOMS["where"](first, 0, 1)
 
     def monotone(self, index: int, intervals: Sequence[Interval]) -> int | None:
@@ -115,6 +121,12 @@ class Where(Atom):
         if condition == iv.TRUE:
             return then
         return otherwise if condition == iv.FALSE else iv.union(then, otherwise)
+
+    def switch(self, node: Expression) -> Expression | None:
+        return node.args[0]
+
+    def passes(self, index: int, decided: Any) -> Any:
+        return False if index == 0 else np.equal(decided, index == 1)
 
     def derivative(self, index: int, node: Expression) -> Expression | None:
         if index == 0:

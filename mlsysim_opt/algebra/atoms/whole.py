@@ -42,6 +42,12 @@ class Rounding(Atom):
             return values[0]
         return float(math.ceil(values[0]) if self.up else math.floor(values[0]))
 
+    def switch(self, node: Expression) -> Expression | None:
+        return node
+
+    def passes(self, index: int, decided: Any) -> Any:
+        return False  # between two whole numbers it does not move
+
     def bounds(self, *intervals: Interval, param: Any = None) -> Interval:
         function = np.ceil if self.up else np.floor
         return Interval(float(function(intervals[0].low)), float(function(intervals[0].high)))
@@ -105,6 +111,12 @@ class WholeNumbers(Atom):
             if item.dimension != args[0].dimension:
                 same_dimension(self.name, args)
         return (NONE if self.sort == "truth" else self.result(args)), self.sort == "number", self.sort
+
+    def switch(self, node: Expression) -> Expression | None:
+        return node
+
+    def passes(self, index: int, decided: Any) -> Any:
+        return False  # between two whole numbers it does not move
 
     def result(self, args: tuple[Expression, ...]) -> Dimension:
         """Return the dimension of the result."""

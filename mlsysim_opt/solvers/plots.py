@@ -1,0 +1,51 @@
+"""Pictures of sensitivities; matplotlib is loaded here alone, when one is drawn."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mlsysim_opt.errors import FileError, InputError, LibraryMissingError
+from mlsysim_opt.solvers.tornado import percents, title_of
+
+if TYPE_CHECKING:
+    from mlsysim_opt.solvers.sensitivity import SensitivityResult
+
+FORMATS = ("png", "svg", "pdf")
+
+
+def plot_tornado(result: SensitivityResult, path: str | Path, of: str, *, most: int) -> Path:
+    """Write a tornado as a picture; see `SensitivityResult.plot_tornado`."""
+    if not isinstance(path, str | Path):
+        raise InputError(f"expected a path, got {path!r}", path="path")
+    target = Path(path)
+    if target.suffix.lstrip(".").lower() not in FORMATS:
+        raise InputError(f"{target.name!r} does not end in a known format", path="path",
+                         hint="endings: " + ", ".join("." + item for item in FORMATS))  # fmt: skip
+    figure_type = _figure()
+    rows = result.swings(of)[:most][::-1]  # the first bar stands on top
+    figure = figure_type(figsize=(9, 1.2 + 0.35 * max(len(rows), 1)), layout="constrained")
+    axes = figure.subplots()
+    less, more = percents(result)
+    for colour, label, at in (("tab:blue", less, 1), ("tab:orange", more, 2)):
+        widths = [100 * (row[at] or 0.0) for row in rows]
+        axes.barh([row[0] for row in rows], widths, color=colour, label=label, height=0.7)
+    axes.axvline(0, color="black", linewidth=0.8)
+    axes.set_xlabel(f"change of {result.output} [%]")
+    axes.set_title(title_of(result), fontsize=10)
+    if rows:
+        axes.legend()
+    try:
+        figure.savefig(target)
+    except OSError as error:
+        raise FileError(f"cannot write {target}: {error.strerror or error}", path=str(target)) from error
+    return target
+
+
+def _figure() -> Any:
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise LibraryMissingError("plots need matplotlib, which is not installed", path="matplotlib",
+                                  hint="pip install 'mlsysim-opt[plots]'") from error  # fmt: skip
+    return Figure
