@@ -84,7 +84,8 @@ class ArrayProgram:
         for leaf in self.leaves:
             if leaf.name not in values:
                 raise InputError(f"no value for {leaf.name!r}", path=leaf.name)
-            slots.append(values[leaf.name])
+            value = values[leaf.name]
+            slots.append(value.item() if isinstance(value, np.ndarray) and value.size == 1 else value)
         slots.extend(self._constants)
         varies = [_axes(value) for value in slots]
         large: list[_Step] = []

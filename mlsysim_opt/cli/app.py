@@ -76,9 +76,9 @@ def complete_accelerator(incomplete: str) -> list[str]:
     return _entries("accelerator", incomplete)
 
 
-def complete_resolver(incomplete: str) -> list[str]:
+def complete_using(incomplete: str) -> list[str]:
     """Return models that can be asked."""
-    from mlsysim_opt.cli.sensitivity import models
+    from mlsysim_opt.cli.models import models
 
     return _starting(list(models()), incomplete)
 
@@ -93,13 +93,6 @@ def complete_backend(incomplete: str) -> list[str]:
 def complete_hardware(incomplete: str) -> list[str]:
     """Return accelerators of the catalog."""
     return _entries("accelerator", incomplete)
-
-
-def complete_using(incomplete: str) -> list[str]:
-    """Return models that answer questions."""
-    from mlsysim_opt.cli.uncertain import models
-
-    return _starting(models(), incomplete)
 
 
 # options --------------------------------------------------------------------------------------------------------------
@@ -305,7 +298,7 @@ def solve_for(
 def sensitivity(
     using: Annotated[
         str | None,
-        typer.Option(help="The model that is asked.", autocompletion=complete_resolver, show_default=False),
+        typer.Option(help="The model that is asked.", autocompletion=complete_using, show_default=False),
     ] = None,
     output: Annotated[str | None, typer.Option(help="One of its outputs.", show_default=False)] = None,
     model: Model = None,
@@ -398,11 +391,12 @@ def synthesize(
 ) -> int:
     """Find the least hardware that keeps some latencies, and what of the catalog does."""
     from mlsysim_opt.cli import synthesize as topic
+    from mlsysim_opt.cli.models import inputs
 
     named = {"model": model, "batch_size": batch_size, "seq_len": seq_len, "precision": precision}
     return give(
         topic.synthesize(
-            topic.given(named, set_ or []), target or [],
+            inputs(named, set_ or []), target or [],
             using=using, like=like, compute_share=compute_share, rank_by=rank_by, limit=limit,
         ),
         as_json=json,
@@ -446,11 +440,12 @@ def solve_system(
 ) -> int:
     """Find all least values of several unknowns that meet some relations, and the cheapest."""
     from mlsysim_opt.cli import synthesize as topic
+    from mlsysim_opt.cli.models import inputs
 
     named = {"model": model, "hardware": hardware, "batch_size": batch_size, "seq_len": seq_len, "precision": precision}
     return give(
         topic.system(
-            topic.given(named, set_ or []), relation or [], unknown or [], cost or [], range_ or [],
+            inputs(named, set_ or []), relation or [], unknown or [], cost or [], range_ or [],
             using=using, points=points,
         ),
         as_json=json,

@@ -4,22 +4,16 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from mlsysim_opt.cli import arguments
+from mlsysim_opt.cli.models import inputs as inputs_of
+from mlsysim_opt.cli.models import model_named, models
 from mlsysim_opt.cli.output import Answer, Screen
-from mlsysim_opt.errors import UnknownNameError, UsageError
+from mlsysim_opt.errors import UsageError
 
 if TYPE_CHECKING:
     from mlsysim_opt.physics.base import Model
     from mlsysim_opt.solvers.sensitivity import SensitivityResult
-
-
-def models() -> dict[str, type[Model]]:
-    """Return the models that can be asked, by name."""
-    from mlsysim_opt import physics
-
-    return {name: getattr(physics, name) for name in physics.__all__ if name.endswith("Model") and name != "Model"}
 
 
 def sensitivity(
@@ -38,22 +32,14 @@ def sensitivity(
     """
     from mlsysim_opt.solvers.sensitivity import SensitivitySolver
 
-    known = models()
     if using is None:
-        raise UsageError("which model is asked?", path="--using", hint="one of " + ", ".join(known))
-    if using not in known:
-        raise UnknownNameError("model", using, known, path="--using")
+        raise UsageError("which model is asked?", path="--using", hint="one of " + ", ".join(models()))
+    model = model_named(using)
     if output is None:
-        raise UsageError(
-            "which output is looked at?", path="--output", hint="one of " + ", ".join(_outputs(known[using]))
-        )
-    inputs: dict[str, Any] = {name: arguments.scalar(text) for name, text in named.items() if text is not None}
-    for name, text in arguments.pairs(given, "--set", "output_len=512").items():
-        if name in inputs:
-            raise UsageError(f"{name!r} is given twice", path="--set")
-        inputs[name] = arguments.scalar(text)
+        raise UsageError("which output is looked at?", path="--output", hint="one of " + ", ".join(_outputs(model)))
+    inputs = inputs_of(named, given)
     inputs.setdefault("precision", None)  # left to the default of the model that is asked
-    found = SensitivitySolver().solve(using=known[using], output=output, perturbation_pct=percent, **inputs)
+    found = SensitivitySolver().solve(using=model, output=output, perturbation_pct=percent, **inputs)
     data = {"status": "ok" if found.feasible else "infeasible", **found.as_dict()}
     if plot is not None:
         data["plot"] = str(found.plot_tornado(plot))

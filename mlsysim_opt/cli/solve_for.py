@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from mlsysim_opt.cli import arguments
+from mlsysim_opt.cli.models import ends, model_named
 from mlsysim_opt.cli.output import Answer, Screen
-from mlsysim_opt.errors import UnknownNameError, UsageError
+from mlsysim_opt.errors import UsageError
 
 if TYPE_CHECKING:
-    from mlsysim_opt.physics.base import Model
     from mlsysim_opt.physics.inverse import SolvedFor
 
 SHOWN = 12
@@ -21,31 +21,14 @@ def solve_for(target: str, using: str, unknown: str, box: str | None, given: Map
     """Return what one number must be for a model's output to meet a target."""
     from mlsysim_opt.physics.inverse import solve_for as solve
 
-    ends = None if box is None else _ends(box)
-    found = solve(target, unknown=unknown, using=model_named(using), box=ends, **given)
+    found = solve(
+        target, unknown=unknown, using=model_named(using), box=None if box is None else ends(box, "--box"), **given
+    )
     return Answer(found.as_dict(), lambda screen: _show(screen, found))
 
 
-def model_named(name: str) -> type[Model]:
-    """Return a model by its name.
-
-    Raises:
-        UnknownNameError: there is none.
-    """
-    from mlsysim_opt import physics
-    from mlsysim_opt.physics.base import Model
-
-    kinds = {item: getattr(physics, item) for item in physics.__all__}
-    models: dict[str, type[Model]] = {
-        item: kind for item, kind in kinds.items() if isinstance(kind, type) and issubclass(kind, Model)
-    }
-    if name not in models:
-        raise UnknownNameError("model", name, list(models), path="--using")
-    return models[name]
-
-
 def inputs_of(extra: Sequence[str]) -> dict[str, Any]:
-    """Return inputs written as options, ``--tp-size 8`` or ``--tp-size=8``, by name.
+    """Return inputs written as options, ``--tp-size 8``, ``--tp-size=8`` or ``--set tp_size=8``, by name.
 
     Raises:
         UsageError: something is no option, has no value, or stands twice.
@@ -62,19 +45,12 @@ def inputs_of(extra: Sequence[str]) -> dict[str, Any]:
                 raise UsageError("has no value", path=option)
             value = rest.pop(0)
         name = name.replace("-", "_")
+        if name == "set":
+            name, value = arguments.pair(value, "--set", "tp_size=8")
         if name in found:
             raise UsageError("is given twice", path=option)
         found[name] = arguments.scalar(value)
     return found
-
-
-def _ends(text: str) -> tuple[str, str]:
-    low, dots, high = text.partition("..")
-    if not dots:
-        raise UsageError(
-            f"{text!r} is not of the form LOW..HIGH", path="--box", hint="for example --box '1 TB/s..8 TB/s'"
-        )
-    return low.strip(), high.strip()
 
 
 def _show(screen: Screen, found: SolvedFor) -> None:

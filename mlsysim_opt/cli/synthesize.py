@@ -2,47 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from mlsysim_opt.cli import arguments
+from mlsysim_opt.cli.models import model_named
 from mlsysim_opt.cli.output import Answer, Screen
-from mlsysim_opt.errors import UnknownNameError, UsageError
+from mlsysim_opt.errors import UsageError
 
 if TYPE_CHECKING:
-    from mlsysim_opt.physics.base import Model
     from mlsysim_opt.solvers.matching import Matches
     from mlsysim_opt.solvers.synthesis import SynthesisResult
     from mlsysim_opt.solvers.systems import SystemSolution
-
-
-def given(named: Mapping[str, str | None], texts: Sequence[str]) -> dict[str, Any]:
-    """Return the inputs of a model: those with an option of their own, and those of ``--set``.
-
-    Raises:
-        UsageError: one is given twice, or is not of the form name=value.
-    """
-    found = {name: arguments.scalar(text) for name, text in named.items() if text is not None}
-    for name, text in arguments.pairs(texts, "--set", "tp_size=8").items():
-        if name in found:
-            raise UsageError(f"{name!r} is given twice", path="--set")
-        found[name] = arguments.scalar(text)
-    return found
-
-
-def model_named(name: str) -> type[Model]:
-    """Return a model by the name of its class.
-
-    Raises:
-        UnknownNameError: there is none.
-    """
-    from mlsysim_opt import physics
-
-    known = [item for item in physics.__all__ if item.endswith("Model")]
-    if name not in known:
-        raise UnknownNameError("model", name, known, path="--using")
-    found: type[Model] = getattr(physics, name)
-    return found
 
 
 # synthesize -----------------------------------------------------------------------------------------------------------

@@ -6,34 +6,13 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from mlsysim_opt.cli import arguments
+from mlsysim_opt.cli.models import model_named
 from mlsysim_opt.cli.output import Answer, Screen
-from mlsysim_opt.errors import UnknownNameError, UsageError
+from mlsysim_opt.errors import UsageError
 
 if TYPE_CHECKING:
-    from mlsysim_opt.physics.base import Model
     from mlsysim_opt.solvers.ranking import UncertaintyRanking
     from mlsysim_opt.solvers.uncertainty import UncertainResult
-
-
-def models() -> list[str]:
-    """Return the names of all models."""
-    from mlsysim_opt import physics
-
-    return [name for name in physics.__all__ if name.endswith("Model")]
-
-
-def model_named(name: str) -> type[Model]:
-    """Return a model by name.
-
-    Raises:
-        UnknownNameError: there is none.
-    """
-    from mlsysim_opt import physics
-
-    if name not in models():
-        raise UnknownNameError("model", name, models(), path="--using")
-    found: type[Model] = getattr(physics, name)
-    return found
 
 
 def uncertain(

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from mlsysim_opt.algebra.arrays import ArrayProgram
-from mlsysim_opt.algebra.atoms import ceil, maximum, sqrt, where
+from mlsysim_opt.algebra.atoms import ceil, ceildiv, maximum, sqrt, where
 from mlsysim_opt.algebra.evaluate import evaluate
 from mlsysim_opt.algebra.expression import Choice, Expression, Symbol
 from mlsysim_opt.errors import InputError
@@ -52,3 +52,8 @@ def test_every_place_equals_the_exact_evaluation(monkeypatch: Any, tile: int, wh
 def test_a_leaf_without_a_value_is_named() -> None:
     with pytest.raises(InputError, match="no value for 'y'"):
         ArrayProgram([X + Y]).run({"x": 1.0}, [])
+
+
+def test_an_array_of_one_element_is_a_number() -> None:
+    (found,) = ArrayProgram([ceildiv(COUNT, 2) + X]).run({"count": np.array([[2]]), "x": np.array([[1.0]])}, [1, 1])
+    assert found == 3  # the third value of the choice is 4
