@@ -12,6 +12,7 @@ from mlsysim_opt.errors import InputError
 from mlsysim_opt.units import parse_unit, quantity
 
 if TYPE_CHECKING:
+    from mlsysim_opt.algebra.invert import Inverse
     from mlsysim_opt.optimize.run import Task
     from mlsysim_opt.optimize.sensitivity import OptimumSensitivity
 
@@ -333,6 +334,34 @@ class Solution:
         if self.status != "optimal":
             raise InputError("this design is not proven to be optimal", path="status", hint="raise the time limit")
         return sensitivity(self._task(), self.design, numbers, reach)
+
+    def solve_for(self, target: str, value: Any, *, unknown: str, box: tuple[Any, Any] | None = None) -> Inverse:
+        """Return what one number of the problem must be for a metric of this design to have a value.
+
+        The design stays as it is: another one might be better then (see `sensitivity` for how far this one stays the
+        best).
+
+        Args:
+            target: name of a metric. value: what it should be, with its unit.
+            unknown: a continuous number by the path of its leaf (``fleet.fabric.bandwidth``). box: where to look.
+        Raises:
+            NotInvertibleError: no value gives the target. UnknownNameError: there is no such metric or number.
+        """
+        from mlsysim_opt.algebra.expression import symbols
+        from mlsysim_opt.algebra.invert import invert
+        from mlsysim_opt.errors import UnknownNameError
+        from mlsysim_opt.units import to_si
+
+        problem = self._task().problem
+        root = problem.metric(target)
+        leaves = {leaf.name: leaf for leaf in symbols(root)}
+        if unknown not in leaves:
+            raise UnknownNameError(f"number that {target} depends on", unknown, list(leaves))
+        leaf = leaves[unknown]
+        ends = None if box is None else (to_si(box[0], leaf.dimension, unknown), to_si(box[1], leaf.dimension, unknown))
+        known = {**problem.values, **self.design}
+        near = known.pop(unknown, None)
+        return invert(root, value, leaf, values=known, box=ends, near=near)
 
     # showing ----------------------------------------------------------------------------------------------------------
     def __str__(self) -> str:

@@ -203,7 +203,7 @@ def solve_for(
     value: Any = None,
     *,
     unknown: str,
-    using: Model | type[Model],
+    using: Any,
     box: tuple[Any, Any] | None = None,
     **given: Any,
 ) -> Any:
@@ -215,7 +215,8 @@ def solve_for(
             Several values, as a list, are an axis of the answer.
         unknown: a numeric input of the model, or a number of an entry by its path
             (``fleet.node.accelerator.memory.bandwidth``; the end of the path will do where only one ends so).
-        using: the model. box: lowest and highest value to look between. given: all other inputs; those given as lists
+        using: the model, or the solution of an optimization, whose design's metrics are asked about (equal to a value
+            only). box: lowest and highest value to look between. given: all other inputs; those given as lists
             are axes, and every combination is a question.
     Returns:
         a `SolvedFor`: where the target is met, the formula where there is one, and whether there is anything else; over
@@ -227,6 +228,11 @@ def solve_for(
     """
     model = using() if isinstance(using, type) else using
     name, relation, wanted = _asked(target, value)
+    if not isinstance(model, Model):
+        if relation != "=" or given:
+            raise InputError("a metric of a solution is asked to be equal to a value, and nothing else is given",
+                             path="using")  # fmt: skip
+        return model.solve_for(name, wanted, unknown=unknown, box=box)
     if is_list(wanted) or any(map(is_list, given.values())):
         from mlsysim_opt.physics.inverse_sweep import solve_for_many
 
