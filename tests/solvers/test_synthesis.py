@@ -55,7 +55,7 @@ def test_trap_the_specification_meets_its_own_model_and_one_notch_less_does_not(
 
     exact = ask(hardware)
     assert exact.feasible
-    assert exact.si(output) == pytest.approx(0.030, rel=1e-9)
+    assert exact.si(output) == pytest.approx(0.030, rel=1e-12)
     assert ask(scaled(hardware, "memory.bandwidth", 1 - 1e-6)).si(output) > 0.030
     peak = f"compute.peak.{asked.get('precision', 'fp16')}"
     assert ask(scaled(hardware, peak, 0.99)).si(output) > 0.030
