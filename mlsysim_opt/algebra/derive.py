@@ -90,5 +90,16 @@ def _times(left: Expression, right: Expression) -> Expression | None:
 
 def elasticity(root: Expression, by: Expression) -> Expression:
     """Return d ln(root) / d ln(by): the percentage by which `root` changes for one percent of `by`."""
-    (slope,) = gradient(root, [by])
-    return slope * by / root
+    return elasticities(root, [by])[0]
+
+
+def elasticities(
+    root: Expression, wanted: Sequence[Expression], slopes: Sequence[Expression] | None = None
+) -> list[Expression]:
+    """Return the same by each node in `wanted`; undefined where `root` is zero.
+
+    Args:
+        slopes: the gradient by these nodes, where it is at hand.
+    """
+    by_node = gradient(root, wanted) if slopes is None else slopes
+    return [slope * by / root for slope, by in zip(by_node, wanted, strict=True)]

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from mlsysim_opt.algebra.derive import gradient
+from mlsysim_opt.algebra.derive import elasticities
 from mlsysim_opt.algebra.evaluate import ScalarProgram
 from mlsysim_opt.algebra.expression import Expression, Symbol, symbols
 from mlsysim_opt.errors import InputError, LimitReachedError, UnknownNameError, VerificationError
@@ -358,15 +358,12 @@ def _elasticities(task: Task, design: Mapping[str, Any], most: int = 12) -> dict
     wanted: list[Expression] = [item for item in symbols(task.objective.expression) if not item.integer]
     if not wanted:
         return {}
-    slopes = gradient(task.objective.expression, wanted)
-    out = ScalarProgram([task.objective.expression, *slopes]).run_named({**task.problem.values, **design})
-    value = out[0]
+    program = ScalarProgram(elasticities(task.objective.expression, wanted))
     found: dict[str, float] = {}
-    for leaf, slope in zip(wanted, out[1:], strict=True):
+    for leaf, change in zip(wanted, program.run_named({**task.problem.values, **design}), strict=True):
         assert isinstance(leaf, Symbol)
-        elasticity = slope * task.problem.values[leaf.name] / value if value else 0.0
-        if math.isfinite(elasticity) and abs(elasticity) > 1e-6:
-            found[leaf.name] = elasticity
+        if math.isfinite(change) and abs(change) > 1e-6:
+            found[leaf.name] = change
     return dict(sorted(found.items(), key=lambda item: -abs(item[1]))[:most])
 
 

@@ -8,8 +8,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from mlsysim_opt.errors import InputError
-from mlsysim_opt.units import parse_unit, quantity
+from mlsysim_opt.errors import InputError, UnknownNameError
+from mlsysim_opt.units import parse_unit, quantity, to_si
 
 if TYPE_CHECKING:
     from mlsysim_opt.algebra.invert import Inverse
@@ -349,8 +349,6 @@ class Solution:
         """
         from mlsysim_opt.algebra.expression import symbols
         from mlsysim_opt.algebra.invert import invert
-        from mlsysim_opt.errors import UnknownNameError
-        from mlsysim_opt.units import to_si
 
         problem = self._task().problem
         root = problem.metric(target)

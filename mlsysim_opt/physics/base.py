@@ -79,8 +79,8 @@ class Solved:
     def __getattr__(self, name: str) -> Any:
         traced: Traced | None = self.__dict__.get("_traced")
         if traced is None or name not in traced.position:
-            if traced is not None and isinstance(traced.result.__dict__.get(name), MlsysimError):
-                raise self.__dict__["_model"]().written(self.__dict__["_values"]).__dict__[name]  # of these entries
+            if traced is not None:
+                self.__dict__["_model"]().check_known(name, traced, self.__dict__["_values"])
             known = traced.position if traced else ()
             raise AttributeError(f"{type(self).__name__} has no field {name!r}; fields: {', '.join(known)}")
         value = traced.read(name, self.si(name))
@@ -344,6 +344,12 @@ class Model:
         if values.get("efficiency", self) is None:
             found["efficiency"] = "calibrated"
         return found
+
+    def check_known(self, name: str, traced: Traced, values: Mapping[str, Any]) -> None:
+        """Raise the error that an output holds because entries lack what it needs, in the words of these entries: the
+        equations are shared by all that lack the same."""
+        if isinstance(traced.result.__dict__.get(name), MlsysimError):
+            raise self.written(values).__dict__[name]
 
     def output(self, name: str, traced: Traced) -> Expression:
         """Return the expression of an output by name."""

@@ -26,8 +26,7 @@ from mlsysim_opt.physics.base import Model
 from mlsysim_opt.physics.inputs import Degree, Given, Input, Number
 from mlsysim_opt.physics.parts import is_list
 from mlsysim_opt.registry import default_catalog
-from mlsysim_opt.registry.datum import Datum
-from mlsysim_opt.registry.entry import Entry, Part
+from mlsysim_opt.registry.entry import Entry
 from mlsysim_opt.units import Dimension, as_measure, as_time, base_unit, quantity, readable_unit, show, to_si
 
 if TYPE_CHECKING:
@@ -281,8 +280,8 @@ class Question:
         self.values = self._checked(asked)
         self.traced: Traced = model.trace(self.values)
         if target not in self.traced.expressions and target in self.traced.result.field_names():
-            held = self.traced.result.__dict__[target]
-            raise held if isinstance(held, MlsysimError) else NotInvertibleError(f"{target} is not known here")
+            model.check_known(target, self.traced, self.values)
+            raise NotInvertibleError(f"{target} is not known here")
         self.root = model.output(target, self.traced)
         if self.root.sort != "number":
             raise InputError(f"{target} is a {self.root.sort}, not a number", path="target")
@@ -368,7 +367,8 @@ class Question:
         entry = self.values.get(name)
         if not isinstance(entry, Entry):
             raise InputError(f"{self.leaf.name} is not a number of an entry that is given", path="unknown")
-        return {name: replaced(entry, path, int(x) if self.leaf.integer else x)}
+        new = entry.parameter(path).changed(int(x) if self.leaf.integer else x, "solved for")
+        return {name: entry.replacing(path, new)}
 
     @property
     def entry(self) -> str | None:
@@ -614,22 +614,3 @@ def _runs(numbers: Sequence[int]) -> list[list[int]]:
         else:
             found.append([number])
     return found
-
-
-def replaced(entry: Entry, path: str, si: float) -> Entry:
-    """Return an entry with another number at a path, in base units; everything else is the same.
-
-    Raises:
-        MissingFieldError: it has no such number.
-    """
-    old = entry.parameter(path)
-    text = str(int(si)) if old.kind == "count" else f"{si!r} {base_unit(old.dimension).text}".strip()
-    new = Datum(si, text, base_unit(old.dimension).text, old.dimension, old.kind, None, "solved for")
-    changed: Any = _with(entry, path.split("."), new)
-    return changed  # type: ignore[no-any-return]
-
-
-def _with(part: Part, steps: Sequence[str], new: Datum) -> Part:
-    below = part.__dict__[steps[0]]
-    value = new if len(steps) == 1 else _with(below, steps[1:], new)
-    return part.model_copy(update={steps[0]: value})

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from mlsysim_opt.algebra.derive import gradient
+from mlsysim_opt.algebra.derive import elasticities, gradient
 from mlsysim_opt.algebra.evaluate import ScalarProgram
 from mlsysim_opt.algebra.expression import Expression, Symbol, symbols
 from mlsysim_opt.errors import InputError
@@ -23,12 +23,13 @@ def sensitivity(model: Model, output: str, given: Mapping[str, Any]) -> dict[str
     root = model.output(output, traced)
     wanted: Sequence[Expression] = [item for item in symbols(root) if not item.integer]
     named = model.leaf_values(values)
-    out = ScalarProgram([root, *gradient(root, wanted)]).run_named(named)
-    if not out[0]:
-        raise InputError(f"{output} is {out[0]}; it has no relative changes", path=output)
+    slopes = gradient(root, wanted)
+    value, *out = ScalarProgram([root, *slopes, *elasticities(root, wanted, slopes)]).run_named(named)
+    if not value:
+        raise InputError(f"{output} is {value}; it has no relative changes", path=output)
     found = {
-        leaf.name: slope * named[leaf.name] / out[0]
-        for leaf, slope in zip(wanted, out[1:], strict=True)
+        leaf.name: relative
+        for leaf, slope, relative in zip(wanted, out, out[len(wanted) :], strict=False)
         if isinstance(leaf, Symbol) and math.isfinite(slope) and slope != 0
     }
     return dict(sorted(found.items(), key=lambda item: -abs(item[1])))

@@ -88,6 +88,12 @@ class Datum:
             return units.quantity(self.si, self.unit)
         return int(self.si) if self.kind == "count" else float(self.si)
 
+    def changed(self, si: float, reason: str) -> Datum:
+        """Return another value of the same dimension and kind, in base units, which is no published one."""
+        unit = units.base_unit(self.dimension).text
+        text = str(int(si)) if self.kind == "count" else f"{si!r} {unit}"
+        return Datum(si, text, unit, self.dimension, self.kind, None, reason)
+
     @property
     def provenance(self) -> str:
         """The source or the reason of the estimate as one line of text."""

@@ -41,6 +41,11 @@ class Part(BaseModel):
                 for path, datum in value.leaves():
                     yield f"{name}.{path}", datum
 
+    def replacing(self, path: str, value: Any) -> Self:
+        """Return a copy with something else at a dotted path, unchecked; everything else is the same."""
+        step, _, rest = path.partition(".")
+        return self.model_copy(update={step: self.__dict__[step].replacing(rest, value) if rest else value})
+
     def missing(self, entry: str, path: str) -> InputError:
         """Return the error for a number that this part does not hold; `path` is the path from the entry."""
         return MissingFieldError(entry, path)

@@ -7,10 +7,10 @@ from collections.abc import Iterable, Mapping
 from functools import cached_property
 from typing import Any
 
-from mlsysim_opt.algebra.derive import gradient
+from mlsysim_opt.algebra.derive import elasticities
 from mlsysim_opt.algebra.evaluate import ScalarProgram
 from mlsysim_opt.algebra.expression import Expression, Symbol, symbols
-from mlsysim_opt.errors import InputError, MlsysimError, UnknownNameError
+from mlsysim_opt.errors import InputError, UnknownNameError
 from mlsysim_opt.physics.base import Model
 from mlsysim_opt.units import NONE, Dimension, quantity, readable_unit
 
@@ -30,9 +30,7 @@ class Point:
             raise InputError(f"expected the name of an output, got {output!r}", path="output")
         self.model, self.values, self.output = model, values, output
         self.traced = model.trace(values)
-        held = self.traced.result.__dict__.get(output)
-        if isinstance(held, MlsysimError):
-            raise model.written(values).__dict__[output]  # the error of these entries
+        model.check_known(output, self.traced, values)
         numbers = number_outputs(self.traced.expressions)
         if output not in self.traced.expressions:
             raise UnknownNameError(f"output of {type(model).__name__}", output, numbers, path="output")
@@ -68,8 +66,8 @@ class Point:
         return ScalarProgram([self.root])
 
     @cached_property
-    def _slopes(self) -> ScalarProgram:
-        return ScalarProgram([self.root, *gradient(self.root, list(self.leaves.values()))])
+    def _relative(self) -> ScalarProgram:
+        return ScalarProgram(elasticities(self.root, list(self.leaves.values())))
 
     def scaled(self, factors: Mapping[str, float]) -> dict[str, Any]:
         """Return the values of the leaves with some multiplied."""
@@ -97,13 +95,10 @@ class Point:
 
     def elasticities(self, factors: Mapping[str, float] | None = None) -> dict[str, float | None]:
         """Return the elasticity to every continuous number, with some leaves multiplied; None where there is none."""
-        named = self.scaled(factors or {})
-        out = self._slopes.run_named(named)
-        found: dict[str, float | None] = {}
-        for name, slope in zip(self.leaves, out[1:], strict=True):
-            elasticity = slope * named[name] / out[0] if out[0] else math.nan
-            found[name] = elasticity if math.isfinite(elasticity) else None
-        return found
+        found = self._relative.run_named(self.scaled(factors or {}))
+        return {
+            name: change if math.isfinite(change) else None for name, change in zip(self.leaves, found, strict=True)
+        }
 
 
 def model_of(using: Any) -> Model:

@@ -10,8 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 from mlsysim_opt.algebra.expression import Symbol
 from mlsysim_opt.errors import InputError, UnknownNameError
-from mlsysim_opt.registry.datum import Datum
-from mlsysim_opt.registry.entry import Entry, Part
 from mlsysim_opt.units import (
     POWER,
     Dimension,
@@ -150,18 +148,3 @@ def read_cost(text: Any, of: Dimension, name: str) -> Cost:
     if not (found.si > 0 and math.isfinite(found.si)):
         raise InputError(f"{text!r} is not above zero", path=path, hint="what costs nothing would be taken without end")
     return found
-
-
-def with_number(entry: Entry, path: str, si: float) -> Entry:
-    """Return a copy of a catalog entry with another number, in base units, at a dotted path."""
-    chain: list[tuple[Part, str]] = []
-    here: Any = entry
-    for step in path.split("."):
-        chain.append((here, step))
-        here = here.__dict__[step]
-    text = base_unit(here.dimension).text
-    new: Any = Datum(si, f"{si!r} {text}", text, here.dimension, here.kind, None, "solved for")
-    for owner, step in reversed(chain):
-        new = owner.model_copy(update={step: new})
-    made: Entry = new
-    return made

@@ -17,12 +17,11 @@ from mlsysim_opt.physics.inputs import Given
 from mlsysim_opt.physics.serving import ServingModel, home_of
 from mlsysim_opt.physics.traced import Traced
 from mlsysim_opt.registry import default_catalog
-from mlsysim_opt.registry.datum import Datum
 from mlsysim_opt.registry.types import Link
 from mlsysim_opt.solvers.matching import Matches, Ranking, replica_size
 from mlsysim_opt.solvers.region import Point, Region, Unknown, corners
 from mlsysim_opt.solvers.relations import ORDERED, Relation, as_relation, read_relations
-from mlsysim_opt.units import BYTE, TIME, Measure, as_measure, as_time, base_unit, divide, quantity, show, to_si
+from mlsysim_opt.units import BYTE, TIME, Measure, as_measure, as_time, divide, quantity, show, to_si
 
 if TYPE_CHECKING:
     from pint import Quantity
@@ -505,17 +504,11 @@ def _template(base: Any) -> Any:
 
 def _hardware(template: Any, bandwidth: float, memory: float, peaks: Mapping[str, float]) -> Any:
     """Return an accelerator like another, with other numbers."""
-
-    def datum(old: Datum, si: float) -> Datum:
-        text = base_unit(old.dimension).text
-        return Datum(si, f"{si!r} {text}", text, old.dimension, "quantity", None, "synthesized for a target")
-
-    old = template.memory.__dict__
-    held = {"bandwidth": datum(old["bandwidth"], bandwidth), "capacity": datum(old["capacity"], memory)}
-    rates = template.compute.peak
-    chosen = {name: datum(rates.__dict__[name], peaks[name]) if name in peaks else None for name in rates.precisions}
-    compute = template.compute.model_copy(update={"peak": rates.model_copy(update=chosen)})
-    return template.model_copy(update={"memory": template.memory.model_copy(update=held), "compute": compute})
+    numbers = {"memory.bandwidth": bandwidth, "memory.capacity": memory}
+    numbers.update({f"compute.peak.{name}": rate for name, rate in peaks.items()})
+    for path, si in numbers.items():
+        template = template.replacing(path, template.parameter(path).changed(si, "synthesized for a target"))
+    return template
 
 
 __all__ = ["SynthesisResult", "SynthesisSolver", "Target"]

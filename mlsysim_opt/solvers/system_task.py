@@ -18,7 +18,7 @@ from mlsysim_opt.registry.entry import Entry
 from mlsysim_opt.solvers.cheapest import Optimum, cheapest, narrowed
 from mlsysim_opt.solvers.region import Point, Region, Unknown, corners
 from mlsysim_opt.solvers.relations import Relation, as_relation, read_relations
-from mlsysim_opt.solvers.specification import Cheapest, Dual, Specification, read_cost, with_number
+from mlsysim_opt.solvers.specification import Cheapest, Dual, Specification, read_cost
 from mlsysim_opt.units import (
     Dimension,
     Measure,
@@ -387,7 +387,7 @@ class Task:
             if not isinstance(holder, Entry) or path not in holder.parameters():
                 raise InputError(f"{name} is not a number of an entry that is given", path=name,
                                  hint="it follows from the entries; it can be solved for, not entered")  # fmt: skip
-            inputs[head] = with_number(holder, path, value)
+            inputs[head] = holder.replacing(path, holder.parameter(path).changed(value, "solved for"))
         return inputs
 
 

@@ -270,7 +270,7 @@ class Question:
             entry = self.values.get(root)
             if isinstance(entry, Entry) and rest in entry.parameters():
                 before = given.get(root)
-                given[root] = _with(before if isinstance(before, Entry) else entry, rest, unread)
+                given[root] = (before if isinstance(before, Entry) else entry).replacing(rest, unread)
         start = {
             item.name: item.text_of(self.values[item.name])
             for item in self.givens if item.is_input
@@ -311,9 +311,7 @@ class Question:
         found: dict[str, Expression] = {}
         for name in self.outputs:
             if name not in traced.expressions:
-                held = traced.result.__dict__.get(name)
-                if isinstance(held, MlsysimError):
-                    raise self.model.written(values).__dict__[name]
+                self.model.check_known(name, traced, values)
                 raise UnknownNameError(f"output of {self.name}", name, list(traced.expressions))
             found[name] = traced.expressions[name]
         found.update(traced.result.constraints)
@@ -406,13 +404,6 @@ class Question:
 def _reason(error: MlsysimError) -> str:
     """Return why a sample cannot be."""
     return f"{error.path}: {error.message}" if error.path else error.message
-
-
-def _with(entry: Any, path: str, value: Any) -> Any:
-    """Return an entry with something else in place of one of its numbers."""
-    step, _, rest = path.partition(".")
-    inner = value if not rest else _with(entry.__dict__[step], rest, value)
-    return entry.model_copy(update={step: inner})
 
 
 def _field(path: str, values: Mapping[str, Any]) -> FieldNumber | None:

@@ -22,7 +22,7 @@ from mlsysim_opt.registry.types import Fabric, Fleet, Node
 from mlsysim_opt.validation.entries import hardware_entry
 from mlsysim_opt.validation.report import Prediction
 from mlsysim_opt.validation.rows import Row, Unmodelled, read_rows
-from mlsysim_opt.validation.runs import accelerator_hours, fleet_of_run, run_of, runs_of
+from mlsysim_opt.validation.runs import fleet_of_run, hours, run_of, runs_of
 from mlsysim_opt.validation.serving import decode_of
 
 SOURCE = {"title": "the row of measurements", "locator": "inputs", "date": 2026}
@@ -197,7 +197,7 @@ def _idle_energy(row: Row) -> list[Prediction]:
     """Energy of the nodes of a run beyond what its accelerators draw while they work: that of idle nodes."""
     value = row.measurement("idle_energy_kwh")
     run = run_of(str(row.need("model")))
-    days = f"{accelerator_hours(run) / run.accelerators} h"
+    days = f"{hours(run)} h"
     solved = MODEL.solve(
         fleet=fleet_of_run(run), duration_days=days, utilization=0.0, pue=1.0, carbon_intensity=NOTHING
     )
@@ -209,7 +209,7 @@ def _accelerator_energy(row: Row) -> list[Prediction]:
     value = row.measurement("gpu_energy_mwh")
     run = run_of(str(row.need("model")))
     solved = MODEL.solve(
-        devices=run.accelerators, duration_days=f"{accelerator_hours(run) / run.accelerators} h", pue=1.0,
+        devices=run.accelerators, duration_days=f"{hours(run)} h", pue=1.0,
         device_power=f"{run.node.accelerator.parameter('tdp').si} W", carbon_intensity=NOTHING,
     )  # fmt: skip
     return [] if value is None else [Prediction(solved.it_energy_kwh / 1e3, "MWh", value, target="energy")]
@@ -221,7 +221,7 @@ def _family_carbon(row: Row) -> list[Prediction]:
     pue = default_catalog().find("datacenter", GOOGLE).parameter("pue").si
     total = 0.0
     for run in runs_of(str(row.need("models")).partition(" ")[0]):
-        days = f"{accelerator_hours(run) / run.accelerators} h"
+        days = f"{hours(run)} h"
         solved = MODEL.solve(fleet=fleet_of_run(run), duration_days=days, pue=pue, datacenter=GRID)
         total += solved.carbon_footprint_kg / 1e3
     return [] if value is None else [Prediction(total, "tCO2e", value, target="carbon")]
@@ -236,7 +236,7 @@ def _bought(row: Row) -> list[Prediction]:
         for name in ("Cluster_Network", "Accelerator_Depreciation")
     )
     solved = EconomicsModel().solve(
-        fleet=fleet_of_run(run), duration_days=f"{accelerator_hours(run) / run.accelerators} h", ownership="buy",
+        fleet=fleet_of_run(run), duration_days=f"{hours(run)} h", ownership="buy",
         infrastructure_multiplier=1 / (1 - network), amortization_years=1 / lost, maintenance_rate=0.0,
     )  # fmt: skip
     return [] if value is None else [Prediction(solved.tco_usd, "USD", value, target="cost")]

@@ -37,12 +37,7 @@ def fleet_of(row: Row, accelerators: int) -> Fleet:
     bandwidth = link_bandwidth(part, sibling)
     stated = _stated_gbit(str(row.inputs.get("inter_node", "")), per_node)
     port = stated or DCN_GBIT.get(part.generation) or PORT_GBIT.get(part.generation, 400)
-    node = Node.model_validate(
-        {"name": "row-node", "title": "node of the row", "source": SOURCE, "accelerator": part,
-         "accelerators_per_node": per_node,
-         "scale_up": {"domain_size": domain, "bandwidth": bandwidth, "latency": "1 us"},
-         "nics_per_node": per_node, "max_power": {"value": "10 kW", "estimated": "no part of the time"}}
-    )  # fmt: skip
+    node = row_node(part, per_node, domain, bandwidth)
     fabric = Fabric.model_validate(
         {"name": "row-fabric", "title": "fabric of the row", "source": SOURCE, "technology": "infiniband",
          "topology": "fat-tree", "bandwidth": f"{port} Gbit/s",
@@ -51,6 +46,16 @@ def fleet_of(row: Row, accelerators: int) -> Fleet:
     return Fleet.model_validate(
         {"name": "row-fleet", "title": "fleet of the row", "source": SOURCE, "node": node,
          "node_count": accelerators // per_node, "fabric": fabric}
+    )  # fmt: skip
+
+
+def row_node(part: Accelerator, count: int, domain: int, bandwidth: Any) -> Node:
+    """Return a node of `count` accelerators as a row describes it; each has a port of its own."""
+    return Node.model_validate(
+        {"name": "row-node", "title": "node of the row", "source": SOURCE, "accelerator": part,
+         "accelerators_per_node": count,
+         "scale_up": {"domain_size": domain, "bandwidth": bandwidth, "latency": "1 us"},
+         "nics_per_node": count, "max_power": {"value": "10 kW", "estimated": "no part of the time"}}
     )  # fmt: skip
 
 

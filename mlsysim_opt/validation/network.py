@@ -23,7 +23,7 @@ from mlsysim_opt.registry import default_catalog
 from mlsysim_opt.registry.types import Accelerator, Fabric, Node
 from mlsysim_opt.units import BYTE
 from mlsysim_opt.validation.entries import hardware_entry
-from mlsysim_opt.validation.fleets import link_bandwidth, sibling_node
+from mlsysim_opt.validation.fleets import link_bandwidth, row_node, sibling_node
 from mlsysim_opt.validation.report import Prediction
 from mlsysim_opt.validation.rows import Row, Unmodelled
 
@@ -143,12 +143,7 @@ def _links(part: Accelerator, inside: int, ranks: int, in_pairs: bool) -> tuple[
     if sibling is not None and neighbours is not None and inside <= neighbours:  # links to all others are idle
         rate = f"{sibling.parameter('scale_up.bandwidth').si * (inside - 1) / neighbours} byte/s"
     alone = 1 if apart else inside
-    node = Node.model_validate(
-        {"name": "row-node", "title": "node of the row", "source": SOURCE, "accelerator": part,
-         "accelerators_per_node": alone,
-         "scale_up": {"domain_size": alone, "bandwidth": rate, "latency": "1 us"},
-         "nics_per_node": alone, "max_power": {"value": "10 kW", "estimated": "no part of the time"}}
-    )  # fmt: skip
+    node = row_node(part, alone, alone, rate)
     if apart and ranks == inside:
         host = {"name": "row-host-links", "title": "host links of the row", "source": SOURCE, "technology": "pcie",
                 "topology": "fat-tree", "bandwidth": part.parameter("host_link.bandwidth").text,

@@ -22,7 +22,7 @@ from mlsysim_opt.registry.types import Fabric, Fleet, Node, Storage
 from mlsysim_opt.validation.entries import model_entry
 from mlsysim_opt.validation.report import Prediction
 from mlsysim_opt.validation.rows import Row, Unmodelled, read_rows
-from mlsysim_opt.validation.runs import accelerator_hours, run_of
+from mlsysim_opt.validation.runs import hours, run_of
 
 SOURCE = {"title": "the row of measurements", "locator": "inputs", "date": 2026}
 RECORDS = {"llama3": "Llama3_H100", "opt": "OPT_A100", "meta-rsc": "Meta_RSC1_A100"}
@@ -208,7 +208,7 @@ def _accelerators_per_week(row: Row, name: str, value: float) -> Prediction:
 def _ideal_days(row: Row, name: str, value: float) -> Prediction:
     """Days of training without a pause, as the model of training predicts them for the run in the catalog."""
     run = run_of(row.group)
-    return Prediction(accelerator_hours(run) / run.accelerators / HOURS_PER_DAY, "day", value, target=name)
+    return Prediction(hours(run) / HOURS_PER_DAY, "day", value, target=name)
 
 
 # checkpoints ----------------------------------------------------------------------------------------------------------

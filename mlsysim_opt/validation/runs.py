@@ -52,6 +52,11 @@ def fleet_of_run(run: TrainingRun) -> Fleet:
     return Fleet.model_validate({"name": "run-fleet", "title": "nodes of the run", **fields})
 
 
+def hours(run: TrainingRun) -> float:
+    """Return how long a run takes; see `accelerator_hours`."""
+    return accelerator_hours(run) / run.accelerators
+
+
 def accelerator_hours(run: TrainingRun) -> float:
     """Return the hours of all accelerators together: those published, else those of training without a pause.
 

@@ -187,7 +187,26 @@ def agree(got: Any, want: Any, tolerance: float) -> bool:
     return got == want or abs(got - want) <= tolerance
 
 
-# ---- the grid evaluator
+def comparison(pool: Any, roots: list[Any]) -> Callable[[dict[str, Any], list[Any]], None]:
+    """Return what compares values of expressions at a point with the exact evaluation there."""
+    everything, program = ScalarProgram(topological(roots)), ScalarProgram(roots)
+
+    def compare(values: dict[str, Any], got: list[Any]) -> None:
+        try:
+            inner = [abs(float(item)) for item in everything.run_named(values)]
+            expected = program.run_named(values)
+        except ScaleError:
+            assume(False)
+        largest = max((item for item in inner if math.isfinite(item)), default=0.0)
+        assume(largest < 1e15)
+        for root, mine, want in zip(roots, got, expected, strict=True):
+            tolerance = 1e-9 * max(largest, 1.0) if id(root) in pool.rough else 0.0
+            assert agree(mine, want, tolerance), (str(root), values, mine, want)
+
+    return compare
+
+
+# ---- the grid and array evaluators
 @given(
     STEPS,
     FRACTIONS,
@@ -207,28 +226,18 @@ def test_a_grid_gives_the_scalar_value_at_every_point(
         choice: np.array([row[index] % len(choice.values) for row in tuples]) for index, choice in enumerate(together)
     }
     axes = Axes(columns, tuple(apart), len(tuples))
-    everything = ScalarProgram(topological(roots))
     symbols = {symbol.name: fixed[symbol.name] for symbol in SYMBOLS}
-    program = ScalarProgram(roots)
     try:
         with small_blocks(*sizes):
             tables = GridProgram(roots, symbols, axes).tables()
     except ScaleError:
         assume(False)
+    compare = comparison(pool, roots)
     for index in np.ndindex(len(tuples), *axes.dense_shape):
         values = dict(fixed)
         values.update({c.name: c.values[int(columns[c][index[0]])] for c in together})
         values.update({c.name: c.values[p] for c, p in zip(apart, index[1:], strict=True)})
-        try:
-            inner = [abs(float(item)) for item in everything.run_named(values)]
-            expected = program.run_named(values)
-        except ScaleError:
-            assume(False)
-        largest = max((item for item in inner if math.isfinite(item)), default=0.0)
-        assume(largest < 1e15)
-        for root, table, want in zip(roots, tables, expected, strict=True):
-            tolerance = 1e-9 * max(largest, 1.0) if id(root) in pool.rough else 0.0
-            assert agree(table[index], want, tolerance), (str(root), values, table[index], want)
+        compare(values, [table[index] for table in tables])
 
 
 @given(STEPS, FRACTIONS, PICKS, st.sets(st.sampled_from([symbol.name for symbol in SYMBOLS])))
@@ -264,8 +273,6 @@ def test_arrays_give_the_scalar_value_at_every_place(
     for at, choice in enumerate(axes):
         shaped = [-1 if here == at else 1 for here in range(len(axes))]
         arrays[choice.name] = np.arange(len(choice.values)).reshape(shaped)
-    everything = ScalarProgram(topological(roots))
-    program = ScalarProgram(roots)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("mlsysim_opt.algebra.arrays.TILE", sizes[0])
         patch.setattr("mlsysim_opt.algebra.arrays.WHOLE", sizes[1])
@@ -273,18 +280,10 @@ def test_arrays_give_the_scalar_value_at_every_place(
             found = ArrayProgram(roots).run(arrays, shape)
         except ScaleError:
             assume(False)
+    compare = comparison(pool, roots)
     for index in np.ndindex(*shape):
         values = {**fixed, **{choice.name: choice.values[at] for choice, at in zip(axes, index, strict=True)}}
-        try:
-            inner = [abs(float(item)) for item in everything.run_named(values)]
-            expected = program.run_named(values)
-        except ScaleError:
-            assume(False)
-        largest = max((item for item in inner if math.isfinite(item)), default=0.0)
-        assume(largest < 1e15)
-        for root, array, want in zip(roots, found, expected, strict=True):
-            tolerance = 1e-9 * max(largest, 1.0) if id(root) in pool.rough else 0.0
-            assert agree(np.broadcast_to(array, shape)[index], want, tolerance), (str(root), values)
+        compare(values, [np.broadcast_to(array, shape)[index] for array in found])
 
 
 # ---- bounds

@@ -31,7 +31,7 @@ from mlsysim_opt.physics.inputs import Given, Number
 from mlsysim_opt.registry import Hardware
 from mlsysim_opt.registry.datum import Datum
 from mlsysim_opt.solvers.sampling import OLDEST
-from mlsysim_opt.solvers.uncertain_question import Question, _with
+from mlsysim_opt.solvers.uncertain_question import Question
 from mlsysim_opt.units import BANDWIDTH, BYTE, NONE, TIME, base_unit
 
 MODELS = [
@@ -256,7 +256,7 @@ def test_serving_by_its_corners() -> None:
 def like(name: str, bandwidth: float) -> Any:
     """Return an accelerator with another bandwidth, entered as hardware."""
     text = f"{bandwidth!r} byte/s"
-    return _with(Hardware[name], "memory.bandwidth", Datum(bandwidth, text, "byte/s", BANDWIDTH, "quantity"))
+    return Hardware[name].replacing("memory.bandwidth", Datum(bandwidth, text, "byte/s", BANDWIDTH, "quantity"))
 
 
 def test_a_degree_that_may_be_one() -> None:
