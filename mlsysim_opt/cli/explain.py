@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from mlsysim_opt.cli.output import Answer, Screen
-from mlsysim_opt.errors import UnknownNameError, UsageError
+from mlsysim_opt.errors import InputError, UnknownNameError, UsageError
 
 if TYPE_CHECKING:
     from mlsysim_opt.algebra import Expression
@@ -55,8 +55,13 @@ def explain(
 
 def sample(chosen: Formulation, given: Mapping[str, str | None]) -> Problem:
     """Return a small instance of a formulation, with what the user wants in its place."""
+    from mlsysim_opt.optimize import Problem
+
     wanted = {key: text for key, text in given.items() if text is not None}
-    return chosen.problem({**chosen.example, **wanted})
+    made = chosen.problem({**chosen.example, **wanted})
+    if not isinstance(made, Problem):
+        raise InputError(f"{chosen.name} is a coupled problem, which is not explained yet", path="formulation")
+    return made
 
 
 def _overview() -> Answer:
