@@ -40,10 +40,14 @@ if TYPE_CHECKING:
         VerificationError,
     )
     from mlsysim_opt.optimize import (
+        CoupledProblem,
+        Front,
+        PlanSolution,
         Problem,
         Solution,
         evaluate,
         optimize,
+        pareto,
     )
     from mlsysim_opt.physics import (
         CheckpointModel,
@@ -114,6 +118,7 @@ __all__ = [
     "CheckpointModel",
     "CompressionModel",
     "ContinuousBatchingModel",
+    "CoupledProblem",
     "DataModel",
     "DimensionError",
     "Discrete",
@@ -124,6 +129,7 @@ __all__ = [
     "EfficiencyModel",
     "Engine",
     "FileError",
+    "Front",
     "Hardware",
     "InfeasibleError",
     "InferenceScalingModel",
@@ -142,6 +148,7 @@ __all__ = [
     "OrchestrationModel",
     "ParseError",
     "PlanError",
+    "PlanSolution",
     "Problem",
     "Q_",
     "ReliabilityModel",
@@ -180,6 +187,7 @@ __all__ = [
     "__version__",
     "evaluate",
     "optimize",
+    "pareto",
     "rank_uncertainty",
     "sensitivity",
     "solve_for",
@@ -216,10 +224,14 @@ _MODULES: dict[str, tuple[str, ...]] = {
         "VerificationError",
     ),
     "mlsysim_opt.optimize": (
+        "CoupledProblem",
+        "Front",
+        "PlanSolution",
         "Problem",
         "Solution",
         "evaluate",
         "optimize",
+        "pareto",
     ),
     "mlsysim_opt.physics": (
         "CheckpointModel",

@@ -13,6 +13,7 @@ from mlsysim_opt.optimize.coupled.solution import PlanSolution
 from mlsysim_opt.optimize.coupled.task import CoupledTask
 from mlsysim_opt.optimize.explain import WhyNot
 from mlsysim_opt.optimize.formulation import Formulation, formulation, formulation_names, infer
+from mlsysim_opt.optimize.front import Front, FrontObjective
 from mlsysim_opt.optimize.problem import Constraint, Decision, Metric, Objective, Problem
 from mlsysim_opt.optimize.request import ConstraintSpec, ObjectiveSpec
 from mlsysim_opt.optimize.run import BACKENDS, Task, solve, to_seconds
@@ -110,6 +111,45 @@ def optimize(
     return solve(asked, backend=backend, prune=prune, time_limit=time_limit, explain=explain)
 
 
+def pareto(
+    problem: str | Formulation | Problem | CoupledProblem | None = None,
+    *,
+    objectives: Sequence[ObjectiveSpec],
+    constraints: Sequence[ConstraintSpec] = (),
+    choices: Mapping[str, Any] | None = None,
+    points: int | None = None,
+    backend: str = "auto",
+    prune: bool = True,
+    time_limit: float | None = None,
+    progress: Callable[[Progress], bool | None] | None = None,
+    start: PlanSolution | None = None,
+    **given: Any,
+) -> Front:
+    """Return all designs (or plans) that no other one beats in every objective, each with its proof.
+
+    Args:
+        objectives: two to four, each as for `optimize`.
+        points: about so many points instead of all, with the guarantee that says what they stand for. Where amounts are
+            divisible a front has no end, and 25 are found if nothing is said.
+        progress, start, backend, prune: for coupled problems, as for `optimize`.
+        problem, constraints, choices, time_limit, given: as for `optimize`; the time is that of the whole front.
+    Raises:
+        InfeasibleError, InputError, LimitReachedError, UnboundedError: as `optimize`.
+    """
+    from mlsysim_opt.optimize.coupled.front import coupled_front
+    from mlsysim_opt.optimize.front_designs import front
+
+    if isinstance(objectives, str) or not isinstance(objectives, list | tuple):
+        raise InputError(f"expected a list of objectives, got {objectives!r}", path="objectives")
+    asked = task(problem, objective=list(objectives), constraints=constraints, choices=choices, **given)
+    limit = None if time_limit is None else to_seconds(time_limit)
+    if isinstance(asked, CoupledTask):
+        return coupled_front(
+            asked, points, backend=backend, prune=prune, time_limit=limit, progress=progress, start=start
+        )
+    return front(asked, points, limit)
+
+
 def evaluate(
     problem: str | Formulation | Problem | None = None,
     *,
@@ -161,8 +201,8 @@ def evaluate(
 
 
 __all__ = [
-    "BACKENDS", "Certificate", "Constraint", "CoupledProblem", "CoupledTask", "Decision", "Formulation", "Largest",
-    "Metric", "Metrics", "Objective", "PlanSolution", "Problem", "Progress", "Relaxation", "Runner", "Slack",
-    "Solution", "Task", "Value", "WhyNot", "evaluate", "formulation", "formulation_names", "optimize", "question",
-    "solve", "solve_coupled", "task",
+    "BACKENDS", "Certificate", "Constraint", "CoupledProblem", "CoupledTask", "Decision", "Formulation", "Front",
+    "FrontObjective", "Largest", "Metric", "Metrics", "Objective", "PlanSolution", "Problem", "Progress", "Relaxation",
+    "Runner", "Slack", "Solution", "Task", "Value", "WhyNot", "evaluate", "formulation", "formulation_names",
+    "optimize", "pareto", "question", "solve", "solve_coupled", "task",
 ]  # fmt: skip

@@ -77,9 +77,10 @@ class HighsProgram:
 
     Args:
         program: the program. size: about how large the answer is, where known: costs are scaled by it.
+        tolerance: by how much a scaled row may be violated; HiGHS's own (1e-6) when None.
     """
 
-    def __init__(self, program: LinearProgram, size: float | None = None) -> None:
+    def __init__(self, program: LinearProgram, size: float | None = None, tolerance: float | None = None) -> None:
         self._highspy = load_highs()
         self.program = program
         _checked(program)
@@ -88,6 +89,8 @@ class HighsProgram:
         self._cost = _cost_unit(program, self._columns, size)
         self._highs = self._highspy.Highs()
         self._set(output_flag=False, threads=1, random_seed=0)
+        if tolerance is not None:
+            self._set(mip_feasibility_tolerance=tolerance, primal_feasibility_tolerance=tolerance)
         self._pass()
 
     def _set(self, **options: Any) -> None:

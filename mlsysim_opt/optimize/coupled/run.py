@@ -15,6 +15,7 @@ from mlsysim_opt.algebra.evaluate import ScalarProgram
 from mlsysim_opt.algebra.expression import constant
 from mlsysim_opt.errors import InputError, LimitReachedError, UnboundedError, UnknownNameError, VerificationError
 from mlsysim_opt.optimize.backends.highs import Progress
+from mlsysim_opt.optimize.coupled.audit import AGREEMENT as AUDIT
 from mlsysim_opt.optimize.coupled.audit import Amount, Audit, Auditor
 from mlsysim_opt.optimize.coupled.compile import Compiled
 from mlsysim_opt.optimize.coupled.problem import Coupled, CoupledProblem
@@ -120,7 +121,7 @@ def solve_first(
     if task.linear.divisor is None:
         compiled = task.compiled()
         if start is not None:
-            options = replace(options, start=_columns_of(compiled, start))
+            options = replace(options, start=columns_of(compiled, start))
         return Solved(compiled, engine.solve(compiled.program, options))
     return _ratio(task, engine, options)
 
@@ -204,7 +205,7 @@ def _refine(
     return following, found
 
 
-def _columns_of(compiled: Compiled, start: PlanSolution) -> Array | None:
+def columns_of(compiled: Compiled, start: PlanSolution) -> Array | None:
     """Return an earlier plan's amounts as columns; None where a tuple of it does not exist any more."""
     x = np.zeros(compiled.program.columns)
     for family, table in compiled.columns.items():
@@ -299,12 +300,19 @@ def solution_of(task: CoupledTask, first: Solved, solved: Solved, backend: str, 
 def _audited(task: CoupledTask, amounts: Sequence[Amount]) -> tuple[Audit, Metrics, float]:
     """Return what the scalar path finds: the audit, the metrics, and the value of what is minimised."""
     problem = task.problem
-    own = [item for item in amounts if item.family.name in problem.families]
-    relations = [item for item in task.relations if not set(task.linear.helpers) & set(item.coupling.total.families)]
+    families = set(problem.families.values())
+    own = [item for item in amounts if item.family in families]
+    relations = [item for item in task.relations if families.issuperset(item.coupling.total.families)]
     named = list(problem.totals)
     audit = Auditor(problem, relations, task.local).run(own, [problem.totals[name] for name in named])
     totals = dict(zip(named, audit.totals, strict=True))
     (value,) = ScalarProgram([task.objective.cost]).run_named({**problem.values, **totals})
+    for item in task.user:  # the largest of something is looked up, not the amount that stood for it
+        if item.constraint.sides and not families.issuperset(item.families):
+            small, large = ScalarProgram(list(item.constraint.sides)).run_named({**problem.values, **totals})
+            if not small <= large + AUDIT * max(abs(small), abs(large)):
+                audit.failing.append(f"{item.name} by {small - large:g}")
+            audit.slacks[item.name] = (max(0.0, large - small), "")
     shown: dict[str, Value] = {}
     for name in named:
         metric = problem.metrics[name]

@@ -59,6 +59,7 @@ class Options:
     Attributes:
         gap: relative distance of the plan to its bound at which to stop. time_limit: seconds. prune: leave columns out.
         watch: called with the progress. start: amounts of a known plan. criteria: further costs that pruning respects.
+        tolerance: by how much a row may be violated, in units of its largest coefficient; the solver's own when None.
     """
 
     gap: float = 0.0
@@ -67,6 +68,7 @@ class Options:
     watch: Watch | None = None
     start: Array | None = None
     criteria: Sequence[Array] = ()
+    tolerance: float | None = None
 
 
 class ProgramBackend(Protocol):
@@ -122,7 +124,7 @@ class _Search:
 
     # small ------------------------------------------------------------------------------------------------------------
     def _direct(self, program: LinearProgram, kept: Array, start: Array | None) -> Found:
-        solver = HighsProgram(program)
+        solver = HighsProgram(program, tolerance=self.options.tolerance)
         if not program.whole.any():
             result = solver.solve(time_limit=self.left(), watch=self.options.watch)
             return self._found(program, kept, result, "linear program")
@@ -131,7 +133,7 @@ class _Search:
             return self._found(program, kept, relaxed, "relaxation")
         size = relaxed.value
         if size is not None:
-            solver = HighsProgram(program, size=size - program.offset)
+            solver = HighsProgram(program, size=size - program.offset, tolerance=self.options.tolerance)
         result = solver.solve(gap=self.options.gap, time_limit=self.left(), start=start, watch=self.options.watch)
         bound = max(result.bound, relaxed.bound if relaxed.stop == "optimal" else -math.inf)
         found = self._found(program, kept, replace(result, bound=bound), "branch and bound")
@@ -181,7 +183,7 @@ class _Search:
     ) -> Result:
         left = self.left()
         limit = None if left is None else left * share
-        solver = HighsProgram(program.only(part), size=bound - program.offset)
+        solver = HighsProgram(program.only(part), size=bound - program.offset, tolerance=self.options.tolerance)
         return solver.solve(gap=gap, time_limit=limit, start=start, watch=self.options.watch)
 
     # mapping back -----------------------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ from mlsysim_opt.errors import InputError
 from mlsysim_opt.optimize.coupled.compile import Compiled, Compiler
 from mlsysim_opt.optimize.coupled.linear import Linear, linear_objective, linear_relations, metric_symbols
 from mlsysim_opt.optimize.coupled.problem import Coupled, CoupledProblem
-from mlsysim_opt.optimize.coupled.totals import Total
+from mlsysim_opt.optimize.coupled.totals import Family, Total
 from mlsysim_opt.optimize.formulation import asked_again
 from mlsysim_opt.optimize.problem import Constraint, Objective
 from mlsysim_opt.optimize.request import (
@@ -59,7 +59,7 @@ class CoupledTask:
         if not several:
             raise InputError("the list of objectives is empty", path="objective")
         read = [read_objective(problem, spec) for spec in several]
-        user = [_user_constraint(problem, item) for item in read_constraints(problem, constraints)]
+        user = [user_constraint(problem, item) for item in read_constraints(problem, constraints)]
         task = CoupledTask(problem, read[0], read[1:], user, constraints, objective)
         for item in read:
             linear_objective(problem, item.cost)
@@ -124,8 +124,18 @@ class UserConstraint:
         """The user's words."""
         return self.constraint.name
 
+    @property
+    def families(self) -> set[Family]:
+        """The amounts that its relations are about."""
+        return {family for relation in self.relations for family in relation.coupling.total.families}
 
-def _user_constraint(problem: CoupledProblem, constraint: Constraint) -> UserConstraint:
+
+def user_constraint(problem: CoupledProblem, constraint: Constraint) -> UserConstraint:
+    """Return a constraint as relations of sums, or as a truth about single tuples.
+
+    Raises:
+        InputError: it is neither.
+    """
     holds = constraint.holds
     if not metric_symbols(problem, holds):
         touched = [item for item in problem.families.values() if holds.choices and holds.choices <= set(item.over)]
