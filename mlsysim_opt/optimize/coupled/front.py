@@ -21,7 +21,6 @@ from mlsysim_opt.algebra.evaluate import ScalarProgram
 from mlsysim_opt.errors import LimitReachedError, UnboundedError
 from mlsysim_opt.optimize.backends.highs import Progress
 from mlsysim_opt.optimize.coupled.linear import Linear, linear_objective
-from mlsysim_opt.optimize.coupled.problem import Coupled
 from mlsysim_opt.optimize.coupled.program import Array, LinearProgram
 from mlsysim_opt.optimize.coupled.prune import undominated as undominated_columns
 from mlsysim_opt.optimize.coupled.run import Solved, program_backend, solution_of
