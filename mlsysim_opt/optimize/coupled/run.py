@@ -272,8 +272,8 @@ def solution_of(task: CoupledTask, first: Solved, solved: Solved, backend: str, 
         problem=problem.name,
         objective_name=task.objective.name,
         sense=task.objective.sense,
-        objective=_shown(problem, task.objective.expression, sign * value, of),
-        bound=_shown(problem, task.objective.expression, sign * bound, of, sign * value)
+        objective=shown(problem, task.objective.expression, sign * value, of),
+        bound=shown(problem, task.objective.expression, sign * bound, of, sign * value)
         if math.isfinite(bound)
         else None,
         gap=gap,
@@ -325,7 +325,8 @@ def _audited(task: CoupledTask, amounts: Sequence[Amount]) -> tuple[Audit, Metri
     return audit, Metrics(shown), value
 
 
-def _shown(problem: CoupledProblem, expression: Any, value: float, of: Any, like: float | None = None) -> Value:
+def shown(problem: CoupledProblem, expression: Any, value: float, of: Any, like: float | None = None) -> Value:
+    """Return a value of an expression as shown to people: in the unit of the metric it is, or in a readable one."""
     if of == NONE:
         return Value(value)
     named = [item.unit for item in problem.metrics.values() if item.expression is expression and item.unit]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mlsysim_opt.algebra.expression import expression
 from mlsysim_opt.errors import InputError
@@ -22,6 +22,9 @@ from mlsysim_opt.optimize.request import (
     read_constraints,
     read_objective,
 )
+
+if TYPE_CHECKING:
+    from mlsysim_opt.optimize.solution import Relaxation
 
 
 @dataclass
@@ -105,6 +108,14 @@ class CoupledTask:
         """Return the question under further relations."""
         added = UserConstraint(Constraint(name, _TRUE), tuple(relations))
         return replace(self, user=[*self.user, added])
+
+    def ways_out(self, weights: Mapping[str, Any] | None = None) -> list[Relaxation]:
+        """Return how a question without plans becomes possible; see `reasons.ways_out`."""
+        from mlsysim_opt.optimize.coupled.reasons import ways_out
+        from mlsysim_opt.optimize.coupled.run import program_backend
+        from mlsysim_opt.optimize.coupled.search import Options
+
+        return ways_out(self, program_backend("auto"), Options(), weights)
 
     def compiled(self, total: Total | None = None) -> Compiled:
         """Return the program that minimises a sum (the first objective's) under all constraints."""
