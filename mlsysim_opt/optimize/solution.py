@@ -13,6 +13,7 @@ from mlsysim_opt.units import parse_unit, quantity, to_si
 
 if TYPE_CHECKING:
     from mlsysim_opt.algebra.invert import Inverse
+    from mlsysim_opt.optimize.marginal import Marginal
     from mlsysim_opt.optimize.run import Task
     from mlsysim_opt.optimize.sensitivity import OptimumSensitivity
 
@@ -367,6 +368,48 @@ class Solution:
         known = {**problem.values, **self.design}
         near = known.pop(unknown, None)
         return invert(root, value, leaf, values=known, box=ends, near=near)
+
+    def marginal(
+        self, constraint: Any, limits: Sequence[Any] | None = None, *, time_limit: float | None = None
+    ) -> Marginal:
+        """Return what a limit costs, by solving the same question exactly under other limits.
+
+        Args:
+            constraint: such as ``"carbon <= 100 tCO2e"``; one of the question, or a new one.
+            limits: such as ``[100, 90, 80]`` or a range, in the unit that the constraint is written in, or with units;
+                when None, the limit as it is and the next exact point beyond it.
+            time_limit: seconds for each.
+        Returns:
+            a `Marginal`, readable as text: objective, what is reached, cost and secant of each step.
+        """
+        from mlsysim_opt.optimize.marginal import marginal
+
+        return marginal(self._task(), constraint, limits, time_limit)
+
+    def what_if(
+        self,
+        *,
+        constraints: Sequence[Any] = (),
+        without: Sequence[str] = (),
+        objective: Any = None,
+        choices: dict[str, Any] | None = None,
+        **given: Any,
+    ) -> Solution:
+        """Return the answer to the same question with some of it changed.
+
+        Args:
+            constraints: to be added. without: constraints of the question, by their words, to be left out.
+            objective: another one. choices, given: of the formulation, in place of what was given.
+        Raises:
+            InfeasibleError, InputError: as `optimize`.
+        """
+        from mlsysim_opt.optimize.marginal import asked_otherwise
+        from mlsysim_opt.optimize.run import solve
+
+        asked: Any = asked_otherwise(
+            self._task(), constraints=constraints, without=without, objective=objective, choices=choices, given=given
+        )
+        return solve(asked)
 
     # showing ----------------------------------------------------------------------------------------------------------
     def __str__(self) -> str:

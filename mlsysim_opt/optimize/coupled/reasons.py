@@ -256,7 +256,7 @@ def _weight(problem: CoupledProblem, constraint: Constraint, given: Any) -> Expr
         if measure.magnitude <= 0:
             raise InputError(f"{given!r} is not a weight", path=f"weights.{constraint.name}", hint="a positive number")
         if measure.dimension != NONE:
-            return constant(measure.magnitude, measure.dimension)
+            return constant(measure.si, measure.dimension)
     sizes = [abs(_number(problem, side)) for side in constraint.sides if not metric_symbols(problem, side)]
     size = constant(max(sizes, default=0.0) or 1.0, constraint.sides[0].dimension)
     return expression(1.0 if given is None else float(given)) / size

@@ -115,9 +115,11 @@ class _Search:
         return self._sifted(pruned, kept, start)
 
     def _started(self, kept: Array) -> Array | None:
-        """Return the known plan on the columns that are left, unless it uses others."""
+        """Return the known plan on the columns that are left, unless it uses others or is not possible here."""
         start = self.options.start
         assert start is not None
+        if self.program.violation(start) > FEASIBLE or np.any(start[self.program.whole] % 1 != 0):
+            return None
         rest = np.ones(len(start), dtype=bool)
         rest[kept] = False
         return None if np.any(start[rest] != 0) else start[kept]

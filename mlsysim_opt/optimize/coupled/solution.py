@@ -12,6 +12,7 @@ from mlsysim_opt.optimize.solution import Certificate, Metrics, Value
 
 if TYPE_CHECKING:
     from mlsysim_opt.optimize.coupled.task import CoupledTask
+    from mlsysim_opt.optimize.marginal import Marginal
 
 SCHEMA = 1
 
@@ -187,6 +188,55 @@ class PlanSolution:
         from mlsysim_opt.optimize.coupled.run import verify
 
         return verify(self._task(), self)
+
+    def marginal(
+        self, constraint: Any, limits: Sequence[Any] | None = None, *, time_limit: float | None = None
+    ) -> Marginal:
+        """Return what a limit costs, by solving the same question exactly under other limits.
+
+        Args:
+            constraint: such as ``"carbon <= 100 tCO2e"``; one of the question, or a new one.
+            limits: such as ``[100, 90, 80]`` or a range, in the unit that the constraint is written in, or with units;
+                when None, the limit as it is and the next exact point beyond it.
+            time_limit: seconds for each.
+        Returns:
+            a `Marginal`, readable as text: objective, what is reached, cost and secant of each step.
+        """
+        from mlsysim_opt.optimize.marginal import marginal
+
+        return marginal(self._task(), constraint, limits, time_limit)
+
+    def what_if(
+        self,
+        *,
+        constraints: Sequence[Any] = (),
+        without: Sequence[str] = (),
+        objective: Any = None,
+        choices: dict[str, Any] | None = None,
+        time_limit: float | None = None,
+        **given: Any,
+    ) -> PlanSolution:
+        """Return the answer to the same question with some of it changed.
+
+        Args:
+            constraints: to be added. without: constraints of the question, by their words, to be left out.
+            objective: another one. choices, given: of the formulation, in place of what was given.
+        Raises:
+            InfeasibleError, InputError: as `optimize`.
+        """
+        from mlsysim_opt.optimize.coupled.run import solve_coupled
+        from mlsysim_opt.optimize.marginal import asked_otherwise
+
+        asked: Any = asked_otherwise(
+            self._task(), constraints=constraints, without=without, objective=objective, choices=choices, given=given
+        )
+        return solve_coupled(asked, start=self, time_limit=time_limit)
+
+    def moves(self, other: PlanSolution) -> list[str]:
+        """Return what changes from this plan to another one, in words."""
+        from mlsysim_opt.optimize.coupled.moves import plan_moves
+
+        return plan_moves(self, other)
 
     # showing ----------------------------------------------------------------------------------------------------------
     def __str__(self) -> str:
