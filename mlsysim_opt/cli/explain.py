@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from mlsysim_opt.cli.output import Answer, Screen
-from mlsysim_opt.errors import InputError, UnknownNameError, UsageError
+from mlsysim_opt.errors import UnknownNameError, UsageError
 
 if TYPE_CHECKING:
     from mlsysim_opt.algebra import Expression
-    from mlsysim_opt.optimize import Formulation, Problem
+    from mlsysim_opt.optimize import CoupledProblem, Formulation, Problem
 
 
 def explain(
@@ -26,8 +26,9 @@ def explain(
     Raises:
         UnknownNameError: there is nothing of this name. UsageError: the form is not one of this topic.
     """
+    from mlsysim_opt.cli import explain_coupled
     from mlsysim_opt.cli import explain_physics as physics
-    from mlsysim_opt.optimize import formulation, formulation_names
+    from mlsysim_opt.optimize import CoupledProblem, formulation, formulation_names
 
     if as_markdown and name != "walls":
         raise UsageError("there is no such page", path="--markdown", hint="'explain walls --markdown' writes one")
@@ -44,24 +45,25 @@ def explain(
     for home in homes:
         problem = sample(formulation(home), given)
         real = problem.aliases.get(name, name)
+        if isinstance(problem, CoupledProblem):
+            coupled = explain_coupled.part(problem, real, as_latex=as_latex)
+            if coupled is not None:
+                return coupled
+            known += explain_coupled.parts(problem)
+            continue
         if real in problem.metrics:
             return _metric(problem, real, as_latex=as_latex)
         for item in problem.constraints:
             if item.name == name:
-                return _equations(name, {"holds": item.holds}, f"a constraint of {home}", as_latex=as_latex)
+                return equations(name, {"holds": item.holds}, f"a constraint of {home}", as_latex=as_latex)
         known += [*problem.metrics, *problem.aliases, *(item.name for item in problem.constraints)]
     raise UnknownNameError("formulation, model, metric or constraint", name, [*names, *physics.names(), *known])
 
 
-def sample(chosen: Formulation, given: Mapping[str, str | None]) -> Problem:
+def sample(chosen: Formulation, given: Mapping[str, str | None]) -> Problem | CoupledProblem:
     """Return a small instance of a formulation, with what the user wants in its place."""
-    from mlsysim_opt.optimize import Problem
-
     wanted = {key: text for key, text in given.items() if text is not None}
-    made = chosen.problem({**chosen.example, **wanted})
-    if not isinstance(made, Problem):
-        raise InputError(f"{chosen.name} is a coupled problem, which is not explained yet", path="formulation")
-    return made
+    return chosen.problem({**chosen.example, **wanted})
 
 
 def _overview() -> Answer:
@@ -83,9 +85,14 @@ def _overview() -> Answer:
 
 # formulations ---------------------------------------------------------------------------------------------------------
 def _formulation(chosen: Formulation, given: Mapping[str, str | None]) -> Answer:
+    from mlsysim_opt.cli import explain_coupled
+    from mlsysim_opt.optimize import CoupledProblem
+
     problem = sample(chosen, given)
+    if isinstance(problem, CoupledProblem):
+        return explain_coupled.formulation(chosen, problem, _present(given))
     inputs = [(item.name, default_text(item.default), item.about) for item in chosen.inputs]
-    decisions = [(item.name, _range(item.choice.values), item.about) for item in problem.decisions.values()]
+    decisions = [(item.name, values_text(item.choice.values), item.about) for item in problem.decisions.values()]
     metrics = [(name, item.unit or "", item.about) for name, item in problem.metrics.items()]
     constraints = [(item.name, "defines a design" if item.structural else "") for item in problem.constraints]
     aliases = {**chosen.aliases, **problem.aliases}
@@ -129,7 +136,8 @@ def default_text(value: Any) -> str:
     return "needed" if value is REQUIRED else "" if value is None else str(value)
 
 
-def _range(values: tuple[Any, ...]) -> str:
+def values_text(values: tuple[Any, ...]) -> str:
+    """Return the values of a choice for people; of many, the first and the last."""
     shown = ", ".join(str(value) for value in values[:12])
     return shown if len(values) <= 12 else f"{shown}, ... {values[-1]} ({len(values)} values)"
 
@@ -146,10 +154,11 @@ def _metric(problem: Problem, name: str, *, as_latex: bool) -> Answer:
             roots.setdefault(other, item.expression)
     metric = problem.metrics[name]
     title = f"a metric of {problem.name}" + (f", in {metric.unit}" if metric.unit else "")
-    return _equations(name, roots, f"{metric.about}; {title}", as_latex=as_latex)
+    return equations(name, roots, f"{metric.about}; {title}", as_latex=as_latex)
 
 
-def _equations(name: str, roots: dict[str, Expression], about: str, *, as_latex: bool) -> Answer:
+def equations(name: str, roots: dict[str, Expression], about: str, *, as_latex: bool) -> Answer:
+    """Return equations as they are evaluated."""
     from mlsysim_opt.algebra import equations_latex, equations_text
 
     text = equations_latex(roots) if as_latex else equations_text(roots)

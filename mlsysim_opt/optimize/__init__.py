@@ -12,7 +12,7 @@ from mlsysim_opt.optimize.coupled.run import solve_coupled
 from mlsysim_opt.optimize.coupled.solution import PlanSolution
 from mlsysim_opt.optimize.coupled.task import CoupledTask
 from mlsysim_opt.optimize.explain import WhyNot
-from mlsysim_opt.optimize.formulation import Formulation, formulation, formulation_names, infer
+from mlsysim_opt.optimize.formulation import Formulation, extended, formulation, formulation_names, infer
 from mlsysim_opt.optimize.front import Front, FrontObjective
 from mlsysim_opt.optimize.problem import Constraint, Decision, Metric, Objective, Problem
 from mlsysim_opt.optimize.request import ConstraintSpec, ObjectiveSpec
@@ -26,13 +26,14 @@ def task(
     objective: ObjectiveSpec | Sequence[ObjectiveSpec] | None = None,
     constraints: Sequence[ConstraintSpec] = (),
     choices: Mapping[str, Any] | None = None,
+    extend: Callable[[Any], Any] | None = None,
     **given: Any,
 ) -> Task | CoupledTask:
     """Return the question `optimize` would answer, compiled but not solved."""
     if isinstance(problem, Problem | CoupledProblem):
         if given or choices:
             raise InputError("a Problem is complete; givens and choices belong to formulations", path="given")
-        return question(problem, objective, constraints)
+        return question(extended(problem, extend), objective, constraints)
     if problem is not None and not isinstance(problem, str | Formulation):
         raise InputError(f"expected a formulation, a Problem or a CoupledProblem, got {problem!r}", path="problem")
     if choices is not None and not isinstance(choices, Mapping):
@@ -41,7 +42,7 @@ def task(
         chosen = problem
     else:
         chosen = formulation(problem) if problem is not None else infer(given)
-    return question(chosen.problem(given, choices), objective, constraints)
+    return question(extended(chosen.problem(given, choices), extend), objective, constraints)
 
 
 def question(
@@ -68,6 +69,7 @@ def optimize(
     gap: float = 0.0,
     progress: Callable[[Progress], bool | None] | None = None,
     start: PlanSolution | None = None,
+    extend: Callable[[Any], Any] | None = None,
     **given: Any,
 ) -> Solution | PlanSolution:
     """Return the best design, or the best plan of a coupled problem, with a proof that none is better.
@@ -88,6 +90,7 @@ def optimize(
         explain: also find what binds, runners-up and elasticities.
         gap, progress, start: for coupled problems: the relative gap at which to stop, a function that is shown the
             progress (it stops the search by returning True), and an earlier plan to begin with.
+        extend: a function that is given the problem and adds to it: metrics, decisions, constraints.
         given: the formulation's inputs.
     Returns:
         a `Solution`; of a coupled problem a `PlanSolution`.
@@ -95,7 +98,7 @@ def optimize(
         InfeasibleError: no design satisfies all constraints; says which conflict and the cheapest ways out.
         InputError: something given is unknown, missing, of the wrong unit or out of range.
     """
-    asked = task(problem, objective=objective, constraints=constraints, choices=choices, **given)
+    asked = task(problem, objective=objective, constraints=constraints, choices=choices, extend=extend, **given)
     if isinstance(asked, CoupledTask):
         limit = None if time_limit is None else to_seconds(time_limit)
         return solve_coupled(
@@ -123,6 +126,7 @@ def pareto(
     time_limit: float | None = None,
     progress: Callable[[Progress], bool | None] | None = None,
     start: PlanSolution | None = None,
+    extend: Callable[[Any], Any] | None = None,
     **given: Any,
 ) -> Front:
     """Return all designs (or plans) that no other one beats in every objective, each with its proof.
@@ -132,7 +136,8 @@ def pareto(
         points: about so many points instead of all, with the guarantee that says what they stand for. Where amounts are
             divisible a front has no end, and 25 are found if nothing is said.
         progress, start, backend, prune: for coupled problems, as for `optimize`.
-        problem, constraints, choices, time_limit, given: as for `optimize`; the time is that of the whole front.
+        problem, constraints, choices, time_limit, extend, given: as for `optimize`; the time is that
+            of the whole front.
     Raises:
         InfeasibleError, InputError, LimitReachedError, UnboundedError: as `optimize`.
     """
@@ -141,7 +146,7 @@ def pareto(
 
     if isinstance(objectives, str) or not isinstance(objectives, list | tuple):
         raise InputError(f"expected a list of objectives, got {objectives!r}", path="objectives")
-    asked = task(problem, objective=list(objectives), constraints=constraints, choices=choices, **given)
+    asked = task(problem, objective=list(objectives), constraints=constraints, choices=choices, extend=extend, **given)
     limit = None if time_limit is None else to_seconds(time_limit)
     if isinstance(asked, CoupledTask):
         return coupled_front(

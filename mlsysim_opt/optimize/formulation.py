@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import importlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from mlsysim_opt.errors import InputError, UnknownNameError
@@ -94,13 +94,39 @@ def asked_again(request: Mapping[str, Any]) -> Problem | CoupledProblem:
     Raises:
         InputError: its objective or a constraint was a function, which JSON cannot hold.
     """
-    if not request or request.get("objective") is None or None in request.get("constraints", []):
+    functions = request.get("objective") is None or None in request.get("constraints", [])
+    if not request.get("formulation") or functions or request.get("extended"):
         raise InputError(
             "this solution was asked with a Python function or an own problem, which is not stored",
             path="request",
             hint="ask optimize() again with the function",
         )
     return formulation(request["formulation"]).problem(request["given"], request.get("choices"))
+
+
+def extended(problem: Problem | CoupledProblem, extend: Callable[[Any], Any] | None) -> Problem | CoupledProblem:
+    """Return a problem with what a user's function adds to it: decisions, metrics, constraints.
+
+    Args:
+        extend: is given a problem of its own to add to; may return it, or another one.
+    Raises:
+        InputError: it returned something else.
+    """
+    if extend is None:
+        return problem
+    mine: Problem | CoupledProblem
+    if isinstance(problem, CoupledProblem):
+        mine = replace(problem.copy(), decisions=dict(problem.decisions), families=dict(problem.families))
+    else:
+        parts = {"decisions": dict(problem.decisions), "metrics": dict(problem.metrics)}
+        mine = replace(problem, constraints=list(problem.constraints), **parts)  # type: ignore[arg-type]
+    name = getattr(extend, "__name__", "a function")
+    made = extend(mine)
+    mine = mine if made is None else made
+    if not isinstance(mine, Problem | CoupledProblem):
+        raise InputError(f"{name} returned {mine!r}, not a problem", path="extend")
+    mine.request = {**mine.request, "extended": name}
+    return mine
 
 
 def infer(given: Mapping[str, Any]) -> Formulation:

@@ -133,6 +133,8 @@ class _Search:
         relaxed = solver.relaxation(time_limit=self.left())
         if relaxed.stop in ("infeasible", "unbounded"):
             return self._found(program, kept, relaxed, "relaxation")
+        if relaxed.stop == "interrupted":
+            return self._found(program, kept, replace(relaxed, x=None), "relaxation")
         size = relaxed.value
         if size is not None:
             solver = HighsProgram(program, size=size - program.offset, tolerance=self.options.tolerance)
