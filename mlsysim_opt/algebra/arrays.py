@@ -93,11 +93,12 @@ class ArrayProgram:
                 raise InputError(f"no value for {leaf.name!r}", path=leaf.name)
             value = values[leaf.name]
             given.append(value.item() if isinstance(value, np.ndarray) and value.size == 1 else value)
+        program = None if as_written else self._regrouped
+        if program is not None and program.serves(given, shape):
+            return program.run(given, shape)
         if as_written or self._work(given, shape) < REGROUPED * len(self._steps):
             return self._run(given, shape)
-        program = self._regrouped
-        if program is None or not program.serves(given, shape):
-            program = self._regrouped = _Regrouped(self, given, shape)
+        self._regrouped = program = _Regrouped(self, given, shape)
         return program.run(given, shape)
 
     def _work(self, given: Sequence[Any], shape: Sequence[int]) -> int:

@@ -9,7 +9,19 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TypeVar
 
 from mlsysim_opt.algebra.expression import ATOMS, Constant, Expression
-from mlsysim_opt.algebra.products import ROOT, Factor, Product, a_sum, axes_of, finite, key, number, times, without
+from mlsysim_opt.algebra.products import (
+    ROOT,
+    Factor,
+    Product,
+    a_sum,
+    axes_of,
+    axes_of_sum,
+    finite,
+    key,
+    number,
+    times,
+    without,
+)
 
 FEW = 64
 """What has this many times fewer values than the space costs nothing: sums of so few stay as written."""
@@ -116,7 +128,7 @@ class Writer:
         pairs, rest = self._best(distinct)
         parts = [(axes_of(term), self.product(term)) for term in rest]
         if pairs:
-            axes = axes_of(item for pair in pairs for side in pair for term in side for item in term)
+            axes = axes_of_sum(term for pair in pairs for side in pair for term in side)
             sides = [self.product(_one(side)) for pair in pairs for side in pair]
             parts.append((axes, ATOMS["inner_product"](*sides)))
         return self._space.joined(parts, _added)[1]
@@ -132,10 +144,14 @@ class Writer:
             pairs, left = self._paired(terms, rows, columns)
             if len(pairs) < 2 or len(pairs) > MOST_PAIRS:
                 continue
+            over = [axes_of_sum(term for pair in pairs for term in pair[side]) for side in (0, 1)]
+            if not (over[0] & ~over[1] and over[1] & ~over[0]):
+                continue
             left = self._drawn_out(left)
-            size = self._space.size(rows | columns)
-            work = size * (MATRIX_WORK + MATRIX_WORK_EACH * len(pairs)) + (self._space.work(left) + size if left else 0)
+            size = self._space.size(over[0] | over[1])
+            work = size * (MATRIX_WORK + MATRIX_WORK_EACH * len(pairs))
             work += sum(self._space.work(side) for pair in pairs for side in pair)
+            work += self._space.work(left) + self._space.size(axes_of_sum(terms)) if left else 0
             if work < least:
                 best, least = (pairs, left), work
         return best
@@ -143,7 +159,7 @@ class Writer:
     # ---- sums of products of few by few values: products of matrices
     def _splits(self, terms: Sequence[Product]) -> Iterator[tuple[int, int]]:
         """Yield the ways to divide the axes of a sum into two groups, as bits. The first axes may be in both."""
-        every = axes_of(item for term in terms for item in term)
+        every = axes_of_sum(terms)
         present = [1 << at for at in range(len(self._space.shape)) if every >> at & 1]
         for both, rows in itertools.combinations(range(len(present)), 2):
             yield sum(present[:rows]), sum(present[:both]) | sum(present[rows:])

@@ -66,6 +66,11 @@ def axes_of(product: Iterable[Factor]) -> int:
     return found
 
 
+def axes_of_sum(terms: Iterable[Product]) -> int:
+    """Return the same of a sum of products."""
+    return axes_of(item for term in terms for item in term)
+
+
 def finite(product: Product) -> bool:
     """Return whether all factors are finite wherever they are defined."""
     return all(item.finite(power) for item, power in product.items())
@@ -109,7 +114,7 @@ def a_sum(terms: Sequence[Product]) -> Factor:
         for item, power in term.items():
             part = iv.multiply(part, iv.raise_to(item.bounds, power))
         within = iv.add(within, part)
-    return Factor(None, axes_of(item for term in terms for item in term), within, terms)
+    return Factor(None, axes_of_sum(terms), within, terms)
 
 
 def raised(product: Product | None, power: float) -> Product | None:
@@ -119,7 +124,9 @@ def raised(product: Product | None, power: float) -> Product | None:
     found = {}
     for item, old in product.items():
         new = old * power
-        if (not power.is_integer() and item.bounds.low < 0.0) or (old < 0.0 > power and not item.finite(old)):
+        if not power.is_integer() and item.bounds.low < 0.0:
+            return None
+        if power < 0.0 and (item.bounds == (0.0, 0.0) or (old < 0.0 and not item.finite(old))):
             return None
         if not (new.is_integer() and abs(new) <= WHOLE_POWERS) and abs(new) != ROOT:
             return None

@@ -26,6 +26,7 @@ from mlsysim_opt.algebra.expression import Choice, Expression, Operation, Symbol
 from mlsysim_opt.algebra.interval import Interval
 from mlsysim_opt.algebra.least_work import Space, Writer
 from mlsysim_opt.algebra.products import Factor, Product, a_sum, axes_of, common, finite, raised, times, without
+from mlsysim_opt.errors import InputError
 
 MOST_TERMS = 32
 """Terms of a sum; what would have more is not drawn together."""
@@ -151,8 +152,14 @@ class _Reader:
         if addends is not None and all(self._bounds[id(item)].low >= 0.0 for item in addends):
             terms = [term for item in addends for term in self._spread(item)]
             return terms if len(terms) <= MOST_TERMS else [self.product(item) for item in addends]
+        return [self._alone(node, self._on_new_arguments(node))]
+
+    def _on_new_arguments(self, node: Operation) -> Expression:
         args = [item if self.fragile(item) else self.writer.product(self.product(item)) for item in node.args]
-        return [self._alone(node, node.atom(*args, param=node.param))]
+        try:
+            return node.atom(*args, param=node.param)
+        except InputError:  # a quotient by what is zero for all values of the leaves
+            return node
 
     def _alone(self, node: Expression, written: Expression | None = None) -> Product:
         return {Factor(node if written is None else written, self._axes[id(node)], self._bounds[id(node)]): 1.0}

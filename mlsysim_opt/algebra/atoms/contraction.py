@@ -30,9 +30,9 @@ class InnerProduct(Atom):
         return sum(first * second for first, second in _pairs(values))
 
     def array(self, *values: Any, param: Any = None) -> Any:
-        shape = [1] * max(np.ndim(value) for value in values)
-        values = tuple(np.asarray(value).reshape([*shape[np.ndim(value) :], *np.shape(value)]) for value in values)
-        return product_of_stacks(stacked(*values[::2]), stacked(*values[1::2]))
+        most = max(np.ndim(value) for value in values)
+        shaped = [np.reshape(value, [1] * (most - np.ndim(value)) + list(np.shape(value))) for value in values]
+        return product_of_stacks(stacked(*shaped[::2]), stacked(*shaped[1::2]))
 
     def staged(self) -> Staged:
         return Staged((stacked, stacked), product_of_stacks)
@@ -62,23 +62,24 @@ def stacked(*items: Any) -> Array:
 def product_of_stacks(first: Array, second: Array, out: Array | None = None) -> Any:
     """Return the sum of the products of two stacks.
 
-    It is a product of matrices for each place along the axes up to the last that both have, where of the others those
-    that the first has stand before those that the second has.
+    It is a product of matrices, one for each place along the first axes: as few axes as leave, of the others, none that
+    both have, and those that the first has before those that the second has.
 
     Args:
         out: a contiguous array that the sum is put into.
     """
     one, other = first.shape[1:], second.shape[1:]
     shape = tuple(map(max, one, other))
-    split = max((at + 1 for at, (a, b) in enumerate(zip(one, other, strict=True)) if a > 1 and b > 1), default=0)
-    rows, columns = math.prod(one[split:]), math.prod(other[split:])
-    kinds = [a == 1 for a, b in zip(one[split:], other[split:], strict=True) if a > 1 or b > 1]
-    if kinds != sorted(kinds) or min(rows, columns) == 1:
-        return np.sum(first * second, axis=0, out=out)
-    many, places = len(first), math.prod(shape[:split])
-    left = np.broadcast_to(first, (many, *shape[:split], *one[split:])).reshape(many, places, rows)
-    right = np.broadcast_to(second, (many, *shape[:split], *other[split:])).reshape(many, places, columns)
-    found = np.matmul(
-        left.transpose(1, 2, 0), right.swapaxes(0, 1), out=None if out is None else out.reshape(places, rows, columns)
-    )
+    sides = [3 if a > 1 and b > 1 else 1 if a > 1 else 2 if b > 1 else 0 for a, b in zip(one, other, strict=True)]
+    split = next(at for at in range(len(sides) + 1) if _rows_then_columns(sides[at:]))
+    rows, columns, places = math.prod(one[split:]), math.prod(other[split:]), math.prod(shape[:split])
+    left = np.broadcast_to(first, (len(first), *shape[:split], *one[split:])).reshape(-1, places, rows)
+    right = np.broadcast_to(second, (len(second), *shape[:split], *other[split:])).reshape(-1, places, columns)
+    into = None if out is None else out.reshape(places, rows, columns)
+    found = np.matmul(left.transpose(1, 2, 0), right.swapaxes(0, 1), out=into)
     return found.reshape(shape) if out is None else out
+
+
+def _rows_then_columns(sides: Sequence[int]) -> bool:
+    present = [side for side in sides if side]
+    return 3 not in present and present == sorted(present)
