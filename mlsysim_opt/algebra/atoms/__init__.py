@@ -6,7 +6,17 @@ inverse, text and LaTeX. A new operation is one more class, in any module that i
 
 from __future__ import annotations
 
-from mlsysim_opt.algebra.atoms import arithmetic, normal, privacy, queues, renewal, selection, truths, whole
+from mlsysim_opt.algebra.atoms import (
+    arithmetic,
+    contraction,
+    normal,
+    privacy,
+    queues,
+    renewal,
+    selection,
+    truths,
+    whole,
+)
 from mlsysim_opt.algebra.atoms.base import Atom, Infix, Inversion
 from mlsysim_opt.algebra.atoms.selection import Grid, Table
 from mlsysim_opt.algebra.atoms.whole import EXACT
@@ -48,6 +58,7 @@ __all__ = [
     "best_interval",
     "ceil",
     "ceildiv",
+    "contraction",
     "divides",
     "erlang_c",
     "exp",
