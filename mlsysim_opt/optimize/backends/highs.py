@@ -181,8 +181,9 @@ class HighsProgram:
             raise MlsysimError(f"HiGHS stopped with {self._highs.modelStatusToString(why)}")
         stop: Any = stops[why]
         held = info.primal_solution_status == highspy.SolutionStatus.kSolutionStatusFeasible
-        if why == highspy.HighsModelStatus.kModelEmpty:
-            held = True
+        if why == highspy.HighsModelStatus.kModelEmpty:  # HiGHS does not look at rows without entries
+            held = not (np.any(self.program.row_low > 0) or np.any(self.program.row_high < 0))
+            stop = "optimal" if held else "infeasible"
         x = duals = None
         value = None
         if held and stop not in ("infeasible", "unbounded"):
