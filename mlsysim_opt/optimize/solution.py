@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from mlsysim_opt.algebra.invert import Inverse
     from mlsysim_opt.optimize.marginal import Marginal
     from mlsysim_opt.optimize.run import Task
+    from mlsysim_opt.optimize.scenarios import Robustness
     from mlsysim_opt.optimize.sensitivity import OptimumSensitivity
 
 SCHEMA = 1
@@ -180,6 +181,7 @@ class Solution:
         binding: constraints with their slack. runner_ups: next best designs. ties: designs as good as this one.
         elasticities: percent change of the objective for one percent of each number, while the design stays.
         limits: decisions at the end of a search box that was cut short. excluded: why some designs are undefined.
+        robustness: what the answer to several scenarios costs; None where there was one.
     """
 
     status: str
@@ -203,6 +205,7 @@ class Solution:
     backend: str
     seconds: float
     request: dict[str, Any] = field(default_factory=dict)
+    robustness: Robustness | None = None
     task: Task | None = field(default=None, repr=False, compare=False)
 
     @property
@@ -239,6 +242,7 @@ class Solution:
             "backend": self.backend,
             "seconds": self.seconds,
             "request": self.request,
+            "robustness": self.robustness.as_dict() if self.robustness else None,
         }
 
     def to_json(self, indent: int | None = 2) -> str:
@@ -286,6 +290,7 @@ class Solution:
             backend=data["backend"],
             seconds=data["seconds"],
             request=data["request"],
+            robustness=robustness_of(data.get("robustness")),
         )
 
     # asking -----------------------------------------------------------------------------------------------------------
@@ -423,6 +428,13 @@ class Solution:
         from html import escape
 
         return f"<pre>{escape(str(self))}</pre>"
+
+
+def robustness_of(data: Mapping[str, Any] | None) -> Robustness | None:
+    """Return what a stored robust answer costs; None of another one."""
+    from mlsysim_opt.optimize.scenarios import Robustness
+
+    return Robustness.from_dict(data)
 
 
 def relative(value: float, reference: float) -> float:

@@ -390,15 +390,28 @@ def _estimates(task: CoupledTask, first: Solved) -> dict[str, Value]:
     return found
 
 
-def verify(task: CoupledTask, solution: PlanSolution) -> dict[str, Any]:
-    """Return what the scalar path finds of a stored plan; see `CoupledProblemSolution.verify`."""
+def amounts_in(problem: CoupledProblem, solution: PlanSolution) -> list[Amount]:
+    """Return the amounts of a stored plan."""
     amounts = []
     for name, rows in solution.amounts.items():
-        family = task.problem.families[name]
+        family = problem.families[name]
         factor = parse_unit(family.unit).factor if family.unit else 1.0
         for row in rows:
             at: Mapping[str, Any] = {choice.name: row[choice.name] for choice in family.over}
             amounts.append(Amount(family, dict(at), row["amount"] * factor))
+    return amounts
+
+
+def audited(task: CoupledTask, solution: PlanSolution, totals: Sequence[Total]) -> Audit:
+    """Return what the scalar path finds of a plan in another question about the same amounts."""
+    families = set(task.problem.families.values())
+    relations = [item for item in task.relations if families.issuperset(item.coupling.total.families)]
+    return Auditor(task.problem, relations, task.local).run(amounts_in(task.problem, solution), totals)
+
+
+def verify(task: CoupledTask, solution: PlanSolution) -> dict[str, Any]:
+    """Return what the scalar path finds of a stored plan; see `CoupledProblemSolution.verify`."""
+    amounts = amounts_in(task.problem, solution)
     audit, metrics, value = _audited(task, amounts)
     sign = 1.0 if solution.sense == "min" else -1.0
     worst = _deviation(solution.objective, sign * value)

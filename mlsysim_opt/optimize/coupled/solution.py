@@ -8,11 +8,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from mlsysim_opt.errors import InputError, UnknownNameError
-from mlsysim_opt.optimize.solution import Certificate, Metrics, Value
+from mlsysim_opt.optimize.solution import Certificate, Metrics, Value, robustness_of
 
 if TYPE_CHECKING:
     from mlsysim_opt.optimize.coupled.task import CoupledTask
     from mlsysim_opt.optimize.marginal import Marginal
+    from mlsysim_opt.optimize.scenarios import Robustness
 
 SCHEMA = 1
 
@@ -54,6 +55,7 @@ class PlanSolution:
         amounts: for each family, what is not zero: the values of its choices and the amount.
         metrics: every metric that could be computed. constraints: relations with their slack.
         undefined: how many tuples of each family were left out because a number they need does not exist.
+        robustness: what the answer to several scenarios costs; None where there was one.
     """
 
     status: str
@@ -72,6 +74,7 @@ class PlanSolution:
     backend: str
     seconds: float
     request: dict[str, Any] = field(default_factory=dict)
+    robustness: Robustness | None = None
     task: CoupledTask | None = field(default=None, repr=False, compare=False)
 
     @property
@@ -113,6 +116,7 @@ class PlanSolution:
             "backend": self.backend,
             "seconds": self.seconds,
             "request": self.request,
+            "robustness": self.robustness.as_dict() if self.robustness else None,
         }
 
     def to_json(self, indent: int | None = 2) -> str:
@@ -167,6 +171,7 @@ class PlanSolution:
             backend=data["backend"],
             seconds=data["seconds"],
             request=data["request"],
+            robustness=robustness_of(data.get("robustness")),
         )
 
     # asking -----------------------------------------------------------------------------------------------------------
@@ -250,6 +255,7 @@ class PlanSolution:
             if item.slack is not None:
                 at = f" at {item.place}" if item.place else ""
                 lines.append(f"room: {item.name}: {item.slack}{at}")
+        lines += [str(self.robustness)] if self.robustness else []
         return "\n".join(lines)
 
     __repr__ = __str__
