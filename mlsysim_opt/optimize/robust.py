@@ -141,7 +141,7 @@ def _robust_design(
         of_nominal.append(told(sign * value) if all(holds) else None)
     report = Robustness(
         measure=measure.name + (f" at {measure.alpha:g}" if measure.name == "cvar" else ""),
-        value=answer.objective,
+        value=told(answer.objective.si),
         nominal=nominal.objective,
         of_robust=told(instead),
         price=told(sign * (instead - nominal.objective.si)),

@@ -221,7 +221,7 @@ def _report(
     instead = objective_of(found)
     return Robustness(
         measure=measure.name + (f" at {measure.alpha:g}" if measure.name == "cvar" else ""),
-        value=found.objective,
+        value=told(found.objective.si),
         nominal=nominal.objective,
         of_robust=told(instead),
         price=told(sign * (instead - nominal.objective.si)),
