@@ -104,5 +104,5 @@ def infer(given: Mapping[str, Any]) -> Formulation:
     raise InputError(
         f"{len(fitting)} formulations take {', '.join(given) or 'no givens'}: {', '.join(i.name for i in fitting)}",
         path="formulation",
-        hint="name it: optimize('parallelism', ...)",
+        hint=f"name it: optimize({(fitting or found)[0].name!r}, ...)",
     )

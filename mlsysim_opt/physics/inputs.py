@@ -42,6 +42,8 @@ class Input:
 
     fixed = True
     """Whether a value is always read the same; names of the catalog are not."""
+    verbatim = False
+    """Whether text is the value, such as the name of a file: the command line then reads nothing into it."""
 
     def check(self, value: Any) -> Any:
         """Return the plain value, or raise `InputError` naming what is wrong with it."""

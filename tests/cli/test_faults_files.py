@@ -56,7 +56,7 @@ def test_E06_billion_laughs(refused: Refused, plan: Plan) -> None:
 
 def test_E07_deep_nesting(refused: Refused, plan: Plan) -> None:
     refused("optimize", "--plan", plan("given: " + "[" * 20_000), says=("line 1", "nested deeper"))
-    refused("optimize", *JOB, "--constraint", "(" * 20_000 + "1" + ")" * 20_000 + " <= 2", says=("constraints[0]",))
+    refused("optimize", *JOB, "--constraint", "(" * 20_000 + "1" + ")" * 20_000 + " <= 2", says=("--constraint",))
 
 
 def test_E08_duplicate_keys(refused: Refused, plan: Plan) -> None:
@@ -166,7 +166,7 @@ def test_F01_python_is_never_run(ask: Ask, tmp_path: Path, option: str) -> None:
 def test_F02_dunder_traversal(refused: Refused) -> None:
     text = "step_time.__class__.__mro__"
     refused("optimize", *JOB, "--objective", text, says=("objective", text))
-    refused("optimize", *JOB, "--constraint", f"{text} <= 3", says=("constraints[0]", text))
+    refused("optimize", *JOB, "--constraint", f"{text} <= 3", says=("--constraint", text))
 
 
 def test_F03_python_in_a_quantity(refused: Refused) -> None:
