@@ -62,11 +62,21 @@ class Constraint:
             raise InputError(f"{self.name!r} is not a comparison", hint="write it with <=, >= or ==")
 
     @property
+    def strict(self) -> bool:
+        """Whether equality violates it though a number may come as close as it likes."""
+        holds = self.holds
+        return isinstance(holds, Operation) and holds.atom.name == "less" and not _whole(holds)
+
+    @property
     def sides(self) -> tuple[Expression, Expression] | None:
         """The smaller and the larger side, if this is an inequality."""
         if isinstance(self.holds, Operation) and self.holds.atom.name in ("less_equal", "less"):
             return self.holds.args[0], self.holds.args[1]
         return None
+
+
+def _whole(comparison: Operation) -> bool:
+    return all(side.integer for side in comparison.args)
 
 
 @dataclass(frozen=True)
