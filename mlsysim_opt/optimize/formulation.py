@@ -13,7 +13,10 @@ from mlsysim_opt.optimize.problem import Problem
 from mlsysim_opt.physics.inputs import Input, check_all
 
 GROUP = "mlsysim_opt.formulations"
-BUILT_IN = {"parallelism": "mlsysim_opt.formulations.parallelism:parallelism"}
+BUILT_IN = {
+    "disaggregated_serving": "mlsysim_opt.formulations.disaggregated_serving:disaggregated_serving",
+    "parallelism": "mlsysim_opt.formulations.parallelism:parallelism",
+}
 
 
 @dataclass(frozen=True)
@@ -44,7 +47,15 @@ class Formulation:
             InputError: an input is missing, unknown or wrong.
         """
         values = check_all(self.inputs, dict(given), self.aliases, f"formulation {self.name!r}")
-        return self.build(values, dict(choices or {}))
+        narrowed = dict(choices or {})
+        problem = self.build(values, narrowed)
+        problem.request = {"formulation": self.name, "given": self._plain(values), "choices": narrowed}
+        return problem
+
+    def _plain(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the givens as JSON data from which the same problem can be built again."""
+        present = (item for item in self.inputs if values[item.name] is not None)
+        return {item.name: item.plain(values[item.name]) for item in present}
 
     def fits(self, given: Mapping[str, Any]) -> bool:
         """Return whether these givens are inputs of this formulation."""

@@ -226,8 +226,10 @@ class Search:
 
 
 def _excess(constraint: Constraint) -> Expression | None:
-    """Return by how much an inequality must give way where it is violated; one of whole numbers that is strict takes one
-    more, any other strict one anything more."""
+    """Return by how much an inequality must give way where it is violated.
+
+    A strict one of whole numbers takes one more; any other strict one takes anything more than this.
+    """
     if constraint.sides is None:
         return None
     small, large = constraint.sides

@@ -75,7 +75,7 @@ def test_a_strict_comparison_of_choices_and_known_numbers_is_exact() -> None:
         assert found.design == {"count": 2}  # 3 * 0.1 is 0.30000000000000004, and would not do for <= either
         assert mo.optimize(problem, objective="max_time", constraints=["time < 0.4 s"]).design == {"count": 3}
         assert mo.optimize(problem, objective="max_time", constraints=["time <= 0.4 s"]).design == {"count": 4}
-    with pytest.raises(mo.InfeasibleError, match="by more than 50 ms: a limit above 0.1 s instead of 50 ms"):
+    with pytest.raises(mo.InfeasibleError, match=r"by more than 50 ms: a limit above 0\.1 s instead of 50 ms"):
         mo.optimize(problem, objective="max_time", constraints=["time < 0.05 s"])
     with pytest.raises(mo.InfeasibleError) as caught:
         mo.optimize(problem, objective="max_time", constraints=["time < 0.1 s"])
