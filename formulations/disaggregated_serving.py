@@ -67,7 +67,7 @@ INPUTS: tuple[Input, ...] = (
     Names("prefill_device", "accelerators to choose among", default=None, kind="accelerator"),
     Names("decode_device", "accelerators to choose among", default=None, kind="accelerator"),
     Number("input_len", "tokens of a prompt", default=None, integer=True, low=1),
-    Text("precision", "number format", default=None, of_kind="numerics"),
+    Text("precision", "number format", default=None),
     Counts("tp_size", "tensor parallelism to choose among", default=(1, 2, 4, 8)),
     Counts("prefill_batch", "prompts of a prefill worker to choose among", default=(1, 2, 4, 8)),
     Counts("decode_batch", "requests of a decode worker to choose among", default=tuple(range(8, 513, 8))),

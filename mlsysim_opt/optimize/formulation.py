@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import functools
 import importlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from mlsysim_opt.errors import InputError, UnknownNameError
 from mlsysim_opt.optimize.problem import Problem
-from mlsysim_opt.physics.inputs import Input, check_all
+from mlsysim_opt.physics.inputs import REQUIRED, Input, Option, check_all
 
 GROUP = "mlsysim_opt.formulations"
 BUILT_IN = {
+    "checkpointing": "mlsysim_opt.formulations.checkpointing:checkpointing",
+    "compression": "mlsysim_opt.formulations.compression:compression",
     "disaggregated_serving": "mlsysim_opt.formulations.disaggregated_serving:disaggregated_serving",
     "parallelism": "mlsysim_opt.formulations.parallelism:parallelism",
 }
@@ -65,6 +67,29 @@ class Formulation:
     def takes(self) -> set[str]:
         """The names and aliases of its inputs."""
         return {item.name for item in self.inputs} | set(self.aliases)
+
+
+def leaves(problem: Problem, inputs: Sequence[Input], values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what equations get in place of checked values (None where one is absent), and bind it in the problem.
+
+    An option is a decision that has one value.
+    """
+    made: dict[str, Any] = {}
+    for item in inputs:
+        value = values[item.name]
+        if isinstance(item, Option):
+            made[item.name] = problem.choose(item.name, [value], about=item.about)
+            continue
+        made[item.name] = None if value is None else item.leaf(value)
+        if value is not None:
+            problem.values.update(item.bind(value))
+    return made
+
+
+def defaults(inputs: Sequence[Input], values: Mapping[str, Any]) -> dict[str, str]:
+    """Return the defaults that decided, as text, for `Problem.assumptions`."""
+    some = (item for item in inputs if item.default is not REQUIRED and item.default is not None)
+    return {item.name: str(item.default) for item in some if values[item.name] == item.check(item.default)}
 
 
 @functools.cache
