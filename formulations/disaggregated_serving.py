@@ -14,12 +14,13 @@ from typing import Any
 
 from mlsysim_opt.formulations.parallelism import Counts, Names
 
-from mlsysim_opt.algebra.atoms import lookup, minimum
-from mlsysim_opt.algebra.expression import Choice, Expression
-from mlsysim_opt.errors import InputError
-from mlsysim_opt.optimize.formulation import Formulation
-from mlsysim_opt.optimize.problem import Lever, Problem
-from mlsysim_opt.physics.disaggregation import Pools, replicas_for, served_workers, tokens
+from mlsysim_opt.algebra.atoms import ceil, lookup, minimum
+from mlsysim_opt.algebra.expression import Choice, Expression, expression
+from mlsysim_opt.errors import InputError, UnknownNameError
+from mlsysim_opt.optimize.coupled.problem import CoupledProblem
+from mlsysim_opt.optimize.formulation import Formulation, defaults
+from mlsysim_opt.optimize.problem import Lever, Problem, among
+from mlsysim_opt.physics.disaggregation import replicas_for, request_rate, served_workers, tokens
 from mlsysim_opt.physics.inputs import Given, Input, Number, Switch, Text
 from mlsysim_opt.registry.importers.workers import Worker, read_workers
 from mlsysim_opt.units import BYTE, REQUEST, TIME, divide
@@ -74,24 +75,26 @@ INPUTS: tuple[Input, ...] = (
     Number("network_bandwidth", "between both phases", default="100 GB/s", unit="GB/s", of=divide(BYTE, TIME),
            open_low=True),
 )  # fmt: skip
+PHASES = ("prefill", "decode")
 MODELLED = ("model", "input_len", "precision")
+NUMBERS = ("output_len", "devices", "request_rate", "ttft_factor", "prefill_degradation", "decode_degradation")
+SERVED = "the request rate is served"
+PER_DEVICE = "by all accelerators at hand, or by those used where their number is not given"
 ALIASES = {"num_devices": "devices", "isl": "input_len", "osl": "output_len"}
-METRIC_ALIASES = {"tpot": "itl", "tokens_per_second": "throughput"}
+METRIC_ALIASES = {"tpot": "itl"}
 
 
-def _build(values: dict[str, Any], narrowed: Mapping[str, Any]) -> Problem:
+def _build(values: dict[str, Any], narrowed: Mapping[str, Any]) -> Problem | CoupledProblem:
     if values["devices"] is None and values["request_rate"] is None:
         raise InputError("say how many accelerators there are, or which rate is asked for", path="devices",
                          hint="give devices, request_rate, or both")  # fmt: skip
-    problem = Problem(
-        "disaggregated_serving", item="pair of pools", aliases=METRIC_ALIASES, allowed=narrowed,
-        default_objective="min_devices" if values["devices"] is None else "max_throughput_per_device",
-    )  # fmt: skip
-    _equal_replicas(problem, values)
-    if unknown := set(narrowed) - {*problem.decisions, *METRIC_ALIASES}:
-        problem.fixed(dict.fromkeys(unknown))
-    if values["devices"] is not None:
-        problem.levers.append(_more_devices(values, narrowed))
+    build = _equal_replicas if values["equal_replicas"] else _pooled
+    problem = build(values, narrowed)
+    for name in narrowed:
+        if name not in problem.decisions:
+            raise UnknownNameError("decision of disaggregated_serving", name, list(problem.decisions))
+    problem.default_objective = "min_devices" if values["devices"] is None else "max_throughput_per_device"
+    problem.assumptions.update(defaults(INPUTS, values))
     return problem
 
 
@@ -135,65 +138,108 @@ class Design:
         return cls(choice, table("devices", "dimensionless"), table("latency", "s"), table("rate", "request/s"))
 
 
-def _symbols(problem: Problem, values: Mapping[str, Any], names: Sequence[str]) -> dict[str, Expression]:
-    """Return leaves for given numbers, and bind them."""
-    inputs = {item.name: item for item in INPUTS}
-    problem.values.update({name: float(values[name]) for name in names})
-    return {name: inputs[name].leaf(values[name]) for name in names}
+def _leaves(problem: Problem | CoupledProblem, values: Mapping[str, Any]) -> dict[str, Expression]:
+    """Return leaves for the given numbers that stand in the equations, and bind them."""
+    given = [item for item in INPUTS if item.name in NUMBERS and values[item.name] is not None]
+    problem.values.update({item.name: float(values[item.name]) for item in given})
+    return {item.name: item.leaf(values[item.name]) for item in given}
 
 
-def _equal_replicas(problem: Problem, values: Mapping[str, Any]) -> None:
-    given = [name for name in ("output_len", "devices", "request_rate", "ttft_factor", "prefill_degradation",
-                               "decode_degradation") if values[name] is not None]  # fmt: skip
-    leaf = _symbols(problem, values, given)
-    workers = {phase: _workers(values, phase) for phase in ("prefill", "decode")}
+def _measure_latency(problem: Problem | CoupledProblem, leaf: Mapping[str, Expression], pair: Sequence[Design]) -> None:
+    problem.measure("ttft", pair[0].latency * leaf["ttft_factor"], unit="ms", about="time to first token")
+    problem.measure("itl", pair[1].latency, unit="ms", about="time between tokens")
+
+
+def _equal_replicas(values: dict[str, Any], narrowed: Mapping[str, Any]) -> Problem:
+    problem = Problem("disaggregated_serving", item="set of replicas", aliases=dict(METRIC_ALIASES), allowed=narrowed)
+    leaf = _leaves(problem, values)
     most = int(values["replica_devices"] or values["devices"] or REPLICA)
     limited = None
     if values["replica_devices"] is None and values["devices"] is None:
         limited = f"replicas of more than {REPLICA} accelerators were not tried; give replica_devices"
-    first, second = (
-        Design.of(problem.choose(phase, [item.name for item in rows], about=f"design of a {phase} worker"), rows)
-        for phase, rows in workers.items()
-    )
-    counts = [
-        problem.choose(f"{phase}_workers", range(1, most), about=f"{phase} workers of a replica", limited=limited)
-        for phase in workers
-    ]
-    used = [count * design.devices for count, design in zip(counts, (first, second), strict=True)]
-    one = Pools(
-        counts[0] * first.rate * leaf["prefill_degradation"], counts[1] * second.rate * leaf["decode_degradation"],
-        leaf["output_len"],
-    )  # fmt: skip
-    for phase, part in zip(workers, used, strict=True):
+    pair, counts = [], []
+    for phase in PHASES:
+        rows = _workers(values, phase)
+        choice = problem.choose(phase, [item.name for item in rows], about=f"design of a {phase} worker")
+        pair.append(Design.of(choice, rows))
+    for phase in PHASES:
+        about = f"{phase} workers of a replica"
+        counts.append(problem.choose(f"{phase}_workers", range(1, most), about=about, limited=limited))
+    used = [count * design.devices for count, design in zip(counts, pair, strict=True)]
+    rates = [count * design.rate * leaf[f"{phase}_degradation"]
+             for phase, count, design in zip(PHASES, counts, pair, strict=True)]  # fmt: skip
+    one, size = request_rate(*rates), used[0] + used[1]
+    for phase, part in zip(PHASES, used, strict=True):  # implied by the next one, and quickly joined
         problem.require(f"the {phase} workers leave room for the others", part < most, structural=True)
-    problem.require(f"a replica has at most {most} accelerators", used[0] + used[1] <= most, structural=True)
+    problem.require(f"a replica has at most {most} accelerators", size <= most, structural=True)
     if "devices" in leaf:
         replicas: Expression = problem.choose("replicas", range(1, values["devices"] // 2 + 1), about="equal replicas")
-        problem.require("the replicas fit the devices", replicas * (used[0] + used[1]) <= leaf["devices"],
-                        structural=True)  # fmt: skip
+        problem.require("the replicas fit the devices", replicas * size <= leaf["devices"], structural=True)
     else:
-        replicas = replicas_for(leaf["request_rate"], one.request_rate)
+        replicas = replicas_for(leaf["request_rate"], one)
         problem.measure("replicas", replicas, about="equal replicas, as many as the rate needs")
-    rate = replicas * one.request_rate
+    rate, devices = replicas * one, replicas * size
     if "request_rate" in leaf:
-        problem.require("the request rate is served", rate >= leaf["request_rate"])
-    devices = replicas * (used[0] + used[1])
+        problem.require(SERVED, rate >= leaf["request_rate"])
+    _measure_latency(problem, leaf, pair)
+    latency = problem.metric("ttft") + (leaf["output_len"] - 1) * problem.metric("itl")
     throughput = tokens(rate, leaf["output_len"])
-    ttft, itl = first.latency * leaf["ttft_factor"], second.latency
-    problem.measure("ttft", ttft, unit="ms", about="time to first token")
-    problem.measure("itl", itl, unit="ms", about="time between tokens")
-    problem.measure("request_latency", ttft + (leaf["output_len"] - 1) * itl, unit="s", about="of a whole request")
+    problem.measure("request_latency", latency, unit="s", about="of a whole request")
     problem.measure("request_rate", rate, unit="request/s", about="requests that both phases sustain")
     problem.measure("throughput", throughput, unit="token/s", about="generated tokens")
-    problem.measure("throughput_per_device", throughput / leaf.get("devices", devices), unit="token/s",
-                    about="by all accelerators at hand, or by those used where their number is not given")  # fmt: skip
+    shared = throughput / leaf.get("devices", devices)
+    problem.measure("throughput_per_device", shared, unit="token/s", about=PER_DEVICE)
     problem.measure("devices", devices, about="accelerators that are used")
-    problem.measure("prefill_devices", replicas * used[0], about="accelerators of prefill workers", part_of="devices")
-    problem.measure("decode_devices", replicas * used[1], about="accelerators of decode workers", part_of="devices")
-    problem.measure("prefill_rate", replicas * one.prefill, unit="request/s", about="that prefill workers sustain")
-    problem.measure("decode_rate", replicas * one.decode, unit="request/s", about="that decode workers sustain")
-    problem.measure("balance", minimum(one.prefill / one.decode, one.decode / one.prefill),
+    for phase, part, sustained in zip(PHASES, used, rates, strict=True):
+        problem.measure(f"{phase}_devices", replicas * part, about=f"of {phase} workers", part_of="devices")
+        problem.measure(f"{phase}_rate", replicas * sustained, unit="request/s", about=f"that {phase} workers sustain")
+    problem.measure("balance", minimum(rates[0] / rates[1], rates[1] / rates[0]),
                     about="rate of the slower phase over that of the faster one")  # fmt: skip
+    if values["devices"] is not None:
+        problem.levers.append(_more_devices(values, narrowed))
+    return problem
+
+
+def _pooled(values: Mapping[str, Any], narrowed: Mapping[str, Any]) -> CoupledProblem:
+    problem = CoupledProblem("disaggregated_serving", item="pair of pools", aliases=dict(METRIC_ALIASES))
+    leaf = _leaves(problem, values)
+    rate = problem.amounts("served", (), unit="request/s", about="requests that are served").total()
+    used, pair = [], []
+    for phase in PHASES:
+        rows = _workers(values, phase)
+        names = [item.name for item in rows]
+        if phase in narrowed:
+            names = among(phase, narrowed[phase], names)
+        design = Design.of(problem.choose(phase, names, about=f"design of {phase} workers"), rows)
+        one = design.rate * leaf[f"{phase}_degradation"]
+        most = None if "devices" in leaf else ceil(leaf["request_rate"] / one) + 1  # one design alone, and to spare
+        about = f"{phase} workers of a design"
+        workers = problem.amounts(f"{phase}_workers", [design.choice], whole=True, high=most, about=about)
+        sustained = workers * one
+        problem.require(f"the {phase} workers keep up", rate - sustained <= 0, structural=True)
+        problem.measure(f"{phase}_rate", sustained, unit="request/s", about=f"that {phase} workers sustain")
+        problem.measure(f"{phase}_devices", workers * design.devices, about=f"of {phase} workers", part_of="devices")
+        used.append(workers * design.devices)
+        pair.append(design)
+    devices = used[0] + used[1]
+    if "devices" in leaf:
+        problem.require("the workers fit the devices", devices <= leaf["devices"])
+    if "request_rate" in leaf:  # without a number of devices, as many as it takes are used: no more is served
+        asked = leaf["request_rate"]
+        problem.require(
+            SERVED, rate >= asked if "devices" in leaf else rate.equals(asked), structural="devices" not in leaf
+        )
+    _measure_latency(problem, leaf, pair)
+    throughput = rate * tokens(expression(1), leaf["output_len"])
+    problem.measure("request_rate", rate, unit="request/s", about="requests that are served")
+    problem.measure("throughput", throughput, unit="token/s", about="generated tokens")
+    problem.measure("devices", devices, about="accelerators that are used")
+    if "devices" in leaf:
+        problem.measure("throughput_per_device", throughput / leaf["devices"], unit="token/s", about=PER_DEVICE)
+    else:
+        shared = problem.metric("throughput") / problem.metric("devices")
+        problem.measure("throughput_per_device", shared, unit="token/s", about=PER_DEVICE)
+    return problem
 
 
 def _more_devices(values: Mapping[str, Any], narrowed: Mapping[str, Any]) -> Lever:
@@ -202,7 +248,7 @@ def _more_devices(values: Mapping[str, Any], narrowed: Mapping[str, Any]) -> Lev
         name="devices",
         now=now,
         candidates=lambda: sorted({*range(now + 1, now + 9), *(now * k // 4 for k in range(5, 17))}),
-        rebuild=lambda count: _build({**values, "devices": count}, narrowed),
+        rebuild=lambda count: _equal_replicas({**values, "devices": count}, narrowed),
         describe=lambda count: f"{count} accelerators",
     )
 

@@ -27,7 +27,9 @@ def all_bounds(roots: Sequence[Expression], box: Box, order: Sequence[Expression
             found[id(node)] = _leaf(node, box)
         elif isinstance(node, Operation):
             intervals = (
-                [_positions(node.args[0], box)] if node.atom.by_position else [found[id(item)] for item in node.args]
+                [_positions(item, box) for item in node.args]
+                if node.atom.by_position
+                else [found[id(item)] for item in node.args]
             )
             result = node.atom.bounds(*intervals, param=node.param)
             found[id(node)] = EITHER if node.sort == "truth" and result == EVERYTHING else result

@@ -77,11 +77,11 @@ class ScalarProgram:
         positions: dict[int, int] = {}
         self._position_of: list[tuple[int, Choice]] = []
         for node in nodes:
-            if isinstance(node, Operation) and node.atom.by_position and id(node.args[0]) not in positions:
-                choice = node.args[0]
-                assert isinstance(choice, Choice)
-                positions[id(choice)] = width + len(self._position_of)
-                self._position_of.append((slot[id(choice)], choice))
+            for choice in node.args if isinstance(node, Operation) and node.atom.by_position else ():
+                if id(choice) not in positions:
+                    assert isinstance(choice, Choice)
+                    positions[id(choice)] = width + len(self._position_of)
+                    self._position_of.append((slot[id(choice)], choice))
         width += len(self._position_of)
         self._constants: list[Any] = []
         for node in nodes:
@@ -362,9 +362,8 @@ class GridProgram:
             return np.asarray(node.values, dtype=float)[positions] if node.numeric else positions
         assert isinstance(node, Operation)
         if node.atom.by_position:
-            choice = node.args[0]
-            assert isinstance(choice, Choice)
-            return node.atom.array(self._positions(choice, key), param=node.param)
+            places = [self._positions(choice, key) for choice in node.args if isinstance(choice, Choice)]
+            return node.atom.array(*places, param=node.param)
         args = [self._gathered(item, key) for item in node.args]
         if not node.choices:
             return node.atom.scalar(*args, param=node.param)

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from fractions import Fraction
 from typing import Any
 
-from mlsysim_opt.algebra.atoms import Table
+from mlsysim_opt.algebra.atoms import Grid, Table
 from mlsysim_opt.algebra.expression import (
     ATOMS,
     Choice,
@@ -98,6 +98,8 @@ def _unit(record: tuple[Any, ...]) -> Unit:
 
 
 def _parameter_record(param: Any) -> tuple[Any, ...]:
+    if isinstance(param, Grid):
+        return "grid", param.array.tolist(), _unit_record(param.unit), param.title
     if not isinstance(param, Table):
         return "plain", param
     reasons = tuple(sorted(param.reasons.items()))
@@ -108,5 +110,8 @@ def _parameter(record: tuple[Any, ...]) -> Any:
     kind, *rest = record
     if kind == "plain":
         return rest[0]
+    if kind == "grid":
+        values, unit, title = rest
+        return Grid(values, _unit(unit), title)
     labels, magnitudes, unit, reasons, title = rest
     return Table(labels, magnitudes, _unit(unit), dict(reasons), title)

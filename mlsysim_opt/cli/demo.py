@@ -44,12 +44,13 @@ def demonstrate() -> Answer:
     Raises:
         VerificationError: two backends disagree.
     """
-    from mlsysim_opt.optimize import BACKENDS, evaluate, solve
+    from mlsysim_opt.optimize import BACKENDS, Task, evaluate, solve
     from mlsysim_opt.optimize import task as compile_task
 
     started = time.perf_counter()
     run = published(RUN)
     task = compile_task(run["formulation"], objective=run["objective"], **run["given"])
+    assert isinstance(task, Task)
     solved: dict[str, Solution] = {}
     for backend in BACKENDS:
         _progress(f"proving the optimum with {backend} ...")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from mlsysim_opt.cli import arguments
 from mlsysim_opt.cli.output import Answer, Screen
 from mlsysim_opt.cli.question import flagged, read_texts
-from mlsysim_opt.errors import MlsysimError, UnknownNameError, UsageError
+from mlsysim_opt.errors import InputError, MlsysimError, UnknownNameError, UsageError
 
 if TYPE_CHECKING:
     from mlsysim_opt.algebra import Expression
@@ -45,19 +45,20 @@ def explain(
     found = physics.topic(name, as_latex=as_latex, as_markdown=as_markdown)
     if found is not None:
         return found
+    homes = (formulation(home) for home in names)
+    problems = [sample(home, given) for home in homes if within is not None or home.fits(given)]
+    for own in (True, False):  # what is called so comes before what is also called so
+        for problem in problems:
+            real = name if own else problem.aliases.get(name, name)
+            if real in problem.metrics:
+                return _metric(problem, real, as_latex=as_latex)
+            for rule in problem.constraints:
+                if rule.name == name:
+                    about = f"a constraint of {problem.name}"
+                    return _equations(name, {"holds": rule.holds}, about, as_latex=as_latex)
     known: list[str] = []
-    for home in names:
-        chosen = formulation(home)
-        if within is None and not chosen.fits(given):
-            continue
-        problem = sample(chosen, given)
-        real = problem.aliases.get(name, name)
-        if real in problem.metrics:
-            return _metric(problem, real, as_latex=as_latex)
-        for item in problem.constraints:
-            if item.name == name:
-                return _equations(name, {"holds": item.holds}, f"a constraint of {home}", as_latex=as_latex)
-        known += [*problem.metrics, *problem.aliases, *(item.name for item in problem.constraints)]
+    for item in problems:
+        known += [*item.metrics, *item.aliases, *(rule.name for rule in item.constraints)]
     raise UnknownNameError("formulation, model, metric or constraint", name, [*names, *physics.names(), *known])
 
 
@@ -68,13 +69,18 @@ def _given(named: Mapping[str, str], texts: Sequence[str]) -> dict[str, str]:
 
 def sample(chosen: Formulation, given: Mapping[str, str]) -> Problem:
     """Return a small instance of a formulation, with what the user wants in its place."""
+    from mlsysim_opt.optimize import Problem
+
     wanted = read_texts(chosen, given)
     replaced = {chosen.aliases.get(name, name) for name in wanted}
     kept = {name: value for name, value in chosen.example.items() if chosen.aliases.get(name, name) not in replaced}
     try:
-        return chosen.problem({**kept, **wanted})
+        made = chosen.problem({**kept, **wanted})
     except MlsysimError as error:
         raise flagged(error, chosen, given) from None
+    if not isinstance(made, Problem):
+        raise InputError(f"{chosen.name} is a coupled problem, which is not explained yet", path="formulation")
+    return made
 
 
 def _overview() -> Answer:

@@ -11,7 +11,7 @@ from mlsysim_opt.cli.plan import Plan, read_plan
 from mlsysim_opt.errors import InputError, MlsysimError, PlanError, UnknownNameError, UsageError
 
 if TYPE_CHECKING:
-    from mlsysim_opt.optimize import Formulation, Problem, Task
+    from mlsysim_opt.optimize import CoupledProblem, CoupledTask, Formulation, Problem, Task
 
 OPTIONS = {
     "model": "--model", "fleet": "--fleet", "batch_size": "--batch-size", "global_batch_size": "--batch-size",
@@ -37,13 +37,13 @@ class Asked:
     constraints: Sequence[str] = ()
     plan: str | None = None
 
-    def task(self) -> Task:
+    def task(self) -> Task | CoupledTask:
         """Return the question, compiled but not solved.
 
         Raises:
             MlsysimError: something given is not acceptable; a fault of the plan is named with its place.
         """
-        from mlsysim_opt.optimize import Task
+        from mlsysim_opt.optimize import question
 
         plan = read_plan(self.plan) if self.plan is not None else None
         texts = self._texts()
@@ -63,9 +63,26 @@ class Asked:
             _check_texts(plan, problem, with_objective=not self.objectives)
         constraints = [*(plan.constraints if plan else []), *self.constraints]
         try:
-            return Task.of(problem, objectives or None, constraints)
+            return question(problem, objectives or None, constraints)
         except MlsysimError as error:
             raise flagged(error, chosen, texts) from None
+
+    def design_task(self) -> Task:
+        """Return the question about one design.
+
+        Raises:
+            InputError: it is about a coupled problem, whose plans are many designs at once.
+        """
+        from mlsysim_opt.optimize import Task
+
+        made = self.task()
+        if not isinstance(made, Task):
+            raise InputError(
+                f"{made.problem.name} is a coupled problem: a plan of it is no single design",
+                path="formulation",
+                hint="mlsysim-opt optimize, with --choose or --constraint to fix parts of the plan",
+            )
+        return made
 
     def _texts(self) -> dict[str, str]:
         """Return the givens of the command line as they are written."""
@@ -146,7 +163,7 @@ def _check_given(plan: Plan, chosen: Formulation, given: dict[str, Any]) -> None
         raise PlanError.of(plan.document.label, errors)
 
 
-def _check_texts(plan: Plan, problem: Problem, *, with_objective: bool) -> None:
+def _check_texts(plan: Plan, problem: Problem | CoupledProblem, *, with_objective: bool) -> None:
     """Check each objective and constraint that stands in the plan."""
     from mlsysim_opt.optimize.request import read_constraints, read_objective
 

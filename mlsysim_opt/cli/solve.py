@@ -19,12 +19,19 @@ LIMIT_WITH_DESIGN = 8
 def optimize(asked: Asked, *, backend: str, prune: bool, time_limit: str | None) -> Answer:
     """Return the best design with its proof."""
     from mlsysim_opt.cli.solution import show_solution
-    from mlsysim_opt.optimize import solve
+    from mlsysim_opt.optimize import CoupledTask, solve, solve_coupled
     from mlsysim_opt.optimize.run import backend_named, to_seconds
 
     limit = None if time_limit is None else to_seconds(time_limit, "--time-limit")
-    backend_named(backend)
     task = asked.task()
+    if isinstance(task, CoupledTask):
+        plan = solve_coupled(task, backend=backend, prune=prune, time_limit=limit)
+        return Answer(
+            plan.as_dict(),
+            lambda screen: screen.line(str(plan)),
+            0 if plan.status == "optimal" else LIMIT_WITH_DESIGN,
+        )
+    backend_named(backend)
     found = solve(task, backend=backend, prune=prune, time_limit=limit)
     return Answer(
         found.as_dict(),
@@ -38,7 +45,7 @@ def evaluate(asked: Asked, design: Sequence[str]) -> Answer:
     from mlsysim_opt.optimize import evaluate as evaluate_design
 
     chosen = arguments.design(design)
-    problem = asked.task().problem
+    problem = asked.design_task().problem
     found = evaluate_design(problem, design=chosen)
     shown = found["metrics"].values_with_units
     data = {
@@ -81,7 +88,7 @@ def why_not(asked: Asked, design: Sequence[str]) -> Answer:
     from mlsysim_opt.optimize import solve
 
     chosen = arguments.design(design)
-    task = asked.task()
+    task = asked.design_task()
     task.problem.fixed(chosen)
     best = solve(task, explain=False)
     found: WhyNot = best.why_not(**chosen)

@@ -2,44 +2,60 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from mlsysim_opt.errors import InputError
+from mlsysim_opt.optimize.backends.highs import Progress
+from mlsysim_opt.optimize.coupled.problem import CoupledProblem, Largest
+from mlsysim_opt.optimize.coupled.run import solve_coupled
+from mlsysim_opt.optimize.coupled.solution import PlanSolution
+from mlsysim_opt.optimize.coupled.task import CoupledTask
 from mlsysim_opt.optimize.explain import WhyNot
 from mlsysim_opt.optimize.formulation import Formulation, formulation, formulation_names, infer
 from mlsysim_opt.optimize.problem import Constraint, Decision, Metric, Objective, Problem
 from mlsysim_opt.optimize.request import ConstraintSpec, ObjectiveSpec
-from mlsysim_opt.optimize.run import BACKENDS, Task, solve
+from mlsysim_opt.optimize.run import BACKENDS, Task, solve, to_seconds
 from mlsysim_opt.optimize.solution import Certificate, Metrics, Relaxation, Runner, Slack, Solution, Value
 
 
 def task(
-    problem: str | Formulation | Problem | None = None,
+    problem: str | Formulation | Problem | CoupledProblem | None = None,
     *,
     objective: ObjectiveSpec | Sequence[ObjectiveSpec] | None = None,
     constraints: Sequence[ConstraintSpec] = (),
     choices: Mapping[str, Any] | None = None,
     **given: Any,
-) -> Task:
+) -> Task | CoupledTask:
     """Return the question `optimize` would answer, compiled but not solved."""
-    if isinstance(problem, Problem):
+    if isinstance(problem, Problem | CoupledProblem):
         if given or choices:
             raise InputError("a Problem is complete; givens and choices belong to formulations", path="given")
-        return Task.of(problem, objective, constraints)
+        return question(problem, objective, constraints)
     if problem is not None and not isinstance(problem, str | Formulation):
-        raise InputError(f"expected a formulation or a Problem, got {problem!r}", path="problem")
+        raise InputError(f"expected a formulation, a Problem or a CoupledProblem, got {problem!r}", path="problem")
     if choices is not None and not isinstance(choices, Mapping):
         raise InputError(f"expected values by decision, got {choices!r}", path="choices")
     if isinstance(problem, Formulation):
         chosen = problem
     else:
         chosen = formulation(problem) if problem is not None else infer(given)
-    return Task.of(chosen.problem(given, choices), objective, constraints)
+    return question(chosen.problem(given, choices), objective, constraints)
+
+
+def question(
+    problem: Problem | CoupledProblem,
+    objective: ObjectiveSpec | Sequence[ObjectiveSpec] | None,
+    constraints: Sequence[ConstraintSpec],
+) -> Task | CoupledTask:
+    """Return what a user asks of a declared problem."""
+    if isinstance(problem, CoupledProblem):
+        return CoupledTask.of(problem, objective, constraints)
+    return Task.of(problem, objective, constraints)
 
 
 def optimize(
-    problem: str | Formulation | Problem | None = None,
+    problem: str | Formulation | Problem | CoupledProblem | None = None,
     *,
     objective: ObjectiveSpec | Sequence[ObjectiveSpec] | None = None,
     constraints: Sequence[ConstraintSpec] = (),
@@ -48,9 +64,12 @@ def optimize(
     prune: bool = True,
     time_limit: float | None = None,
     explain: bool = True,
+    gap: float = 0.0,
+    progress: Callable[[Progress], bool | None] | None = None,
+    start: PlanSolution | None = None,
     **given: Any,
-) -> Solution:
-    """Return the best design with a proof that none is better.
+) -> Solution | PlanSolution:
+    """Return the best design, or the best plan of a coupled problem, with a proof that none is better.
 
     Args:
         problem: a formulation by name (``"parallelism"``), a `Formulation`, or your own `Problem`; when left out, the
@@ -61,18 +80,33 @@ def optimize(
             lexicographic optimization.
         constraints: comparisons, as text (``"memory <= 76 GiB"``), expressions or functions of the metrics.
         choices: for some decisions, the value or values allowed: ``{"tp_size": [4, 8]}``.
-        backend: ``enumerate``, ``milp``, ``cpsat`` or ``auto``.
+        backend: ``enumerate``, ``milp``, ``cpsat`` or ``auto``; of coupled problems ``milp``, ``cpsat``, ``pyomo``
+            (``pyomo:NAME`` for another solver) or ``auto``.
         prune: let the solver backends see only designs that can be optimal.
         time_limit: seconds for a solver.
         explain: also find what binds, runners-up and elasticities.
+        gap, progress, start: for coupled problems: the relative gap at which to stop, a function that is shown the
+            progress (it stops the search by returning True), and an earlier plan to begin with.
         given: the formulation's inputs.
     Returns:
-        a `Solution`.
+        a `Solution`; of a coupled problem a `PlanSolution`.
     Raises:
         InfeasibleError: no design satisfies all constraints; says which conflict and the cheapest ways out.
         InputError: something given is unknown, missing, of the wrong unit or out of range.
     """
     asked = task(problem, objective=objective, constraints=constraints, choices=choices, **given)
+    if isinstance(asked, CoupledTask):
+        limit = None if time_limit is None else to_seconds(time_limit)
+        return solve_coupled(
+            asked,
+            backend=backend,
+            prune=prune,
+            time_limit=limit,
+            gap=gap,
+            progress=progress,
+            start=start,
+            explain=explain,
+        )
     return solve(asked, backend=backend, prune=prune, time_limit=time_limit, explain=explain)
 
 
@@ -96,6 +130,8 @@ def evaluate(
     from mlsysim_opt.optimize.run import _shown_metrics
 
     base = task(problem, constraints=constraints, **given)
+    if isinstance(base, CoupledTask):
+        raise InputError(f"{base.problem.name} is a coupled problem: its plans have no single design", path="problem")
     chosen: dict[str, Any] = {}
     asked = {choice.name: choice.values[index] for choice, index in base.problem.fixed(design).items()}
     missing = []
@@ -125,8 +161,8 @@ def evaluate(
 
 
 __all__ = [
-    "BACKENDS", "Certificate", "Constraint", "Decision", "Formulation", "Metric", "Metrics", "Objective", "Problem",
-    "Relaxation", "Runner", "Slack", "Solution", "Task", "Value", "WhyNot", "evaluate", "formulation",
-    "formulation_names",
-    "optimize", "solve", "task",
+    "BACKENDS", "Certificate", "Constraint", "CoupledProblem", "CoupledTask", "Decision", "Formulation", "Largest",
+    "Metric", "Metrics", "Objective", "PlanSolution", "Problem", "Progress", "Relaxation", "Runner", "Slack",
+    "Solution", "Task", "Value", "WhyNot", "evaluate", "formulation", "formulation_names", "optimize", "question",
+    "solve", "solve_coupled", "task",
 ]  # fmt: skip

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from mlsysim_opt.errors import InputError, UnknownNameError
+from mlsysim_opt.optimize.coupled.problem import CoupledProblem
 from mlsysim_opt.optimize.problem import Problem
 from mlsysim_opt.physics.inputs import REQUIRED, Input, Option, check_all
 
@@ -36,11 +37,11 @@ class Formulation:
     name: str
     about: str
     inputs: tuple[Input, ...]
-    build: Callable[[dict[str, Any], Mapping[str, Any]], Problem]
+    build: Callable[[dict[str, Any], Mapping[str, Any]], Problem | CoupledProblem]
     aliases: dict[str, str] = field(default_factory=dict)
     example: dict[str, Any] = field(default_factory=dict)
 
-    def problem(self, given: Mapping[str, Any], choices: Mapping[str, Any] | None = None) -> Problem:
+    def problem(self, given: Mapping[str, Any], choices: Mapping[str, Any] | None = None) -> Problem | CoupledProblem:
         """Return the problem for these givens.
 
         Args:
@@ -121,6 +122,21 @@ def formulation(name: str) -> Formulation:
     if not isinstance(found, Formulation):
         raise InputError(f"{known[name]} is not a Formulation", path=name)
     return found
+
+
+def asked_again(request: Mapping[str, Any]) -> Problem | CoupledProblem:
+    """Return what a stored solution was the answer to.
+
+    Raises:
+        InputError: its objective or a constraint was a function, which JSON cannot hold.
+    """
+    if not request or request.get("objective") is None or None in request.get("constraints", []):
+        raise InputError(
+            "this solution was asked with a Python function or an own problem, which is not stored",
+            path="request",
+            hint="ask optimize() again with the function",
+        )
+    return formulation(request["formulation"]).problem(request["given"], request.get("choices"))
 
 
 def infer(given: Mapping[str, Any]) -> Formulation:

@@ -172,7 +172,7 @@ class Problem:
         options = list(values)
         given = next((given for key, given in self.allowed.items() if self.aliases.get(key, key) == name), None)
         if given is not None:
-            options = _among(name, given, options)
+            options = among(name, given, options)
         choice = Choice(name, options)
         self.decisions[name] = Decision(choice, about, limited)
         return choice
@@ -258,7 +258,7 @@ class Problem:
         return chosen
 
 
-def _among(name: str, given: Any, options: list[Any]) -> list[Any]:
+def among(name: str, given: Any, options: list[Any]) -> list[Any]:
     """Return the options that a user allows, in their own order."""
     several = [given] if isinstance(given, str | int | float) else list(given)
     for value in several:

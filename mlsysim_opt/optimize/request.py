@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Protocol
 
 from mlsysim_opt.algebra.expression import Expression, Operation, Symbol, short, substitute, symbols, topological
 from mlsysim_opt.algebra.parse import parse
 from mlsysim_opt.errors import InputError, ParseError, UnknownNameError, did_you_mean
-from mlsysim_opt.optimize.problem import Constraint, Objective, Problem
+from mlsysim_opt.optimize.problem import Constraint, Metric, Objective
 
 ObjectiveSpec = str | Expression | Callable[[Any], Any]
 ConstraintSpec = str | Expression | Callable[[Any], Any]
@@ -20,10 +20,23 @@ GRAMMAR = (
 )
 
 
+class Asked(Protocol):
+    """What can be asked about: a problem, or a plan."""
+
+    name: str
+    values: dict[str, float]
+    default_objective: str | None
+    metrics: dict[str, Metric]
+    aliases: dict[str, str]
+
+    def names(self) -> Mapping[str, Expression]:
+        """Return what texts may refer to."""
+
+
 class Metrics:
     """What a user's function receives: metrics and decisions by attribute or by key, as expressions."""
 
-    def __init__(self, problem: Problem) -> None:
+    def __init__(self, problem: Asked) -> None:
         self._problem = problem
 
     def __getattr__(self, name: str) -> Expression:
@@ -38,7 +51,7 @@ class Metrics:
         return names[name]
 
 
-def read_objective(problem: Problem, spec: ObjectiveSpec | None) -> Objective:
+def read_objective(problem: Asked, spec: ObjectiveSpec | None) -> Objective:
     """Return the objective a user means.
 
     Args:
@@ -74,7 +87,7 @@ def read_objective(problem: Problem, spec: ObjectiveSpec | None) -> Objective:
     raise InputError(f"an objective is text, an expression or a function, got {type(spec).__name__}", path="objective")
 
 
-def _objective_text(problem: Problem, text: str) -> Objective:
+def _objective_text(problem: Asked, text: str) -> Objective:
     for prefix in ("min", "max"):
         if text.startswith(prefix + "_"):
             name = text[4:]
@@ -103,7 +116,22 @@ def _objective_text(problem: Problem, text: str) -> Objective:
     return Objective(text, "min", made)
 
 
-def read_constraints(problem: Problem, specs: Sequence[ConstraintSpec]) -> list[Constraint]:
+def plain_request(
+    objective: Objective, spec: ObjectiveSpec | Sequence[ObjectiveSpec] | None, constraints: Sequence[ConstraintSpec]
+) -> dict[str, Any]:
+    """Return an objective and constraints as JSON data; functions become None."""
+    plain: Any
+    if isinstance(spec, list | tuple):
+        plain = [item if isinstance(item, str) else None for item in spec]
+        plain = None if None in plain else plain
+    elif spec is None:
+        plain = objective.name
+    else:
+        plain = spec if isinstance(spec, str) else None
+    return {"objective": plain, "constraints": [item if isinstance(item, str) else None for item in constraints]}
+
+
+def read_constraints(problem: Asked, specs: Sequence[ConstraintSpec]) -> list[Constraint]:
     """Return the constraints a user means, each once, named by the user's own words.
 
     Raises:
@@ -124,7 +152,7 @@ def read_constraints(problem: Problem, specs: Sequence[ConstraintSpec]) -> list[
     return read
 
 
-def _parts(problem: Problem, constraint: Constraint) -> list[Constraint]:
+def _parts(problem: Asked, constraint: Constraint) -> list[Constraint]:
     """Return a conjunction (`2 s <= step_time <= 3 s`) as its parts: each has a slack and can give way alone."""
     waiting, parts = [constraint.holds], []
     while waiting:
@@ -138,7 +166,7 @@ def _parts(problem: Problem, constraint: Constraint) -> list[Constraint]:
     return [replace(constraint, name=_in_words(problem, part), holds=part) for part in parts]
 
 
-def _in_words(problem: Problem, node: Expression) -> str:
+def _in_words(problem: Asked, node: Expression) -> str:
     """Return a comparison with metrics by name instead of written out."""
     named: dict[Expression, Expression] = {
         item.expression: Symbol(name, item.expression.dimension, integer=item.expression.integer)
@@ -148,7 +176,7 @@ def _in_words(problem: Problem, node: Expression) -> str:
     return short(substitute(node, named))
 
 
-def _constraint(problem: Problem, spec: ConstraintSpec, index: int) -> Constraint:
+def _constraint(problem: Asked, spec: ConstraintSpec, index: int) -> Constraint:
     if isinstance(spec, str):
         made: Any = parse(spec, problem.names(), what="constraint")
         name = " ".join(spec.split())

@@ -14,9 +14,9 @@ from mlsysim_opt.algebra.evaluate import ScalarProgram
 from mlsysim_opt.algebra.expression import Expression, Symbol, symbols
 from mlsysim_opt.errors import InputError, LimitReachedError, UnknownNameError, VerificationError
 from mlsysim_opt.optimize.backends.base import Answer, Backend, Status
-from mlsysim_opt.optimize.formulation import formulation
+from mlsysim_opt.optimize.formulation import asked_again
 from mlsysim_opt.optimize.problem import Constraint, Objective, Problem
-from mlsysim_opt.optimize.request import ConstraintSpec, ObjectiveSpec, read_constraints, read_objective
+from mlsysim_opt.optimize.request import ConstraintSpec, ObjectiveSpec, plain_request, read_constraints, read_objective
 from mlsysim_opt.optimize.search import TIE, Design, Search, excluded_reasons
 from mlsysim_opt.optimize.solution import Certificate, Metrics, Runner, Slack, Solution, Value, relative
 from mlsysim_opt.units import NONE, TIME, as_measure, readable_unit, to_si
@@ -69,29 +69,14 @@ class Task:
         Raises:
             InputError: its objective or a constraint was a function, which JSON cannot hold.
         """
-        if not request or request.get("objective") is None or None in request.get("constraints", []):
-            raise InputError(
-                "this solution was asked with a Python function or an own problem, which is not stored",
-                path="request",
-                hint="ask optimize() again with the function",
-            )
-        problem = formulation(request["formulation"]).problem(request["given"], request.get("choices"))
+        problem = asked_again(request)
+        assert isinstance(problem, Problem)
         return Task.of(problem, request["objective"], request["constraints"])
 
     @property
     def request(self) -> dict[str, Any]:
         """What was asked, as JSON data; functions become None."""
-        spec = self.objective_spec
-        plain: Any
-        if isinstance(spec, list | tuple):
-            plain = [item if isinstance(item, str) else None for item in spec]
-            plain = None if None in plain else plain
-        elif spec is None:
-            plain = self.objective.name
-        else:
-            plain = spec if isinstance(spec, str) else None
-        constraints = [item if isinstance(item, str) else None for item in self.specs]
-        return {**self.problem.request, "objective": plain, "constraints": constraints}
+        return {**self.problem.request, **plain_request(self.objective, self.objective_spec, self.specs)}
 
     def rebuilt(self, problem: Problem) -> Task:
         """Return the same question about another problem."""

@@ -38,6 +38,13 @@ class Value:
         unit = parse_unit(self.unit)
         return quantity(self.value * unit.factor, unit)
 
+    @property
+    def si(self) -> float:
+        """The number in base units; NaN where it is undefined."""
+        if self.value is None:
+            return math.nan
+        return self.value * (parse_unit(self.unit).factor if self.unit else 1.0)
+
     def __str__(self) -> str:
         if self.value is None:
             return "undefined"

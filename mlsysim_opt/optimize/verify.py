@@ -23,7 +23,7 @@ def verify(task: Task, solution: Solution, samples: int) -> dict[str, Any]:
         raise VerificationError(
             "the solution does not hold: " + (f"violates {', '.join(failing)}" if failing else f"off by {worst:.3g}")
         )
-    bound = sign * _si(solution.bound) if solution.bound is not None else None
+    bound = sign * solution.bound.si if solution.bound is not None else None
     if bound is not None and cost < bound - AGREEMENT * abs(bound):
         raise VerificationError("the solution is better than its own bound")
     tried = 0
@@ -40,17 +40,10 @@ def verify(task: Task, solution: Solution, samples: int) -> dict[str, Any]:
     }
 
 
-def _si(value: Value) -> float:
-    from mlsysim_opt.units import parse_unit
-
-    assert value.value is not None
-    return value.value * (parse_unit(value.unit).factor if value.unit else 1.0)
-
-
 def _deviation(shown: Value, exact: float) -> float:
     if shown.value is None or exact != exact:
         return 0.0
-    return abs(relative(_si(shown), exact)) if exact else abs(_si(shown))
+    return abs(relative(shown.si, exact)) if exact else abs(shown.si)
 
 
 def _others(task: Task, solution: Solution, samples: int) -> list[dict[str, Any]]:

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 from mlsysim_opt.algebra.atoms import ceil, minimum, where
@@ -24,27 +22,9 @@ from mlsysim_opt.registry.importers.workers import Worker
 from mlsysim_opt.units import NONE, TIME
 
 
-@dataclass(frozen=True)
-class Pools:
-    """A stream of requests through prefill and decode workers.
-
-    Attributes:
-        prefill, decode: requests per time that all workers of a phase sustain. output: generated tokens of a request.
-    """
-
-    prefill: Expression
-    decode: Expression
-    output: Expression
-
-    @cached_property
-    def request_rate(self) -> Expression:
-        """Requests per time: the slower phase sets it."""
-        return minimum(self.prefill, self.decode)
-
-    @cached_property
-    def throughput(self) -> Expression:
-        """Generated tokens per time."""
-        return tokens(self.request_rate, self.output)
+def request_rate(prefill: Expression, decode: Expression) -> Expression:
+    """Return the requests per time of a stream that passes both phases: the slower one sets it."""
+    return minimum(prefill, decode)
 
 
 def tokens(request_rate: Expression, output: Expression) -> Expression:

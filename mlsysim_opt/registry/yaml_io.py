@@ -276,6 +276,10 @@ class _Builder:
     def _syntax(self, problem: yaml.YAMLError | UnicodeEncodeError) -> InputError:
         mark = getattr(problem, "problem_mark", None)
         what = getattr(problem, "problem", None) or getattr(problem, "reason", None) or "not readable"
+        if "nesting depth" in what:  # libyaml has a limit of its own, and looks ahead
+            return self.error(
+                f"is nested deeper than {MAX_DEPTH} levels", path=self.label, line=mark.line + 1 if mark else None
+            )
         lines = self.text.splitlines()
         tab = mark is not None and mark.line < len(lines) and "\t" in lines[mark.line]
         return self.error(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from mlsysim_opt.algebra.atoms import arithmetic, normal, privacy, queues, renewal, selection, truths, whole
 from mlsysim_opt.algebra.atoms.base import Atom, Infix, Inversion
-from mlsysim_opt.algebra.atoms.selection import Table
+from mlsysim_opt.algebra.atoms.selection import Grid, Table
 from mlsysim_opt.algebra.atoms.whole import EXACT
 from mlsysim_opt.algebra.atoms.writing import (
     argmax_label,
@@ -21,6 +21,7 @@ from mlsysim_opt.algebra.atoms.writing import (
     exponential_mean,
     floor,
     gaussian_privacy,
+    grid_lookup,
     log,
     lookup,
     maximum,
@@ -38,6 +39,7 @@ __all__ = [
     "ATOMS",
     "Atom",
     "EXACT",
+    "Grid",
     "Infix",
     "Inversion",
     "Table",
@@ -52,6 +54,7 @@ __all__ = [
     "exponential_mean",
     "floor",
     "gaussian_privacy",
+    "grid_lookup",
     "log",
     "lookup",
     "maximum",

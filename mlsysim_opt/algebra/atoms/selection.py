@@ -264,6 +264,70 @@ class Table:
         return hash(self._key())
 
 
+class Grid:
+    """The numbers of a `GridLookup`, one per combination of values of several choices.
+
+    Args:
+        values: the numbers in base units, one axis per choice; NaN where undefined, infinity where there is no limit.
+        unit: the unit they are shown in.
+        title: what the numbers are, for texts.
+    """
+
+    __slots__ = ("array", "title", "unit")
+
+    def __init__(self, values: Any, unit: Unit, title: str) -> None:
+        self.array = np.array(values, dtype=float)
+        self.array.setflags(write=False)
+        self.unit = unit
+        self.title = title
+
+    def __eq__(self, other: object) -> bool:
+        return self is other or (
+            isinstance(other, Grid)
+            and (self.title, self.unit, self.array.shape) == (other.title, other.unit, other.array.shape)
+            and np.array_equal(self.array, other.array, equal_nan=True)
+        )
+
+    def __hash__(self) -> int:
+        return hash((self.title, self.unit, self.array.shape))
+
+
+class GridLookup(Atom):
+    """A number for each combination of values of several choices: a price by region and hour.
+
+    The parameter is a `Grid`.
+    """
+
+    name, arity, by_position, continuous, total = "grid_lookup", None, True, False, False
+
+    def typed(self, args: tuple[Expression, ...], param: Any) -> Typing:
+        wrong = [short(item) for item in args if not isinstance(item, Choice)]
+        if wrong:
+            raise InputError(f"{param.title} is looked up by choices, but {wrong[0]} is not one")
+        sizes = tuple(len(item.values) for item in args if isinstance(item, Choice))
+        if sizes != param.array.shape:
+            names = ", ".join(item.name for item in args if isinstance(item, Choice))
+            raise InputError(f"{param.title}({names}) has numbers for {param.array.shape}, expected {sizes}")
+        return param.unit.dimension, False, "number"
+
+    def scalar(self, *values: Any, param: Any = None) -> Any:
+        return float(param.array[tuple(int(item) for item in values)])
+
+    def array(self, *values: Any, param: Any = None) -> Any:
+        return param.array[values]
+
+    def bounds(self, *intervals: Interval, param: Any = None) -> Interval:
+        part = param.array[tuple(slice(int(item.low), int(item.high) + 1) for item in intervals)]
+        known = part[~np.isnan(part)]
+        return Interval(float(known.min()), float(known.max())) if known.size else iv.EVERYTHING
+
+    def text(self, args: Sequence[str], param: Any) -> str:
+        return f"{param.title}({', '.join(args)})"
+
+    def latex(self, args: Sequence[str], param: Any) -> str:
+        return rf"\operatorname{{{latex_text(param.title)}}}\left({', '.join(args)}\right)"
+
+
 class IsLabel(Atom):
     """Whether a choice takes this label: ``recomputation == "full"``. The parameter is (label, position)."""
 

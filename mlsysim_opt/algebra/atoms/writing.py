@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
-from mlsysim_opt.algebra.atoms.selection import Table
+import numpy as np
+
+from mlsysim_opt.algebra.atoms.selection import Grid, Table
 from mlsysim_opt.algebra.atoms.wording import label_text
 from mlsysim_opt.algebra.expression import ATOMS, Choice, Constant, Expression, Operand, expression
 from mlsysim_opt.errors import InputError
@@ -135,6 +138,19 @@ def lookup(
     labels = [label_text(item) for item in choice.values]
     numbers = [table[item] for item in choice.values]
     return ATOMS["lookup"](choice, param=Table(labels, numbers, of, reasons, title))
+
+
+def grid_lookup(choices: Sequence[Choice], values: Any, *, unit: str = "dimensionless", title: str) -> Expression:
+    """Return a number for each combination of values of several choices.
+
+    Args:
+        choices: the choices. values: numbers in `unit`, of one axis per choice; NaN where there is none, infinity for
+            no limit. title: what they are, for texts.
+    Raises:
+        InputError: the shape of the numbers is not that of the choices.
+    """
+    of = parse_unit(unit)
+    return ATOMS["grid_lookup"](*choices, param=Grid(np.asarray(values, dtype=float) * of.factor, of, title))
 
 
 def argmax_label(**values: Operand) -> Expression:

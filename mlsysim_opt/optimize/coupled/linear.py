@@ -1,0 +1,206 @@
+"""What a user asks of a plan, as sums of amounts: the degree test.
+
+Objectives and constraints are expressions of metrics, each of which is a sum. They must be affine in them, or a ratio
+of two such (exact by Dinkelbach's iteration), or the largest of several (exact by one more amount). Anything else is
+refused with the part that is to blame.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from mlsysim_opt.algebra.derive import gradient
+from mlsysim_opt.algebra.expression import (
+    Constant,
+    Expression,
+    Operation,
+    Symbol,
+    constant,
+    short,
+    substitute,
+    symbols,
+    topological,
+)
+from mlsysim_opt.algebra.fold import folded
+from mlsysim_opt.errors import InputError
+from mlsysim_opt.optimize.coupled.problem import Coupled, CoupledProblem, Largest
+from mlsysim_opt.optimize.coupled.totals import Family, Total
+from mlsysim_opt.optimize.problem import Constraint
+
+
+@dataclass(frozen=True, eq=False)
+class Linear:
+    """An objective to minimise: a sum, over another sum where it is a ratio, under relations that it brings along.
+
+    Attributes:
+        total: the sum. divisor: what it is divided by; None for no ratio.
+        relations: of amounts that stand for the largest of something. helpers: those amounts.
+    """
+
+    total: Total
+    divisor: Total | None = None
+    relations: tuple[Coupled, ...] = ()
+    helpers: tuple[Family, ...] = ()
+
+
+def metric_symbols(problem: CoupledProblem, node: Expression) -> list[Symbol]:
+    """Return the symbols in an expression that stand for sums."""
+    return [item for item in symbols(node) if problem.is_total(item)]
+
+
+def linear_objective(problem: CoupledProblem, cost: Expression) -> Linear:
+    """Return what is minimised as sums.
+
+    Raises:
+        InputError: it is neither affine, nor a ratio, nor a largest of affine sums; names the part that is not.
+    """
+    if cost.choices or not metric_symbols(problem, cost):
+        raise InputError(
+            f"{short(cost)} is no sum over the plan",
+            path="objective",
+            hint="objectives are made of the metrics " + ", ".join(problem.totals),
+        )
+    ratio = _ratio(problem, cost)
+    if ratio is not None:
+        top, bottom = ratio
+        made, under = _affine(problem, top), _affine(problem, bottom)
+        for part in (made, under):
+            if part.relations:
+                raise InputError(f"a ratio with a largest in it is not linear: {short(cost)}", path="objective")
+        return Linear(made.total, under.total)
+    return _affine(problem, cost)
+
+
+def linear_relations(problem: CoupledProblem, constraint: Constraint) -> list[Coupled]:
+    """Return a user's constraint on sums as relations.
+
+    Raises:
+        InputError: a side is not affine in the metrics.
+    """
+    holds = constraint.holds
+    if isinstance(holds, Operation) and holds.atom.name == "equal":
+        made = _affine(problem, holds.args[0] - holds.args[1])
+        if made.relations:
+            raise InputError("the largest of something cannot be required to be a number", path=constraint.name)
+        return [Coupled(constraint.name, made.total.equals(0), given_by_user=constraint.given_by_user)]
+    if constraint.sides is None:
+        raise InputError(f"{constraint.name!r} is not a comparison of sums", hint="write it with <=, >= or ==")
+    small, large = constraint.sides
+    ratio = _ratio(problem, small - large) or _ratio_against(problem, small, large)
+    if ratio is not None:
+        small, large = ratio
+    made = _affine(problem, small - large)
+    relation = Coupled(constraint.name, made.total <= 0, given_by_user=constraint.given_by_user)
+    return [relation, *made.relations]
+
+
+def _ratio_against(
+    problem: CoupledProblem, small: Expression, large: Expression
+) -> tuple[Expression, Expression] | None:
+    """Return ``a / b <= c`` as ``a <= c b``: divisors are sums of things that are never negative."""
+    left, right = _ratio(problem, small), _ratio(problem, large)
+    if left is not None and right is None:
+        return left[0], large * left[1]
+    if right is not None and left is None:
+        return small * right[1], right[0]
+    return None
+
+
+def _ratio(problem: CoupledProblem, node: Expression) -> tuple[Expression, Expression] | None:
+    """Return numerator and denominator where an expression is a ratio with sums below; factors and signs go above."""
+    if not isinstance(node, Operation):
+        return None
+    if node.atom.name == "negate":
+        inner = _ratio(problem, node.args[0])
+        return None if inner is None else (-inner[0], inner[1])
+    if node.atom.name == "divide" and metric_symbols(problem, node.args[1]):
+        return node.args[0], node.args[1]
+    if node.atom.name in ("multiply", "divide"):
+        first, second = node.args
+        inner = _ratio(problem, first)
+        if inner is not None and not metric_symbols(problem, second):
+            return (inner[0] * second if node.atom.name == "multiply" else inner[0] / second), inner[1]
+        if node.atom.name == "multiply":
+            inner = _ratio(problem, second)
+            if inner is not None and not metric_symbols(problem, first):
+                return first * inner[0], inner[1]
+    return None
+
+
+def _affine(problem: CoupledProblem, node: Expression) -> Linear:
+    """Return an affine expression of metrics as a sum, each largest in it as an amount of its own."""
+    replaced: dict[Expression, Expression] = {}
+    families: dict[Symbol, Family] = {}
+    relations: list[Coupled] = []
+    for part in _largest_parts(problem, node):
+        symbol, family, mine = _stand_in(problem, part, len(families))
+        replaced[part] = symbol
+        families[symbol] = family
+        relations += mine
+    flat = substitute(node, replaced) if replaced else node
+    held = [*metric_symbols(problem, flat), *families]
+    slopes = gradient(flat, held) if held else []
+    total = Total((), _rest(problem, flat, held))
+    for symbol, slope in zip(held, slopes, strict=True):
+        known = folded(slope, problem.values)
+        if metric_symbols(problem, slope) or any(item in families for item in symbols(slope)) or known.choices:
+            raise InputError(
+                f"{short(node)} is not linear in {symbol.name}",
+                path="objective",
+                hint="sums may be added, multiplied by numbers, and one sum divided by another",
+            )
+        if symbol in families:
+            sign = known.value if isinstance(known, Constant) else 0.0
+            if sign < 0:
+                raise InputError(f"{symbol.name} can be made small, or be limited from above, not the other way round")
+            total = total + families[symbol].total() * slope
+        else:
+            total = total + _sum_behind(problem, symbol) * slope
+    return Linear(total, None, tuple(relations), tuple(families.values()))
+
+
+def _sum_behind(problem: CoupledProblem, symbol: Symbol) -> Total:
+    found = problem.total(symbol)
+    assert isinstance(found, Total)
+    return found
+
+
+def _rest(problem: CoupledProblem, node: Expression, held: Sequence[Symbol]) -> Expression:
+    """Return what is left of an affine expression when all sums are zero."""
+    return folded(substitute(node, {symbol: constant(0, symbol.dimension) for symbol in held}), {})
+
+
+def _largest_parts(problem: CoupledProblem, node: Expression) -> list[Expression]:
+    """Return the parts of an expression that are the largest of sums: ``max(a, b)``, and metrics declared so."""
+    found: list[Expression] = []
+    for item in topological([node]):
+        declared = isinstance(item, Symbol) and problem.is_total(item) and isinstance(problem.total(item), Largest)
+        written = isinstance(item, Operation) and item.atom.name == "maximum" and metric_symbols(problem, item)
+        if declared or written:
+            found.append(item)
+    return found
+
+
+def _stand_in(problem: CoupledProblem, part: Expression, number: int) -> tuple[Symbol, Family, list[Coupled]]:
+    """Return an amount that is at least everything a largest is the largest of."""
+    name = part.name if isinstance(part, Symbol) else f"max_{number + 1}"
+    symbol = Symbol(f"{name}#largest", part.dimension, low=float("-inf"))
+    family = Family(f"{name} at its largest", (), dimension=part.dimension)
+    amount = family.total()
+    if isinstance(part, Symbol):
+        found = problem.total(part)
+        assert isinstance(found, Largest)
+        return (
+            symbol,
+            family,
+            [Coupled(f"{name} at its largest", found.total - amount <= 0, found.each, structural=True)],
+        )
+    assert isinstance(part, Operation)
+    relations = []
+    for at, argument in enumerate(part.args):
+        inner = _affine(problem, argument)
+        if inner.relations:
+            raise InputError(f"a largest inside a largest is not taken apart: {short(part)}")
+        relations.append(Coupled(f"{name} at its largest, {at + 1}", inner.total - amount <= 0, structural=True))
+    return symbol, family, relations

@@ -1,0 +1,258 @@
+"""What a coupled formulation declares: families of amounts, what each may be, and what they must add up to.
+
+Everything nonlinear depends on choices, so it stands in coefficients, which become tables. What is left is linear in
+the amounts; that is how it is written, so nothing has to be proven later. No solver code.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from mlsysim_opt.algebra.atoms import grid_lookup
+from mlsysim_opt.algebra.expression import Choice, Expression, Operand, Symbol, expression
+from mlsysim_opt.errors import InputError, MlsysimError, UnknownNameError
+from mlsysim_opt.optimize.coupled.totals import Coupling, Family, Total, total_of
+from mlsysim_opt.optimize.problem import Constraint, Decision, Metric
+from mlsysim_opt.units import NONE, parse_unit
+
+
+@dataclass(frozen=True, eq=False)
+class Coupled:
+    """A named relation of sums, for each tuple of values of some axes.
+
+    Attributes:
+        name: in the user's words. coupling: the relation. each: the axes of its rows.
+        when: which tuples have a row; all of them when None.
+        structural: whether it defines what a plan is; it is then never offered as a way out.
+    """
+
+    name: str
+    coupling: Coupling
+    each: tuple[Choice, ...] = ()
+    when: Expression | None = None
+    structural: bool = False
+    given_by_user: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class Largest:
+    """The largest of a sum over the tuples of some axes: the worst region, the peak hour."""
+
+    total: Total
+    each: tuple[Choice, ...]
+
+
+@dataclass
+class CoupledProblem:
+    """A coupled decision problem: declared once, compiled to one linear program, solved by any backend.
+
+    Attributes:
+        name, item: the formulation's name and what is being made.
+        values: the number bound to every symbol, in base units.
+        decisions: the choices (what exists, and what may be chosen) by name. families: the amounts by name.
+        metrics: what may be asked, by name; a sum's expression is a symbol that stands for it. totals: those sums.
+        local: constraints on single tuples of families. couplings: relations of sums.
+    """
+
+    name: str
+    item: str = "plan"
+    values: dict[str, float] = field(default_factory=dict)
+    decisions: dict[str, Decision] = field(default_factory=dict)
+    families: dict[str, Family] = field(default_factory=dict)
+    metrics: dict[str, Metric] = field(default_factory=dict)
+    totals: dict[str, Total | Largest] = field(default_factory=dict)
+    local: list[Constraint] = field(default_factory=list)
+    couplings: list[Coupled] = field(default_factory=list)
+    default_objective: str | None = None
+    assumptions: dict[str, str] = field(default_factory=dict)
+    aliases: dict[str, str] = field(default_factory=dict)
+    request: dict[str, Any] = field(default_factory=dict)
+
+    # declaring --------------------------------------------------------------------------------------------------------
+    def choose(self, name: str, values: Iterable[Any], *, about: str = "", limited: str | None = None) -> Choice:
+        """Declare a choice: what exists (jobs, regions, hours), or what is to be chosen (designs, sizes)."""
+        if name in self.decisions:
+            raise InputError("is declared twice", path=name)
+        choice = Choice(name, values)
+        self.decisions[name] = Decision(choice, about, limited)
+        return choice
+
+    def table(self, name: str, over: Sequence[Choice], values: Any, unit: str = "dimensionless") -> Expression:
+        """Return numbers given for each combination of values of choices, as an expression.
+
+        Args:
+            name: what they are. over: the choices. values: numbers in `unit`, one axis per choice; NaN where there is
+                none (such tuples are left out, with the reason), infinity where there is no limit.
+        """
+        return grid_lookup(over, values, unit=unit, title=name)
+
+    def amounts(
+        self,
+        name: str,
+        over: Sequence[Choice],
+        *,
+        whole: bool = False,
+        low: Operand = 0,
+        high: Operand | None = None,
+        unit: str | None = None,
+        about: str = "",
+    ) -> Family:
+        """Declare an amount for each tuple of values of choices.
+
+        Args:
+            over: the choices. whole: whether amounts are whole numbers. low, high: bounds, in the unit of the amount.
+            unit: the unit of the amounts; plain numbers when None.
+        """
+        of = parse_unit(unit).dimension if unit else NONE
+        bounds = (_bound(low, unit), None if high is None else _bound(high, unit))
+        family = Family(
+            name, tuple(over), "whole" if whole else "continuous", (), None, False, *bounds, of, unit, about
+        )
+        return self._add(family)
+
+    def picks(
+        self,
+        name: str,
+        over: Sequence[Choice],
+        *,
+        for_each: Sequence[Choice] = (),
+        count: Operand = 1,
+        optional: bool = False,
+        about: str = "",
+    ) -> Family:
+        """Declare that for each tuple of `for_each`, so many tuples of `over` are picked (`count`; one by default).
+
+        Args:
+            optional: whether fewer may be picked. count: an expression over `for_each`.
+        """
+        missing = [choice.name for choice in for_each if choice not in over]
+        if missing:
+            raise InputError(f"picks for each {missing[0]}, which is not among its choices", path=name)
+        return self._add(
+            Family(name, tuple(over), "pick", tuple(for_each), expression(count), optional, expression(0), about=about)
+        )
+
+    def _add(self, family: Family) -> Family:
+        if family.name in self.families:
+            raise InputError("is declared twice", path=family.name)
+        strangers = [choice.name for choice in family.over if self.decisions.get(choice.name, None) is None]
+        if strangers:
+            raise InputError(
+                f"uses {strangers[0]!r}, which is not declared", path=family.name, hint="problem.choose(...)"
+            )
+        self.families[family.name] = family
+        return family
+
+    def allow(self, name: str, holds: Expression, *, structural: bool = False) -> None:
+        """Declare which tuples there are: families that have all choices of the truth keep those where it holds."""
+        self.local.append(Constraint(name, holds, structural))
+
+    def require(
+        self,
+        name: str,
+        coupling: Coupling,
+        *,
+        each: Sequence[Choice] = (),
+        when: Expression | None = None,
+        structural: bool = False,
+    ) -> None:
+        """Declare a relation of sums, for each tuple of values of `each` (where `when` holds)."""
+        if not isinstance(coupling, Coupling):
+            raise InputError(f"expected a relation of sums, got {coupling!r}", path=name, hint="compare with <= or >=")
+        self.couplings.append(Coupled(name, coupling, tuple(each), when, structural))
+
+    def measure(
+        self, name: str, value: Any, *, unit: str | None = None, about: str = "", part_of: str | None = None
+    ) -> None:
+        """Declare a metric: a sum, the `Largest` of sums, or an expression over choices (of single tuples).
+
+        A function making it may be given: an error in it is kept until the metric is asked for.
+        """
+        try:
+            made = value() if isinstance(value, Callable) else value  # type: ignore[arg-type]
+            if isinstance(made, Family):
+                made = total_of(made)
+        except MlsysimError as error:
+            self.metrics[name] = Metric(name, None, unit, about, error, part_of)
+            return
+        if isinstance(made, Total | Largest):
+            of = made.dimension if isinstance(made, Total) else made.total.dimension
+            self.totals[name] = made
+            made = metric_symbol(name, of)
+        self.metrics[name] = Metric(name, made, unit, about, part_of=part_of)
+
+    # asking -----------------------------------------------------------------------------------------------------------
+    def metric(self, name: str) -> Expression:
+        """Return the expression of a metric.
+
+        Raises:
+            UnknownNameError: there is none of this name. MissingFieldError: it needs a number that was not given.
+        """
+        found = self.metrics.get(self.aliases.get(name, name))
+        if found is None:
+            raise UnknownNameError(f"metric of {self.name}", name, [*self.metrics, *self.aliases])
+        if found.expression is None:
+            assert found.unavailable is not None
+            raise found.unavailable
+        return found.expression
+
+    def names(self) -> Mapping[str, Expression]:
+        """Return what texts may refer to: choices, metrics and their aliases."""
+        return _Names(self)
+
+    def total(self, symbol: Symbol) -> Total | Largest:
+        """Return the sum that a metric's symbol stands for."""
+        return self.totals[symbol.name]
+
+    def is_total(self, symbol: Symbol) -> bool:
+        """Return whether a symbol stands for a sum of amounts."""
+        return symbol.name in self.totals and self.metrics[symbol.name].expression is symbol
+
+    def copy(self) -> CoupledProblem:
+        """Return a plan that can be added to without changing this one."""
+        return replace(
+            self,
+            metrics=dict(self.metrics),
+            totals=dict(self.totals),
+            local=list(self.local),
+            couplings=list(self.couplings),
+        )
+
+
+def metric_symbol(name: str, of: Any) -> Symbol:
+    """Return the symbol that stands for a sum in objectives and constraints."""
+    return Symbol(name, of, low=float("-inf"))
+
+
+def _bound(value: Operand, unit: str | None) -> Expression:
+    made = expression(value)
+    if made.dimension == NONE and unit is not None and not made.choices:
+        made = made * expression(f"1 {unit}") if parse_unit(unit).dimension != NONE else made
+    return made
+
+
+class _Names(Mapping[str, Expression]):
+    """Names that texts may use. A metric that lacks a number raises its own error when it is looked up."""
+
+    def __init__(self, problem: CoupledProblem) -> None:
+        self._plan = problem
+
+    def __getitem__(self, name: str) -> Expression:
+        real = self._plan.aliases.get(name, name)
+        if real in self._plan.metrics:
+            return self._plan.metric(real)
+        if real in self._plan.decisions:
+            return self._plan.decisions[real].choice
+        raise KeyError(name)
+
+    def __contains__(self, name: object) -> bool:
+        real = self._plan.aliases.get(str(name), str(name))
+        return real in self._plan.decisions or real in self._plan.metrics
+
+    def __iter__(self) -> Iterator[str]:
+        return iter([*self._plan.decisions, *self._plan.metrics, *self._plan.aliases])
+
+    def __len__(self) -> int:
+        return len(self._plan.decisions) + len(self._plan.metrics) + len(self._plan.aliases)

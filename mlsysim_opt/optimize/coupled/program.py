@@ -1,0 +1,168 @@
+"""One linear program, kept as arrays: what every backend is handed.
+
+Column-wise sparse: building and handing over a million columns takes a second, where one object per variable takes half
+a minute. Costs are to be minimised.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+Array = np.ndarray[Any, Any]
+
+
+@dataclass(frozen=True, eq=False)
+class Triplets:
+    """Entries of a matrix: the row, the column and the number of each."""
+
+    row: Array
+    column: Array
+    value: Array
+
+    @staticmethod
+    def joined(parts: Sequence[Triplets]) -> Triplets:
+        """Return all entries of several matrices in one place."""
+        if not parts:
+            none = np.empty(0, dtype=np.int64)
+            return Triplets(none, none, np.empty(0))
+        return Triplets(
+            np.concatenate([item.row for item in parts]),
+            np.concatenate([item.column for item in parts]),
+            np.concatenate([item.value for item in parts]),
+        )
+
+    def summed(self, columns: int) -> Triplets:
+        """Return the entries with those of one row and column added up, and zeros left out."""
+        code = self.row.astype(np.int64) * columns + self.column
+        codes, inverse = np.unique(code, return_inverse=True)
+        value = np.bincount(inverse.reshape(-1), weights=self.value, minlength=len(codes))
+        kept = value != 0
+        return Triplets(codes[kept] // columns, codes[kept] % columns, value[kept])
+
+
+@dataclass(frozen=True, eq=False)
+class LinearProgram:
+    """Minimise ``cost @ x + offset`` with ``row_low <= A x <= row_high``, ``low <= x <= high``, some x whole.
+
+    Attributes:
+        start, index, value: A by columns: entries of column j are at ``start[j]:start[j + 1]``.
+        group: for each column, the pick it belongs to (exactly one of a group, or a few), -1 for none.
+    """
+
+    cost: Array
+    low: Array
+    high: Array
+    whole: Array
+    row_low: Array
+    row_high: Array
+    start: Array
+    index: Array
+    value: Array
+    offset: float = 0.0
+    group: Array | None = None
+
+    @property
+    def columns(self) -> int:
+        """How many columns there are."""
+        return len(self.cost)
+
+    @property
+    def rows(self) -> int:
+        """How many rows there are."""
+        return len(self.row_low)
+
+    @property
+    def entry_column(self) -> Array:
+        """The column of each entry."""
+        return np.repeat(np.arange(self.columns), np.diff(self.start))
+
+    @staticmethod
+    def of(
+        entries: Triplets,
+        *,
+        cost: Array,
+        low: Array,
+        high: Array,
+        whole: Array,
+        row_low: Array,
+        row_high: Array,
+        offset: float = 0.0,
+        group: Array | None = None,
+    ) -> LinearProgram:
+        """Return the program with these entries, no two of which are at one place."""
+        order = np.argsort(entries.column, kind="stable")  # parts come in order of columns: a merge
+        counts = np.bincount(entries.column, minlength=len(cost))
+        start = np.concatenate([[0], np.cumsum(counts)]).astype(np.int32)
+        index = entries.row[order].astype(np.int32)
+        return LinearProgram(
+            cost, low, high, whole, row_low, row_high, start, index, entries.value[order], offset, group
+        )
+
+    def activity(self, x: Array) -> Array:
+        """Return ``A x``."""
+        return np.bincount(self.index, weights=self.value * x[self.entry_column], minlength=self.rows)
+
+    def reduced_costs(self, duals: Array, cost: Array | None = None) -> Array:
+        """Return ``cost - duals A``."""
+        prices = np.bincount(self.entry_column, weights=self.value * duals[self.index], minlength=self.columns)
+        return (self.cost if cost is None else cost) - prices
+
+    def only(self, kept: Array) -> LinearProgram:
+        """Return the program with some of the columns (a mask or positions), the others at zero."""
+        positions = np.flatnonzero(kept) if kept.dtype == bool else kept
+        counts = np.diff(self.start)[positions]
+        start = np.concatenate([[0], np.cumsum(counts)]).astype(np.int32)
+        at = np.repeat(self.start[positions] - start[:-1], counts) + np.arange(start[-1])
+        return replace(
+            self,
+            cost=self.cost[positions],
+            low=self.low[positions],
+            high=self.high[positions],
+            whole=self.whole[positions],
+            start=start,
+            index=self.index[at],
+            value=self.value[at],
+            group=None if self.group is None else self.group[positions],
+        )
+
+    def fixed(self, x: Array, where: Array) -> LinearProgram:
+        """Return the program with some columns (a mask) fixed to their values."""
+        low, high = self.low.copy(), self.high.copy()
+        low[where] = high[where] = x[where]
+        return replace(self, low=low, high=high)
+
+    def with_row(self, entries: Array, low: float, high: float) -> LinearProgram:
+        """Return the program with one more row, given by a number for each column."""
+        at = np.flatnonzero(entries)
+        added = np.zeros(self.columns, dtype=np.int64)
+        added[at] = 1
+        ends = self.start[1:][at]
+        index = np.insert(self.index, ends, np.int32(self.rows))
+        value = np.insert(self.value, ends, entries[at])
+        start = (self.start + np.concatenate([[0], np.cumsum(added)])).astype(np.int32)
+        return replace(
+            self,
+            start=start,
+            index=index,
+            value=value,
+            row_low=np.append(self.row_low, low),
+            row_high=np.append(self.row_high, high),
+        )
+
+    def violation(self, x: Array) -> float:
+        """Return the largest violation of a row or bound, relative to what the row adds up."""
+        entry = self.value * x[self.entry_column]
+        activity = np.bincount(self.index, weights=entry, minlength=self.rows)
+        size = np.bincount(self.index, weights=np.abs(entry), minlength=self.rows)
+        with np.errstate(invalid="ignore"):
+            over = np.maximum(self.row_low - activity, activity - self.row_high)
+            ends = np.where(np.isfinite(self.row_low), np.abs(self.row_low), 0.0)
+            ends = np.maximum(ends, np.where(np.isfinite(self.row_high), np.abs(self.row_high), 0.0))
+        scale = np.maximum(np.maximum(size, ends), 1e-300)
+        rows = float(np.max(over / scale, initial=0.0))
+        beyond = np.maximum(self.low - x, x - self.high) / np.maximum(1.0, np.abs(x))
+        return max(rows, float(np.max(beyond, initial=0.0)))

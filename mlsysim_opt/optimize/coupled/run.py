@@ -1,0 +1,417 @@
+"""The run of a coupled problem: compiled, solved, checked by the scalar path, and made into a solution."""
+
+from __future__ import annotations
+
+import importlib
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from mlsysim_opt.algebra.evaluate import ScalarProgram
+from mlsysim_opt.algebra.expression import constant
+from mlsysim_opt.errors import InputError, LimitReachedError, UnboundedError, UnknownNameError, VerificationError
+from mlsysim_opt.optimize.backends.highs import Progress
+from mlsysim_opt.optimize.coupled.audit import Amount, Audit, Auditor
+from mlsysim_opt.optimize.coupled.compile import Compiled
+from mlsysim_opt.optimize.coupled.problem import Coupled, CoupledProblem
+from mlsysim_opt.optimize.coupled.program import Array
+from mlsysim_opt.optimize.coupled.search import Found, Options, ProgramBackend, within
+from mlsysim_opt.optimize.coupled.solution import PlanSlack, PlanSolution
+from mlsysim_opt.optimize.coupled.task import CoupledTask
+from mlsysim_opt.optimize.coupled.totals import Family, Total
+from mlsysim_opt.optimize.solution import Certificate, Metrics, Value, relative
+from mlsysim_opt.units import NONE, divide, parse_unit, readable_unit
+
+PROGRAM_BACKENDS = {
+    "milp": "mlsysim_opt.optimize.coupled.search:HighsBackend",
+    "cpsat": "mlsysim_opt.optimize.backends.cpsat_program:CpSatProgramBackend",
+    "pyomo": "mlsysim_opt.optimize.backends.pyomo_program:PyomoBackend",
+}
+AGREEMENT = 1e-9
+"""Relative agreement demanded between the objective by arrays and by the scalar path."""
+RATIO_STEPS = 50
+TIE = 1e-9
+"""By how much, relatively, an earlier objective may give way to a later one: the rounding of its sum."""
+
+
+def program_backend(name: str) -> ProgramBackend:
+    """Return a backend for coupled problems by name; ``auto`` is HiGHS. ``pyomo:NAME`` is Pyomo with that solver.
+
+    Raises:
+        UnknownNameError: there is no such backend.
+    """
+    if not isinstance(name, str):
+        raise InputError(f"expected the name of a backend, got {name!r}", path="backend")
+    kind, _, solver = ("milp" if name == "auto" else name).partition(":")
+    if kind not in PROGRAM_BACKENDS or (solver and kind != "pyomo"):
+        raise UnknownNameError(
+            "backend of coupled problems", name, [*PROGRAM_BACKENDS, "auto", "pyomo:NAME"], path="backend"
+        )
+    module, _, attribute = PROGRAM_BACKENDS[kind].partition(":")
+    made: Any = getattr(importlib.import_module(module), attribute)
+    backend: ProgramBackend = made(solver) if solver else made()
+    return backend
+
+
+@dataclass(frozen=True, eq=False)
+class Solved:
+    """A program with its outcome, for one objective."""
+
+    compiled: Compiled
+    found: Found
+
+
+def solve_coupled(
+    task: CoupledTask,
+    *,
+    backend: str = "auto",
+    prune: bool = True,
+    time_limit: float | None = None,
+    gap: float = 0.0,
+    progress: Callable[[Progress], bool | None] | None = None,
+    start: PlanSolution | None = None,
+    explain: bool = True,
+) -> PlanSolution:
+    """Return the proven best plan, checked by the scalar path.
+
+    Args:
+        gap: relative distance to the bound at which to stop. progress: called now and then; returning True stops.
+        start: an earlier plan to begin with.
+    Raises:
+        InfeasibleError: nothing satisfies every constraint; carries the conflict and the cheapest ways out.
+        LimitReachedError: a limit was reached before any plan was found.
+        UnboundedError: the objective can be improved without limit.
+        VerificationError: the answer does not survive re-evaluation; it is withheld.
+    """
+    if not (isinstance(gap, int | float) and 0 <= gap < 1):
+        raise InputError(f"{gap!r} is not a gap", path="gap", hint="a share such as 0.01")
+    engine = program_backend(backend)
+    began = time.perf_counter()
+    options = Options(float(gap), time_limit, prune, progress)
+    first = solve_first(task, engine, options, start)
+    solved, current = first, task
+    if first.found.status in ("optimal", "feasible"):
+        for objective in task.then:
+            current, solved = _refine(current, solved, objective, engine, options)
+    seconds = time.perf_counter() - began
+    status = first.found.status
+    if status == "infeasible":
+        from mlsysim_opt.optimize.coupled.reasons import infeasible
+
+        raise infeasible(task, engine, options)
+    if status == "unbounded":
+        raise UnboundedError(
+            f"{task.objective.name} can be improved without limit",
+            hint="an amount that pays for itself has no upper bound, and nothing limits it",
+        )
+    if solved.found.x is None:
+        raise LimitReachedError(f"no plan was found: {first.found.proof}", hint="raise the time limit")
+    return solution_of(task, first, solved, engine.name, seconds)
+
+
+def solve_first(
+    task: CoupledTask, engine: ProgramBackend, options: Options, start: PlanSolution | None = None
+) -> Solved:
+    """Return the best of the first objective: one program, or for a ratio a few (Dinkelbach's iteration)."""
+    if task.linear.divisor is None:
+        compiled = task.compiled()
+        if start is not None:
+            options = replace(options, start=_columns_of(compiled, start))
+        return Solved(compiled, engine.solve(compiled.program, options))
+    return _ratio(task, engine, options)
+
+
+def _ratio(task: CoupledTask, engine: ProgramBackend, options: Options) -> Solved:
+    """Minimise N / D: solve ``min N - q D`` for the best ratio q known so far, until nothing is below zero.
+
+    D is never negative where it is a sum of amounts; plans with D = 0 have no ratio. Source: Dinkelbach, Management
+    Science 13 (1967).
+    """
+    linear = task.linear
+    assert linear.divisor is not None
+    compiled = task.compiled(-linear.divisor)
+    held = engine.solve(compiled.program, options)
+    if held.x is None:
+        return Solved(compiled, held)
+    best: tuple[float, Array] | None = None
+    steps = 0
+    while steps < RATIO_STEPS:
+        steps += 1
+        assert held.x is not None
+        top, below = _value(compiled, linear.total, task, held.x), _value(compiled, linear.divisor, task, held.x)
+        if below <= 0:
+            break
+        if best is not None and not top / below < best[0] - 1e-12 * abs(best[0]):
+            break
+        best = top / below, held.x
+        compiled = task.compiled(linear.total - linear.divisor * _number(best[0], linear))
+        held = engine.solve(compiled.program, replace(options, gap=0.0, start=held.x))
+        if held.x is None:
+            break
+    if best is None:
+        raise InputError(f"{task.objective.name} divides by a sum that is zero in every plan", path="objective")
+    ratio, x = best
+    least = _least_divisor(task, engine, options)
+    bound = (
+        ratio + min(0.0, held.bound) / least
+        if least > 0
+        else (ratio if held.bound >= -1e-9 * abs(ratio) else -math.inf)
+    )
+    proven = within(ratio, bound, max(options.gap, 1e-9))
+    proof = f"Dinkelbach's iteration, {steps} programs: in no plan is the numerator below the ratio times the divisor"
+    made = Found("optimal" if proven else "feasible", x, ratio, min(bound, ratio), proof, held.solver, held.details)
+    return Solved(compiled, made)
+
+
+def _number(value: float, linear: Any) -> Any:
+    return constant(value, divide(linear.total.dimension, linear.divisor.dimension))
+
+
+def _value(compiled: Compiled, total: Total, task: CoupledTask, x: Array) -> float:
+    assert task.compiler is not None
+    coefficients, offset = compiled.coefficients(total, task.compiler)
+    return float(np.nan_to_num(coefficients) @ x) + offset
+
+
+def _least_divisor(task: CoupledTask, engine: ProgramBackend, options: Options) -> float:
+    assert task.linear.divisor is not None
+    found = engine.solve(task.compiled(task.linear.divisor).program, replace(options, gap=1e-3, start=None))
+    return found.bound
+
+
+def _refine(
+    task: CoupledTask, solved: Solved, objective: Any, engine: ProgramBackend, options: Options
+) -> tuple[CoupledTask, Solved]:
+    """Return the best plan for the next objective among those as good in the one before."""
+    value = solved.found.value
+    assert value is not None
+    linear = task.linear
+    size = abs(value) or 1.0
+    if linear.divisor is None:
+        held = linear.total <= constant(value + TIE * size, linear.total.dimension)
+    else:
+        held = linear.total - linear.divisor * _number(value + TIE * size, linear) <= 0
+    name = f"{task.objective.name} stays at its best"
+    narrowed = task.with_relations([Coupled(name, held, structural=True), *linear.relations], name)
+    following = replace(narrowed, objective=objective, then=[])
+    found = solve_first(following, engine, replace(options, start=None))
+    if found.found.x is None:
+        return task, solved
+    return following, found
+
+
+def _columns_of(compiled: Compiled, start: PlanSolution) -> Array | None:
+    """Return an earlier plan's amounts as columns; None where a tuple of it does not exist any more."""
+    x = np.zeros(compiled.program.columns)
+    for family, table in compiled.columns.items():
+        rows = start.amounts.get(family.name, [])
+        if not rows:
+            continue
+        factor = parse_unit(family.unit).factor if family.unit else 1.0
+        code = table.code(family.over)
+        for row in rows:
+            mine = 0
+            for choice in family.over:
+                position = choice.position.get(row.get(choice.name))
+                if position is None:
+                    return None
+                mine = mine * len(choice.values) + position
+            at = int(np.searchsorted(code, mine))
+            if at >= table.count or code[at] != mine:
+                return None
+            x[compiled.first[family] + at] = row["amount"] * factor
+    return x
+
+
+# the answer -----------------------------------------------------------------------------------------------------------
+def amounts_of(compiled: Compiled, x: Array) -> list[Amount]:
+    """Return what is not zero of a plan."""
+    found: list[Amount] = []
+    for family, table in compiled.columns.items():
+        part = x[compiled.span(family)]
+        found += [Amount(family, table.at(int(at)), float(part[at])) for at in np.flatnonzero(part)]
+    return found
+
+
+def solution_of(task: CoupledTask, first: Solved, solved: Solved, backend: str, seconds: float) -> PlanSolution:
+    """Return a solved program as a solution, after its plan was evaluated again by the scalar path.
+
+    Raises:
+        VerificationError: something disagrees.
+    """
+    found = solved.found
+    assert found.x is not None
+    assert first.found.value is not None
+    amounts = amounts_of(solved.compiled, found.x)
+    audit, metrics, value = _audited(task, amounts)
+    claimed = first.found.value
+    size = max(abs(claimed), abs(value))
+    deviation = abs(value - claimed) / size if size else 0.0
+    room = AGREEMENT if solved is first else 2 * TIE
+    if audit.failing or not deviation <= room:
+        raise VerificationError(
+            f"the plan of {found.solver} does not hold: "
+            + ("; ".join(audit.failing[:5]) if audit.failing else f"objective off by {deviation:.2g}"),
+            hint="this is a fault of the solver or of this package; please report it",
+        )
+    sign = 1.0 if task.objective.sense == "min" else -1.0
+    bound = first.found.bound
+    gap = None
+    if math.isfinite(bound):
+        gap = 0.0 if within(value, bound, 1e-9) else max(0.0, relative(value, bound))
+    of = task.objective.expression.dimension
+    problem = task.problem
+    combinations = solved.compiled.combinations
+    return PlanSolution(
+        status=first.found.status,
+        problem=problem.name,
+        objective_name=task.objective.name,
+        sense=task.objective.sense,
+        objective=_shown(problem, task.objective.expression, sign * value, of),
+        bound=_shown(problem, task.objective.expression, sign * bound, of, sign * value)
+        if math.isfinite(bound)
+        else None,
+        gap=gap,
+        amounts=_tables(amounts, problem),
+        metrics=metrics,
+        constraints=_slacks(task, audit, first),
+        certificate=Certificate(
+            kind="solver bound",
+            proof=first.found.proof,
+            solver=found.solver,
+            combinations=int(10 ** min(combinations, 300.0)),
+            details={**first.found.details, "combinations_power_of_ten": round(combinations, 2)},
+            rechecked={"deviation": deviation, "constraints_hold": True, "checked": audit.checked},
+        ),
+        undefined=solved.compiled.undefined,
+        assumptions=dict(problem.assumptions),
+        backend=backend,
+        seconds=seconds,
+        request=task.request,
+        task=task,
+    )
+
+
+def _audited(task: CoupledTask, amounts: Sequence[Amount]) -> tuple[Audit, Metrics, float]:
+    """Return what the scalar path finds: the audit, the metrics, and the value of what is minimised."""
+    problem = task.problem
+    own = [item for item in amounts if item.family.name in problem.families]
+    relations = [item for item in task.relations if not set(task.linear.helpers) & set(item.coupling.total.families)]
+    named = list(problem.totals)
+    audit = Auditor(problem, relations, task.local).run(own, [problem.totals[name] for name in named])
+    totals = dict(zip(named, audit.totals, strict=True))
+    (value,) = ScalarProgram([task.objective.cost]).run_named({**problem.values, **totals})
+    shown: dict[str, Value] = {}
+    for name in named:
+        metric = problem.metrics[name]
+        assert metric.expression is not None
+        if metric.expression.dimension == NONE:
+            shown[name] = Value(totals[name] if math.isfinite(totals[name]) else None)
+        else:
+            unit = metric.display_unit(totals[name])
+            shown[name] = Value(totals[name] / unit.factor if math.isfinite(totals[name]) else None, unit.text)
+    return audit, Metrics(shown), value
+
+
+def _shown(problem: CoupledProblem, expression: Any, value: float, of: Any, like: float | None = None) -> Value:
+    if of == NONE:
+        return Value(value)
+    named = [item.unit for item in problem.metrics.values() if item.expression is expression and item.unit]
+    unit = parse_unit(named[0]) if named else readable_unit(value if like is None else like, of)
+    return Value(value / unit.factor, unit.text)
+
+
+def _tables(amounts: Sequence[Amount], problem: CoupledProblem) -> dict[str, list[dict[str, Any]]]:
+    tables: dict[str, list[dict[str, Any]]] = {name: [] for name in problem.families}
+    for item in amounts:
+        if item.family.name not in tables:
+            continue
+        family: Family = item.family
+        row = dict(item.at)
+        if family.whole:
+            row["amount"] = int(item.amount)
+        elif family.unit:
+            row["amount"], row["unit"] = item.amount / parse_unit(family.unit).factor, family.unit
+        else:
+            row["amount"] = item.amount
+        tables[family.name].append(row)
+    return tables
+
+
+def _slacks(task: CoupledTask, audit: Audit, first: Solved) -> list[PlanSlack]:
+    found: list[PlanSlack] = []
+    mine = {relation.name for item in task.user for relation in item.relations}
+    prices = _estimates(task, first)
+    for relation in task.relations:
+        if relation.name not in audit.slacks:
+            continue
+        slack, place = audit.slacks[relation.name]
+        of = relation.coupling.total.dimension
+        shown = None
+        if math.isfinite(slack):
+            shown = Value(slack) if of == NONE else _readable(slack, of)
+        found.append(PlanSlack(relation.name, shown, place, relation.name in mine, prices.get(relation.name)))
+    return found
+
+
+def _readable(value: float, of: Any) -> Value:
+    unit = readable_unit(value, of)
+    return Value(value / unit.factor, unit.text)
+
+
+def _estimates(task: CoupledTask, first: Solved) -> dict[str, Value]:
+    """Return, for each relation, the dual of the relaxation summed over its rows."""
+    duals = first.found.duals
+    if duals is None or task.linear.divisor is not None:
+        return {}
+    found: dict[str, Value] = {}
+    at = 0
+    for rows in first.compiled.rows:
+        part = duals[at : at + rows.count]
+        at += rows.count
+        if rows.source is None:
+            continue
+        of = divide(task.linear.total.dimension, rows.source.coupling.total.dimension)
+        value = abs(float(np.sum(part)))
+        found[rows.name] = Value(value) if of == NONE else _readable(value, of)
+    return found
+
+
+def verify(task: CoupledTask, solution: PlanSolution) -> dict[str, Any]:
+    """Return what the scalar path finds of a stored plan; see `CoupledProblemSolution.verify`."""
+    amounts = []
+    for name, rows in solution.amounts.items():
+        family = task.problem.families[name]
+        factor = parse_unit(family.unit).factor if family.unit else 1.0
+        for row in rows:
+            at: Mapping[str, Any] = {choice.name: row[choice.name] for choice in family.over}
+            amounts.append(Amount(family, dict(at), row["amount"] * factor))
+    audit, metrics, value = _audited(task, amounts)
+    sign = 1.0 if solution.sense == "min" else -1.0
+    worst = _deviation(solution.objective, sign * value)
+    for name, shown in solution.metrics.values_with_units.items():
+        worst = max(worst, _deviation(shown, metrics.values_with_units[name].si))
+    if audit.failing or worst > AGREEMENT * 10:
+        raise VerificationError(
+            "the plan does not hold: " + ("; ".join(audit.failing[:5]) if audit.failing else f"off by {worst:.3g}")
+        )
+    bound = None if solution.bound is None else solution.bound.si
+    if bound is not None and sign * bound > value + AGREEMENT * 10 * abs(value):
+        raise VerificationError("the plan is better than its own bound")
+    return {
+        "objective": solution.objective.as_dict(),
+        "deviation": worst,
+        "constraints_hold": True,
+        "checked": audit.checked,
+    }
+
+
+def _deviation(shown: Value, exact: float) -> float:
+    if shown.value is None or exact != exact:
+        return 0.0
+    size = max(abs(shown.si), abs(exact))
+    return abs(shown.si - exact) / size if size else 0.0

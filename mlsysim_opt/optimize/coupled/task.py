@@ -1,0 +1,144 @@
+"""A plan with what the user asks of it: the question that is compiled and solved."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any
+
+from mlsysim_opt.algebra.expression import expression
+from mlsysim_opt.errors import InputError
+from mlsysim_opt.optimize.coupled.compile import Compiled, Compiler
+from mlsysim_opt.optimize.coupled.linear import Linear, linear_objective, linear_relations, metric_symbols
+from mlsysim_opt.optimize.coupled.problem import Coupled, CoupledProblem
+from mlsysim_opt.optimize.coupled.totals import Total
+from mlsysim_opt.optimize.formulation import asked_again
+from mlsysim_opt.optimize.problem import Constraint, Objective
+from mlsysim_opt.optimize.request import (
+    ConstraintSpec,
+    ObjectiveSpec,
+    plain_request,
+    read_constraints,
+    read_objective,
+)
+
+
+@dataclass
+class CoupledTask:
+    """A plan with an objective and the user's constraints.
+
+    Attributes:
+        plan: as declared. objective: what is minimised or maximised first; then: what decides among ties.
+        user: the user's constraints, each as relations of sums, or as truths about single tuples.
+    """
+
+    problem: CoupledProblem
+    objective: Objective
+    then: list[Objective] = field(default_factory=list)
+    user: list[UserConstraint] = field(default_factory=list)
+    specs: Sequence[ConstraintSpec] = ()
+    objective_spec: ObjectiveSpec | Sequence[ObjectiveSpec] | None = None
+    compiler: Compiler | None = field(default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        self.compiler = self.compiler or Compiler(self.problem)
+
+    @staticmethod
+    def of(
+        problem: CoupledProblem,
+        objective: ObjectiveSpec | Sequence[ObjectiveSpec] | None,
+        constraints: Sequence[ConstraintSpec],
+    ) -> CoupledTask:
+        """Return the task of a plan with a user's objective (or objectives, most important first)."""
+        if isinstance(constraints, str):
+            constraints = [constraints]
+        if not isinstance(constraints, list | tuple):
+            raise InputError(f"expected a list of constraints, got {constraints!r}", path="constraints")
+        several: list[Any] = list(objective) if isinstance(objective, list | tuple) else [objective]
+        if not several:
+            raise InputError("the list of objectives is empty", path="objective")
+        read = [read_objective(problem, spec) for spec in several]
+        user = [_user_constraint(problem, item) for item in read_constraints(problem, constraints)]
+        task = CoupledTask(problem, read[0], read[1:], user, constraints, objective)
+        for item in read:
+            linear_objective(problem, item.cost)
+        return task
+
+    @staticmethod
+    def from_request(request: Mapping[str, Any]) -> CoupledTask:
+        """Return the task that a stored plan answered.
+
+        Raises:
+            InputError: its objective or a constraint was a function, which JSON cannot hold.
+        """
+        problem = asked_again(request)
+        assert isinstance(problem, CoupledProblem)
+        return CoupledTask.of(problem, request["objective"], request["constraints"])
+
+    @property
+    def request(self) -> dict[str, Any]:
+        """What was asked, as JSON data; functions become None."""
+        return {**self.problem.request, **plain_request(self.objective, self.objective_spec, self.specs)}
+
+    @cached_property
+    def linear(self) -> Linear:
+        """The first objective as sums."""
+        return linear_objective(self.problem, self.objective.cost)
+
+    @property
+    def relations(self) -> list[Coupled]:
+        """All relations of sums: the plan's, the user's, and those the objective brings along."""
+        mine = [relation for item in self.user for relation in item.relations]
+        return [*self.problem.couplings, *mine, *self.linear.relations]
+
+    @property
+    def local(self) -> list[Constraint]:
+        """All truths about single tuples."""
+        return [*self.problem.local, *(item.constraint for item in self.user if not item.relations)]
+
+    def without(self, names: Sequence[str]) -> CoupledTask:
+        """Return the question without some of the user's constraints."""
+        return replace(self, user=[item for item in self.user if item.name not in names])
+
+    def with_relations(self, relations: Sequence[Coupled], name: str) -> CoupledTask:
+        """Return the question under further relations."""
+        added = UserConstraint(Constraint(name, _TRUE), tuple(relations))
+        return replace(self, user=[*self.user, added])
+
+    def compiled(self, total: Total | None = None) -> Compiled:
+        """Return the program that minimises a sum (the first objective's) under all constraints."""
+        assert self.compiler is not None
+        return self.compiler.compile(total or self.linear.total, self.relations, self.local)
+
+
+@dataclass(frozen=True, eq=False)
+class UserConstraint:
+    """A user's constraint: relations of sums; where there are none, a truth about single tuples."""
+
+    constraint: Constraint
+    relations: tuple[Coupled, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """The user's words."""
+        return self.constraint.name
+
+
+def _user_constraint(problem: CoupledProblem, constraint: Constraint) -> UserConstraint:
+    holds = constraint.holds
+    if not metric_symbols(problem, holds):
+        touched = [item for item in problem.families.values() if holds.choices and holds.choices <= set(item.over)]
+        if not touched:
+            names = ", ".join(sorted(choice.name for choice in holds.choices)) or "no choice"
+            raise InputError(f"{constraint.name!r} is about {names}, which no amounts depend on together")
+        return UserConstraint(constraint)
+    if holds.choices:
+        raise InputError(
+            f"{constraint.name!r} mixes sums over the plan with choices of single parts of it",
+            hint="constrain the sums (metrics), or the choices, in constraints of their own",
+        )
+    return UserConstraint(constraint, tuple(linear_relations(problem, constraint)))
+
+
+_TRUE = expression(0) <= expression(1)
