@@ -14,7 +14,7 @@ from typing import Any
 
 from mlsysim_opt.formulations.parallelism import Counts, Names
 
-from mlsysim_opt.algebra.atoms import ceil, lookup, minimum
+from mlsysim_opt.algebra.atoms import lookup, minimum
 from mlsysim_opt.algebra.expression import Choice, Expression, expression
 from mlsysim_opt.errors import InputError, UnknownNameError
 from mlsysim_opt.optimize.coupled.problem import CoupledProblem
@@ -212,9 +212,7 @@ def _pooled(values: Mapping[str, Any], narrowed: Mapping[str, Any]) -> CoupledPr
             names = among(phase, narrowed[phase], names)
         design = Design.of(problem.choose(phase, names, about=f"design of {phase} workers"), rows)
         one = design.rate * leaf[f"{phase}_degradation"]
-        most = None if "devices" in leaf else ceil(leaf["request_rate"] / one) + 1  # one design alone, and to spare
-        about = f"{phase} workers of a design"
-        workers = problem.amounts(f"{phase}_workers", [design.choice], whole=True, high=most, about=about)
+        workers = problem.amounts(f"{phase}_workers", [design.choice], whole=True, about=f"{phase} workers of a design")
         sustained = workers * one
         problem.require(f"the {phase} workers keep up", rate - sustained <= 0, structural=True)
         problem.measure(f"{phase}_rate", sustained, unit="request/s", about=f"that {phase} workers sustain")
