@@ -78,6 +78,8 @@ INPUTS: tuple[Input, ...] = (
 PHASES = ("prefill", "decode")
 MODELLED = ("model", "input_len", "precision")
 NUMBERS = ("output_len", "devices", "request_rate", "ttft_factor", "prefill_degradation", "decode_degradation")
+TRIED = ("tp_size", "prefill_batch", "decode_batch", "network_bandwidth")
+"""What decides only where workers come from the model."""
 SERVED = "the request rate is served"
 PER_DEVICE = "by all accelerators at hand, or by those used where their number is not given"
 ALIASES = {"num_devices": "devices", "isl": "input_len", "osl": "output_len"}
@@ -94,7 +96,8 @@ def _build(values: dict[str, Any], narrowed: Mapping[str, Any]) -> Problem | Cou
         if name not in problem.decisions:
             raise UnknownNameError("decision of disaggregated_serving", name, list(problem.decisions))
     problem.default_objective = "min_devices" if values["devices"] is None else "max_throughput_per_device"
-    problem.assumptions.update(defaults(INPUTS, values))
+    tried = INPUTS if values["model"] is not None else [item for item in INPUTS if item.name not in TRIED]
+    problem.assumptions.update(defaults(tried, values))
     return problem
 
 
@@ -213,6 +216,7 @@ def _pooled(values: Mapping[str, Any], narrowed: Mapping[str, Any]) -> CoupledPr
         design = Design.of(problem.choose(phase, names, about=f"design of {phase} workers"), rows)
         one = design.rate * leaf[f"{phase}_degradation"]
         workers = problem.amounts(f"{phase}_workers", [design.choice], whole=True, about=f"{phase} workers of a design")
+        problem.require(f"there is a {phase} worker", workers >= 1, structural=True)
         sustained = workers * one
         problem.require(f"the {phase} workers keep up", rate - sustained <= 0, structural=True)
         problem.measure(f"{phase}_rate", sustained, unit="request/s", about=f"that {phase} workers sustain")
