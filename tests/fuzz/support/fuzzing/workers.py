@@ -21,7 +21,7 @@ def rows(dice: random.Random, most: int) -> list[Row]:
         (
             dice.choice((1, 1, 2, 4)),
             dice.choice(LATENCIES),
-            dice.choice((0.5, 1.0, 1.5, round(dice.uniform(0.1, 3), 3))),
+            dice.choice((0.5, 1.0, 1.5, round(dice.uniform(0.4, 3), 3))),
         )
         for _ in range(dice.randint(1, most))
     ]
@@ -80,7 +80,7 @@ class Pools:
         prefill, decode = rows(dice, 4), rows(dice, 4)
         shares = dice.choice((1.0, 0.9)), dice.choice((1.0, 0.92))
         devices, limits = dice.randint(2, 12), _limits(dice)
-        most, rate = (devices, None) if dice.random() < 0.6 else (24, dice.choice((0.5, 1.0, 2.5)))
+        most, rate = (devices, None) if dice.random() < 0.6 else (32, dice.choice((0.5, 1.0, 2.5)))
         kind = dice.choice(("max_throughput_per_device", "max_request_rate") if rate is None else (
             "min_devices", "max_throughput_per_device", "devices + 2 * decode_devices"))  # fmt: skip
         given: dict[str, Any] = {"devices": devices} if rate is None else {"request_rate": f"{rate} request/s"}
