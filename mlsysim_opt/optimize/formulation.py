@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from mlsysim_opt.errors import InputError, UnknownNameError
+from mlsysim_opt.errors import InputError, UnknownNameError, nearest
 from mlsysim_opt.optimize.coupled.problem import CoupledProblem
 from mlsysim_opt.optimize.problem import Problem
 from mlsysim_opt.physics.inputs import REQUIRED, Input, Option, check_all
@@ -63,6 +63,11 @@ class Formulation:
     def fits(self, given: Mapping[str, Any]) -> bool:
         """Return whether these givens are inputs of this formulation."""
         return set(given) <= self.takes
+
+    def missing(self, given: Mapping[str, Any]) -> list[str]:
+        """Return the inputs that are needed and not among these givens."""
+        have = {self.aliases.get(name, name) for name in given}
+        return [item.name for item in self.inputs if item.default is REQUIRED and item.name not in have]
 
     @property
     def takes(self) -> set[str]:
@@ -139,20 +144,27 @@ def asked_again(request: Mapping[str, Any]) -> Problem | CoupledProblem:
     return formulation(request["formulation"]).problem(request["given"], request.get("choices"))
 
 
-def infer(given: Mapping[str, Any]) -> Formulation:
-    """Return the one formulation that takes all these givens; where none does, the one that knows most of them.
+def _strangeness(item: Formulation, given: Mapping[str, Any]) -> tuple[int, int, int]:
+    """Return how many givens a formulation does not know, how many of these are like none of its own, what it lacks."""
+    unknown = set(given) - item.takes
+    return len(unknown), sum(1 for name in unknown if not nearest(name, item.takes)), len(item.missing(given))
 
-    The latter then says itself which name it does not know.
+
+def infer(given: Mapping[str, Any]) -> Formulation:
+    """Return the one formulation that takes all these givens (or, of several, that needs no others).
+
+    Where none takes all, it is the one that was most likely meant, which then says itself what it does not know.
 
     Raises:
         InputError: several formulations do; the message lists them.
     """
     found = [formulation(name) for name in formulation_names()]
     fitting = [item for item in found if item.fits(given)]
-    if len(fitting) == 1:
-        return fitting[0]
+    complete = [item for item in fitting if not item.missing(given)]
+    if len(fitting) == 1 or len(complete) == 1:
+        return (complete or fitting)[0]
     if not fitting and given:
-        return min(found, key=lambda item: len(set(given) - item.takes))
+        return min(found, key=lambda item: _strangeness(item, given))
     raise InputError(
         f"{len(fitting)} formulations take {', '.join(given) or 'no givens'}: {', '.join(i.name for i in fitting)}",
         path="formulation",

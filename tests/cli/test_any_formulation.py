@@ -86,4 +86,7 @@ def test_errors_name_the_option_and_the_nearest_name(refused: Refused) -> None:
 def test_what_is_given_decides_which_is_meant(ask: Ask) -> None:
     assert ask("optimize", "--set", "reach=1 s", "--batch-size", "2", "--json").json["problem"] == "shelves"
     assert ask("optimize", *JOB, "--json").json["problem"] == "parallelism"
+    assert (
+        "--choose tp_size=8" in ask("optimize", *JOB, "--set", "tp_size=8").err
+    )  # that of which nothing else is lacking
     assert "step_time" in ask("explain", "step_time").out

@@ -104,7 +104,12 @@ def test_E16_norway(refused: Refused, plan: Plan) -> None:
 
 
 def test_E17_sexagesimal(refused: Refused, plan: Plan) -> None:
-    refused("optimize", "--plan", plan("given:\n  batch_size: 1:30\n"), says=("given.batch_size", "line 2", "1:30"))
+    refused(
+        "optimize",
+        "--plan",
+        plan("given:\n  batch_size: 1:30\nformulation: parallelism\n"),
+        says=("given.batch_size", "line 2", "1:30"),
+    )
 
 
 def test_E18_number_as_text(ask: Ask, plan: Plan) -> None:
@@ -116,7 +121,7 @@ def test_E18_number_as_text(ask: Ask, plan: Plan) -> None:
 def test_E19_missing_section(refused: Refused, plan: Plan) -> None:
     refused("optimize", "--plan", plan("objective: max_mfu\n"), says=("formulation",))
     refused("optimize", "--plan", plan("formulation: parallelism\n"), says=("given", "needs 'model'"))
-    content = "given:\n  model: Llama3_8B\n  batch_size: 1\n  seq_len: 1\n"
+    content = "given:\n  model: Llama3_8B\n  batch_size: 1\n  seq_len: 1\nformulation: parallelism\n"
     refused("optimize", "--plan", plan(content), says=("given", "line 2", "needs 'fleet'"))
 
 

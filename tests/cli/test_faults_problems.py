@@ -49,7 +49,7 @@ def test_C06_unknown_grid(refused: Refused) -> None:
 def test_C07_unknown_key(refused: Refused, plan: Callable[[str], str]) -> None:
     refused("optimize", *JOB, "--set", "batchsize=3", says=("batchsize", "did you mean 'batch_size'"))
     says = ("line 1", "column 9", "batchsize", "did you mean 'batch_size'")
-    refused("optimize", "--plan", plan("given: {batchsize: 3}"), says=says)
+    refused("optimize", "--plan", plan("given: {batchsize: 3}\nformulation: parallelism"), says=says)
 
 
 def test_C08_unknown_metric(refused: Refused) -> None:
@@ -219,7 +219,9 @@ def test_D19_model_too_big(ask: Ask) -> None:
 
 
 def test_D20_no_fleet(refused: Refused) -> None:
-    refused("optimize", "--model", "Llama3_8B", "--batch-size", "512", "--seq-len", "8192", says=("fleet", "needs"))
+    given = ("--model", "Llama3_8B", "--batch-size", "512", "--seq-len", "8192")
+    refused("optimize", "parallelism", *given, says=("--fleet", "needs"))
+    refused("optimize", *given, says=("formulation", "compression, parallelism"))  # either lacks one more
 
 
 def test_D21_inconsistent_topology(ask: Ask) -> None:
