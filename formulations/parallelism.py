@@ -28,7 +28,7 @@ from mlsysim_opt.physics.training import (
 from mlsysim_opt.physics.view import View, entry_bindings
 from mlsysim_opt.registry import default_catalog
 from mlsysim_opt.registry.entry import Entry
-from mlsysim_opt.units import BYTE, CARBON, ENERGY, MONEY, NONE, TIME, TOKEN, divide, parse_unit
+from mlsysim_opt.units import BYTE, CARBON, ENERGY, MONEY, NONE, TIME, TOKEN, divide
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,9 @@ class Names(Input):
         if not several:
             raise InputError("the set of candidates is empty", path=self.name)
         return tuple(Given(self.name, kind=self.kind).check(item) for item in several)
+
+    def plain(self, value: tuple[Entry, ...]) -> list[str]:
+        return [entry.name for entry in value]
 
 
 @dataclass(frozen=True)
@@ -59,6 +62,9 @@ class Counts(Input):
             raise InputError("the set of counts is empty", path=self.name)
         return tuple(sorted(set(counts)))
 
+    def plain(self, value: tuple[int, ...] | str) -> list[int] | str:
+        return value if isinstance(value, str) else list(value)
+
 
 @dataclass(frozen=True)
 class Prices(Number):
@@ -74,6 +80,10 @@ class Prices(Number):
             return super().check(value)
         named = [(Given(self.name, kind="accelerator").check(name), amount) for name, amount in value.items()]
         return {entry.name: super(Prices, self).check(amount) for entry, amount in named}
+
+    def plain(self, value: Any) -> Any:
+        one = super().plain
+        return {name: one(amount) for name, amount in value.items()} if isinstance(value, dict) else one(value)
 
 
 INPUTS: tuple[Input, ...] = (
@@ -269,7 +279,6 @@ def _build(values: dict[str, Any], narrowed: Mapping[str, Any]) -> Problem:
         str(values["efficiency"]) if values["efficiency"] is not None
         else f"calibrated: {', '.join(sorted({str(item.generation) for item in accelerators}))}"
     )  # fmt: skip
-    problem.request = {"formulation": "parallelism", "given": _plain(values), "choices": dict(narrowed)}
     if values["nodes"] is None:
         problem.levers.append(_more_nodes(values, narrowed, int(fleet.node_count)))
     return problem
@@ -441,29 +450,6 @@ def _more_nodes(values: dict[str, Any], narrowed: Mapping[str, Any], now: int) -
             f"{count} nodes ({count * int(values['fleet'].node.accelerators_per_node)} accelerators)"
         ),
     )
-
-
-def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the givens as JSON data from which the same problem can be built again."""
-    plain: dict[str, Any] = {}
-    for item in INPUTS:
-        value = values[item.name]
-        if value is None:
-            continue
-        if isinstance(value, Entry):
-            plain[item.name] = value.name
-        elif isinstance(value, tuple):
-            plain[item.name] = [entry.name if isinstance(entry, Entry) else entry for entry in value]
-        elif isinstance(value, dict):
-            factor = parse_unit(item.unit).factor if isinstance(item, Number) else 1.0
-            plain[item.name] = {name: f"{amount / factor!r} USD/h" for name, amount in value.items()}
-        elif isinstance(item, Number) and item.of != NONE:
-            plain[item.name] = f"{value / parse_unit(item.unit).factor!r} {item.unit}"
-        elif isinstance(item, Switch):
-            plain[item.name] = bool(value)
-        else:
-            plain[item.name] = value
-    return plain
 
 
 parallelism = Formulation(

@@ -33,6 +33,15 @@ def test_the_tables_of_parallelism_are_what_runs(page: str) -> None:
     assert set(column(page, "Constraints")) == set(both)
 
 
+def test_the_tables_of_disaggregated_serving_are_what_runs(root: Path) -> None:
+    page = (root / "docs/disaggregated.md").read_text()
+    chosen = formulation("disaggregated_serving")
+    problem = sample(chosen, {})
+    assert column(page, "Given") == [item.name for item in chosen.inputs]
+    assert column(page, "Decisions") == list(problem.decisions)
+    assert column(page, "Metrics") == list(problem.metrics)
+
+
 def test_which_constraints_may_give_way(page: str) -> None:
     problem = sample(formulation("parallelism"), {})
     for item in problem.constraints:
