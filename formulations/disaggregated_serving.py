@@ -90,8 +90,16 @@ def _build(values: dict[str, Any], narrowed: Mapping[str, Any]) -> Problem | Cou
     if values["devices"] is None and values["request_rate"] is None:
         raise InputError("say how many accelerators there are, or which rate is asked for", path="devices",
                          hint="give devices, request_rate, or both")  # fmt: skip
+    at_hand = values["devices"]
+    sized = not values["equal_replicas"] and values["request_rate"] is not None
+    if sized:  # pools that serve a given rate are as large as that takes
+        values = {**values, "devices": None}
     build = _equal_replicas if values["equal_replicas"] else _pooled
     problem = build(values, narrowed)
+    if sized and at_hand is not None:
+        problem.assumptions["devices"] = (
+            f"as many as the rate takes; {at_hand} at hand are no limit, the constraint 'devices <= {at_hand}' is"
+        )
     for name in narrowed:
         if name not in problem.decisions:
             raise UnknownNameError("decision of disaggregated_serving", name, list(problem.decisions))
@@ -226,11 +234,8 @@ def _pooled(values: Mapping[str, Any], narrowed: Mapping[str, Any]) -> CoupledPr
     devices = used[0] + used[1]
     if "devices" in leaf:
         problem.require("the workers fit the devices", devices <= leaf["devices"])
-    if "request_rate" in leaf:  # without a number of devices, as many as it takes are used: no more is served
-        asked = leaf["request_rate"]
-        problem.require(
-            SERVED, rate >= asked if "devices" in leaf else rate.equals(asked), structural="devices" not in leaf
-        )
+    if "request_rate" in leaf:
+        problem.require(SERVED, rate.equals(leaf["request_rate"]), structural=True)
     _measure_latency(problem, leaf, pair)
     throughput = rate * tokens(expression(1), leaf["output_len"])
     problem.measure("request_rate", rate, unit="request/s", about="requests that are served")

@@ -98,8 +98,11 @@ def test_the_command_of_the_issue(published: dict[str, Any], capsys: pytest.Capt
     assert main(["optimize", "disaggregated_serving", *given, *one, *limits]) == 0
     assert json.loads(capsys.readouterr().out)["objective"]["value"] == pytest.approx(492.66, abs=0.005)
     two = ["--set", "equal_replicas=false", "--set", "request_rate=50 request/s", "--objective", "min_devices"]
-    assert main(["optimize", "disaggregated_serving", *given, *two, *limits]) == 0
-    assert json.loads(capsys.readouterr().out)["objective"]["value"] == 101
+    for at_hand in ([], ["--set", "devices=32"]):
+        assert main(["optimize", "disaggregated_serving", *given, *at_hand, *two, *limits]) == 0
+        answer = json.loads(capsys.readouterr().out)
+        assert answer["objective"]["value"] == 101
+        assert ("devices" in answer["assumptions"]) == bool(at_hand)  # that they are no limit here is said
 
 
 # by hand --------------------------------------------------------------------------------------------------------------
