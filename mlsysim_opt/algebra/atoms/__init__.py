@@ -6,7 +6,7 @@ inverse, text and LaTeX. A new operation is one more class, in any module that i
 
 from __future__ import annotations
 
-from mlsysim_opt.algebra.atoms import arithmetic, normal, privacy, queues, renewal, selection, truths, whole
+from mlsysim_opt.algebra.atoms import arithmetic, filling, normal, privacy, queues, renewal, selection, truths, whole
 from mlsysim_opt.algebra.atoms.base import Atom, Infix, Inversion
 from mlsysim_opt.algebra.atoms.selection import Table
 from mlsysim_opt.algebra.atoms.whole import EXACT
@@ -19,6 +19,7 @@ from mlsysim_opt.algebra.atoms.writing import (
     erlang_c,
     exp,
     exponential_mean,
+    filling_quantile,
     floor,
     gaussian_privacy,
     log,
@@ -26,6 +27,7 @@ from mlsysim_opt.algebra.atoms.writing import (
     maximum,
     minimum,
     normal_tail,
+    poisson_below,
     private_noise,
     private_rate,
     sojourn_quantile,
@@ -50,6 +52,8 @@ __all__ = [
     "erlang_c",
     "exp",
     "exponential_mean",
+    "filling",
+    "filling_quantile",
     "floor",
     "gaussian_privacy",
     "log",
@@ -58,6 +62,7 @@ __all__ = [
     "minimum",
     "normal",
     "normal_tail",
+    "poisson_below",
     "privacy",
     "private_noise",
     "private_rate",
