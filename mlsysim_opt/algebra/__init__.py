@@ -28,6 +28,7 @@ from mlsysim_opt.algebra.atoms import (
     private_rate,
     sojourn_quantile,
     sqrt,
+    wait_decay,
     where,
 )
 from mlsysim_opt.algebra.bounds import all_bounds
@@ -92,5 +93,6 @@ __all__ = [
     "symbols",
     "thaw",
     "topological",
+    "wait_decay",
     "where",
 ]

@@ -31,6 +31,7 @@ from mlsysim_opt.algebra import (
     private_rate,
     sojourn_quantile,
     thaw,
+    wait_decay,
 )
 from mlsysim_opt.algebra.atoms import ATOMS
 from mlsysim_opt.algebra.bounds import bounds
@@ -59,6 +60,7 @@ ROOTS: dict[str, Expression] = {
     "sojourn_quantile": QUANTILE,
     "filling_quantile": filling_quantile(SERVERS, LEVEL),
     "poisson_below": poisson_below(SERVERS, LOAD),
+    "wait_decay": wait_decay(CHANCE),
     "normal_tail": normal_tail(LOAD),
     "gaussian_privacy": gaussian_privacy(EPSILON, DELTA),
     "private_noise": private_noise(EPSILON, DELTA, SAMPLED, STEPS),
@@ -213,6 +215,23 @@ def test_the_share_that_waits_at_the_quantile_is_what_is_left(size: int, level: 
         chance = math.exp(count * math.log(time) - time - math.lgamma(count + 1))
         waiting += (size - 1 - count) * chance
     assert waiting / size == pytest.approx(1 - level, rel=1e-8)
+
+
+def test_the_decay_of_the_wait_by_hand() -> None:
+    # ln(1 + y) = y / 2 ... at utilization ln(3) / 2 the root is y = 2; near saturation y = 2 (1 - u) + 8/3 (1 - u)^2
+    atom = ATOMS["wait_decay"]
+    assert atom.scalar(math.log(3) / 2) == pytest.approx(2.0, rel=1e-13)
+    assert atom.scalar(math.log(1.001) / 0.001) == pytest.approx(0.001, rel=1e-9)
+    assert [atom.scalar(0.0), atom.scalar(1.0), atom.scalar(7.0)] == [math.inf, 0.0, 0.0]
+    assert math.isnan(atom.scalar(-0.1))
+
+
+@given(st.floats(1e-12, 1 - 1e-12))
+def test_the_decay_solves_its_equation(load: float) -> None:
+    root = ATOMS["wait_decay"].scalar(load)
+    # y/2 - y^2/3 ... = 1 - u is what tells the root from 0 near saturation
+    assert load * root == pytest.approx(math.log1p(root), rel=1e-9)
+    assert root >= 2 * (1 - load) * (1 - 1e-9)
 
 
 # all views of each agree ----------------------------------------------------------------------------------------------

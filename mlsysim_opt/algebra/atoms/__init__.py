@@ -32,6 +32,7 @@ from mlsysim_opt.algebra.atoms.writing import (
     private_rate,
     sojourn_quantile,
     sqrt,
+    wait_decay,
     where,
 )
 from mlsysim_opt.algebra.expression import ATOMS
@@ -72,6 +73,7 @@ __all__ = [
     "sojourn_quantile",
     "sqrt",
     "truths",
+    "wait_decay",
     "where",
     "whole",
 ]

@@ -1,11 +1,12 @@
-"""How long the requests of a batch wait until it is full, when they come one by one at random (Poisson arrivals).
+"""Batches of requests that come one by one at random (Poisson arrivals): how long they fill, how long the full ones wait.
 
 The k-th last request of a batch waits for k - 1 more arrivals; each place is as likely. With N arrivals, Poisson of
 mean x, in a time of x mean times between arrivals, the share that still waits then in a batch of b requests is
 
     E[(b - 1 - N)+] / b = ((b - 1) P(N < b - 1) - x P(N < b - 2)) / b.
 
-Sources: Kleinrock 1975, section 2.4 (Poisson counts and Erlang times); Loader 2000 (Poisson probabilities).
+Sources: Kleinrock 1975, section 2.4 (Poisson counts and Erlang times); Kingman 1970 (how the chance of a wait decays);
+Chatzigeorgiou 2013 (bound on Lambert's W, from which the search of that rate starts).
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ import math
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
+
+import numpy as np
 
 from mlsysim_opt.algebra.atoms.base import Atom, Typing, plain_number
 from mlsysim_opt.algebra.atoms.normal import each
@@ -145,6 +148,73 @@ class FillingQuantile(Atom):
 
     def latex(self, args: Sequence[str], param: Any) -> str:
         return rf"F_{{{args[1]}}}\left({args[0]}\right)"
+
+
+# full batches that wait -----------------------------------------------------------------------------------------------
+NEAR = 1e-6
+"""So near to saturation the series is exact to rounding, and the equation is not."""
+
+LEAST = 1e-290
+"""Below this load the root is beyond what a float holds."""
+
+
+def decay(load: Any) -> Any:
+    """Return the positive root y of load y = ln(1 + y), for an array of loads: Newton's method on z = ln(1 + y).
+
+    load (e^z - 1) - z is convex and the start lies above the root, so that no step goes beyond it.
+    """
+    load = np.asarray(load, dtype=float)
+    left = 1 - load
+    series = 2 * left + 8 / 3 * left**2
+    inner = (load > LEAST) & (left > NEAR)
+    rho = np.where(inner, load, 0.5)
+    excess = -np.log(rho) - (1 - rho)
+    at = np.log((1 + np.sqrt(2 * excess) + excess) / rho)
+    for _ in range(STEPS):
+        step = (rho * np.expm1(at) - at) / (rho * np.exp(at) - 1)
+        at = at - step
+        if np.all(np.abs(step) <= 1e-15 * at):
+            break
+    solved = np.where(inner, np.expm1(at), np.where(left > 0, series, 0.0))
+    return np.where(load >= 0, np.where(load <= LEAST, np.inf, solved), np.nan)
+
+
+class WaitDecay(Atom):
+    """How fast the chance of a long wait for a server falls: ``wait_decay(utilization)``, per mean time of an arrival.
+
+    Servers take a constant time for a batch of a constant number of requests that come at random. The chance that a
+    full batch waits longer than x mean times between arrivals is at most exp(-y x), where y > 0 is the root of
+    utilization y = ln(1 + y): with y in place of the exponent, the work of a batch and the arrivals of the next
+    balance (Kingman 1970). 0 from saturation on.
+    """
+
+    name = function = "wait_decay"
+    arity, total = 1, False
+
+    def typed(self, args: tuple[Expression, ...], param: Any) -> Typing:
+        plain_number(self.name, args)
+        return NONE, False, "number"
+
+    def scalar(self, *values: Any, param: Any = None) -> Any:
+        return float(decay(values[0]))
+
+    def array(self, *values: Any, param: Any = None) -> Any:
+        return decay(values[0])
+
+    def bounds(self, *intervals: Interval, param: Any = None) -> Interval:
+        low, high = (float(decay(max(intervals[0][end], 0.0))) for end in (1, 0))
+        return Interval(low * (1 - SLACK), high * (1 + SLACK))
+
+    def derivative(self, index: int, node: Expression) -> Expression | None:
+        load = node.args[0]
+        slope = node * (1 + node) / (1 - load * (1 + node))
+        return ATOMS["where"](load < 1, slope, 0)
+
+    def monotone(self, index: int, intervals: Sequence[Interval]) -> int | None:
+        return -1
+
+    def latex(self, args: Sequence[str], param: Any) -> str:
+        return rf"\theta\left({args[0]}\right)"
 
 
 def _counted(name: str, args: tuple[Expression, ...]) -> Typing:

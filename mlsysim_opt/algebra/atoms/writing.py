@@ -95,6 +95,12 @@ def filling_quantile(size: Operand, level: Operand) -> Expression:
     return ATOMS["filling_quantile"](size, level)
 
 
+def wait_decay(utilization: Operand) -> Expression:
+    """Return how fast the chance of a wait of full batches falls, per mean time between arrivals; see
+    `filling.WaitDecay`."""
+    return ATOMS["wait_decay"](utilization)
+
+
 def best_interval(cost: Operand) -> Expression:
     """Return the best work between checkpoints that cost so much, both in mean times between failures."""
     return ATOMS["best_interval"](cost)
