@@ -1,4 +1,4 @@
-"""Batches of requests that come one by one at random (Poisson arrivals): how long they fill, how long the full ones wait.
+"""Batches of requests that come at random (Poisson arrivals): how long they fill, and how long the full ones wait.
 
 The k-th last request of a batch waits for k - 1 more arrivals; each place is as likely. With N arrivals, Poisson of
 mean x, in a time of x mean times between arrivals, the share that still waits then in a batch of b requests is
