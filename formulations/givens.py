@@ -19,16 +19,19 @@ from mlsysim_opt.units import CARBON, ENERGY, MONEY, NONE, TIME, divide, parse_u
 
 @dataclass(frozen=True)
 class Names(Input):
-    """A name, or several: a candidate set from the catalog."""
+    """A name, or several: a candidate set from the catalog; `none` is a word that stands for doing without."""
 
     fixed = False
     kind: str = ""
+    none: str | None = None
 
-    def check(self, value: Any) -> tuple[Entry, ...]:
+    def check(self, value: Any) -> tuple[Entry | str, ...]:
         several = [value] if isinstance(value, str | Entry) else list(value)
         if not several:
             raise InputError("the set of candidates is empty", path=self.name)
-        return tuple(Given(self.name, kind=self.kind).check(item) for item in several)
+        known = Given(self.name, kind=self.kind)
+        found = (item if item == self.none and self.none is not None else known.check(item) for item in several)
+        return tuple(dict.fromkeys(found))
 
 
 @dataclass(frozen=True)

@@ -92,11 +92,10 @@ class Batching:
         checked = ONE if self.speculation is None else self.speculation.proposed + 1
         return self.kv(ONE, tokens) + self.replica.workspace(ONE, checked)
 
-    @cached_property
-    def memory(self) -> Expression:
-        """Bytes that the fullest rank takes, without a reserve."""
-        requests = self.replica.on_a_rank(self.active) * self.each(self.held + self.page / 2)
-        return self.weights + requests + self.workspace
+    def memory(self, requests: Expression) -> Expression:
+        """Return the bytes that so many requests in the batch take of the fullest rank, without a reserve."""
+        each = self.each(self.held + self.page / 2)
+        return self.weights + self.replica.on_a_rank(requests) * each + self.workspace
 
     @cached_property
     def static_capacity(self) -> Expression:
@@ -366,7 +365,7 @@ class ContinuousBatchingModel(Model):
             paged_kv_cache_size=held * replica.devices,
             static_kv_cache_size=b.kv(static, cached + prompt + output) * replica.devices,
             model_weights_size=b.weights * replica.devices,
-            total_memory_required=(b.memory + leaves["memory_reserve"]) * replica.devices,
+            total_memory_required=(b.memory(b.active) + leaves["memory_reserve"]) * replica.devices,
             prefill_share=b.active * b.prompt_cost / b.cycle,
             decode_mfu=step.mfu,
             decode_bandwidth_utilization=step.bandwidth_utilization,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from mlsysim_opt.algebra.atoms import arithmetic, filling, normal, privacy, queues, renewal, selection, truths, whole
 from mlsysim_opt.algebra.atoms.base import Atom, Infix, Inversion
+from mlsysim_opt.algebra.atoms.queues import sojourn_tail
 from mlsysim_opt.algebra.atoms.selection import Table
 from mlsysim_opt.algebra.atoms.whole import EXACT
 from mlsysim_opt.algebra.atoms.writing import (
@@ -71,6 +72,7 @@ __all__ = [
     "renewal",
     "selection",
     "sojourn_quantile",
+    "sojourn_tail",
     "sqrt",
     "truths",
     "wait_decay",
