@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     from mlsysim_opt.optimize import Formulation, Problem
 
 
+FIRST = "parallelism"
+"""Where a metric is looked for first, when several formulations have it: `--formulation` names another."""
+
+
 def explain(
     name: str | None,
     within: str | None,
@@ -39,10 +43,13 @@ def explain(
     found = physics.topic(name, as_latex=as_latex, as_markdown=as_markdown)
     if found is not None:
         return found
-    homes = [within] if within is not None else names
+    homes = [within] if within is not None else [*dict.fromkeys([FIRST, *names])]
     known: list[str] = []
     for home in homes:
-        problem = sample(formulation(home), given)
+        chosen = formulation(home)
+        # What only other formulations take is no fault of the one that is looked at in passing.
+        fitting = given if within is not None else {key: text for key, text in given.items() if key in chosen.takes}
+        problem = sample(chosen, fitting)
         real = problem.aliases.get(name, name)
         if real in problem.metrics:
             return _metric(problem, real, as_latex=as_latex)

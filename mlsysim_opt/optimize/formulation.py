@@ -6,6 +6,7 @@ import functools
 import importlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from difflib import SequenceMatcher
 from typing import Any
 
 from mlsysim_opt.errors import InputError, UnknownNameError
@@ -59,6 +60,12 @@ class Formulation:
         return {item.name for item in self.inputs} | set(self.aliases)
 
 
+def _strangeness(unknown: set[str], known: set[str]) -> tuple[int, float]:
+    """Return how many names are unknown, and how far they are from any that is known."""
+    near = (max(SequenceMatcher(None, name, other).ratio() for other in known) for name in unknown)
+    return len(unknown), -sum(near)
+
+
 @functools.cache
 def _entry_points() -> dict[str, str]:
     from importlib.metadata import entry_points
@@ -93,7 +100,7 @@ def formulation(name: str) -> Formulation:
 def infer(given: Mapping[str, Any]) -> Formulation:
     """Return the one formulation that takes all these givens; where none does, the one that knows most of them.
 
-    The latter then says itself which name it does not know.
+    The latter then says itself which name it does not know; of several, the one with the names nearest to these.
 
     Raises:
         InputError: several formulations do; the message lists them.
@@ -103,7 +110,7 @@ def infer(given: Mapping[str, Any]) -> Formulation:
     if len(fitting) == 1:
         return fitting[0]
     if not fitting and given:
-        return min(found, key=lambda item: len(set(given) - item.takes))
+        return min(found, key=lambda item: _strangeness(set(given) - item.takes, item.takes))
     raise InputError(
         f"{len(fitting)} formulations take {', '.join(given) or 'no givens'}: {', '.join(i.name for i in fitting)}",
         path="formulation",
