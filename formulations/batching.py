@@ -8,6 +8,7 @@ Everything nonlinear is physics (`mlsysim_opt.physics.service_level`); nothing i
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import reduce
@@ -348,8 +349,8 @@ UNITS: tuple[tuple[str, str | None, str, str | None], ...] = (
     ("ttft", "ms", "mean time to the first token", None),
     ("itl", "ms", "mean time between two tokens under the load", None),
     ("latency", "s", "mean time to the last token", None),
-    ("filling", "ms", "mean wait until a static batch is full", "latency"),
-    ("wait", "ms", "mean wait for a place or a replica", "latency"),
+    ("filling", "s", "mean wait until a static batch is full", "latency"),
+    ("wait", "s", "mean wait for a place or a replica", "latency"),
     ("decode_step", "ms", "one undisturbed step of a full batch", None),
     ("memory", "GiB", "memory of the fullest accelerator", None),
     ("weights", "GiB", "weights, those of a draft model too", "memory"),
@@ -442,6 +443,8 @@ def _promises(problem: Problem, values: Mapping[str, Any], leaves: Mapping[str, 
 def _assumed(values: Mapping[str, Any]) -> dict[str, str]:
     """Return the defaults that decided the answer."""
     silent = {"draft_acceptance_rate"} if values["draft_model"] is None else set()
+    if "continuous" not in values["policy"]:
+        silent |= {"service_time_cv", "page_size"}
     if not any(values[name] is not None for name in ("sla_ttft", "sla_itl", "sla_latency")):
         silent |= {"quantile", "safety_margin"}
     found = {
@@ -460,9 +463,13 @@ def _is_default(item: Input, value: Any) -> bool:
 
 def _more_devices(values: dict[str, Any], narrowed: Mapping[str, Any]) -> Lever:
     now = int(values["devices"])
+    held = [narrowed.get(name) for name in ("replicas", "tp_size", "pp_size")]
+    # Where all sizes are narrowed, more accelerators than the largest ones take are of no use.
+    most = math.inf if None in held else math.prod(max(allowed("devices", item, None)) for item in held)
 
     def candidates() -> Iterable[int]:
-        yield from sorted({*range(now + 1, now + 9), *(now * 2**k for k in range(1, 8))})
+        counts = sorted({*range(now + 1, now + 9), *(now * 2**k for k in range(1, 8))})
+        yield from (count for count in counts if count <= most)
 
     return Lever(
         name="devices",

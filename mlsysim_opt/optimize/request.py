@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
-from mlsysim_opt.algebra.expression import Expression, Operation, Symbol, short, substitute, topological
+from mlsysim_opt.algebra.expression import Expression, Operation, Symbol, short, substitute
 from mlsysim_opt.algebra.parse import parse
 from mlsysim_opt.errors import InputError, ParseError, UnknownNameError, did_you_mean
 from mlsysim_opt.optimize.problem import Constraint, Objective, Problem
@@ -166,11 +166,21 @@ def _constraint(problem: Problem, spec: ConstraintSpec, index: int) -> Constrain
             hint="a comparison such as 'memory <= 76 GiB'",
         )
     constraint = Constraint(name, made, given_by_user=True)
-    for node in topological([constraint.holds]):
-        if isinstance(node, Operation) and node.atom.name == "less" and not all(item.integer for item in node.args):
+    for node in _compared(constraint.holds):
+        if node.atom.name == "less" and not all(item.integer for item in node.args):
             raise InputError(
                 f"{name!r} is strict, but its sides are continuous",
                 path=f"constraints[{index}]",
                 hint="use <= or >=; strict comparison is only for whole numbers",
             )
     return constraint
+
+
+def _compared(holds: Expression) -> Iterator[Operation]:
+    """Yield the comparisons a truth is made of; what stands inside a metric is not the user's."""
+    waiting = [holds]
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, Operation):
+            yield node
+            waiting.extend(item for item in node.args if item.sort == "truth")

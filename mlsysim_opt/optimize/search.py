@@ -226,11 +226,12 @@ class Search:
 
 
 def _excess(constraint: Constraint) -> Expression | None:
-    """Return by how much an inequality must give way where it is violated; strict ones are whole, and take one more."""
+    """Return by how much an inequality must give way where it is violated; strict ones of whole numbers by one more."""
     if constraint.sides is None:
         return None
     small, large = constraint.sides
     strict = isinstance(constraint.holds, Operation) and constraint.holds.atom.name == "less"
+    strict = strict and small.integer and large.integer
     return small - large + 1 if strict else small - large
 
 

@@ -146,11 +146,13 @@ class Replica:
 
     def together(self, sequences: Expression) -> Expression:
         """Return the sequences of one pipeline microbatch: all stages work when there are enough of them."""
-        return sequences if self.pp is ONE else ceil(sequences / minimum(self.pp, sequences))
+        if self.pp is ONE:
+            return sequences
+        return where(self.pp > 1, ceil(sequences / minimum(self.pp, sequences)), sequences)
 
     def on_a_rank(self, sequences: Expression) -> Expression:
         """Return how many of these sequences the fullest attention group holds."""
-        return sequences if self.dp is ONE else ceil(sequences / self.dp)
+        return sequences if self.dp is ONE else where(self.dp > 1, ceil(sequences / self.dp), sequences)
 
 
 @dataclass(frozen=True)

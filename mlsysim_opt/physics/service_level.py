@@ -67,9 +67,8 @@ def service_level(policy: str, leaves: Mapping[str, Any], limits: Limits) -> Ser
 
 def _static(leaves: Mapping[str, Any], limits: Limits) -> ServiceLevel:
     """Batches of a fixed size are gathered, and each replica processes one at a time."""
-    names = {item.name for item in ServingModel.inputs}
-    given = {**leaves, "decode_hardware": None, "network_bandwidth": None, "prefill_chunk_tokens": leaves["chunk_size"]}
-    batch = ServingModel().equations(**{name: given[name] for name in names})
+    given = {**leaves, "decode_hardware": None, "prefill_chunk_tokens": leaves["chunk_size"]}
+    batch = ServingModel().equations(**given)
     replica = replica_of(leaves)
     speculation = speculation_of(leaves, replica)
     size, output = leaves["batch_size"], leaves["output_len"]

@@ -157,7 +157,9 @@ class Oracle:
         known = [amount for point in points if (amount := point.excess[index]) is not None and amount == amount]
         if not known:
             return None
-        return min(known) + (1.0 if self.asked[index].holds.atom.name == "less" else 0.0)  # type: ignore[attr-defined]
+        holds: Any = self.asked[index].holds
+        whole = all(side.integer for side in holds.args)
+        return min(known) + (1.0 if holds.atom.name == "less" and whole else 0.0)
 
     def check_infeasible(self, error: InfeasibleError) -> None:
         """Hold a conflict and its ways out against all designs."""
