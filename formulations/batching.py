@@ -118,7 +118,7 @@ NUMBERS = (
 """Givens that equations hold as symbols."""
 DRAFTED = "draft tokens are counted with a draft model"
 AVAILABLE = "accelerators within those available"
-QUESTIONED = (MEMORY, WHOLE_REQUEST, STABLE, DOMAIN_RULE, CONTEXT_RULE)
+QUESTIONED = (MEMORY, WHOLE_REQUEST, STABLE, DOMAIN_RULE, f"draft: {DOMAIN_RULE}", CONTEXT_RULE)
 """Rules that could be given way; all others define what a design is."""
 MANY = 128
 """Up to so many replicas are tried one by one."""

@@ -137,7 +137,7 @@ def test_small_chunks_shorten_the_longest_gap_between_tokens() -> None:
     # make at most 4 x 60 / 255 < 1 pass in a gap. Seven of 256 are more than one, and then two may meet in a gap.
     gaps = [at(64, choices={"chunk_size": chunk})["itl_p99"] for chunk in (512, 1024, 8192)]
     assert gaps == sorted(gaps)
-    assert gaps[-1] > 2 * gaps[0]
+    assert gaps[-1] > 1.5 * gaps[0]
     assert at(64, choices={"chunk_size": 256})["itl_p99"] > gaps[0]
     waits = [at(64, choices={"chunk_size": chunk})["ttft"] for chunk in (256, 8192)]
     assert waits[0] > waits[1]
