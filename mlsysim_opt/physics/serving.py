@@ -148,7 +148,7 @@ def replica_rules(replica: Replica) -> dict[str, Expression]:
         rules["ep divides the ranks"] = divides(r.ep, r.group)
     else:
         rules["ep and attention groups are for models with experts"] = (r.ep == 1) & (r.dp == 1)
-    if r.link is None:
+    if not r.alone and r.link is None:
         rules["one accelerator, as it has no link"] = r.devices == 1
     return rules
 

@@ -164,7 +164,7 @@ def decay(load: Any) -> Any:
     load (e^z - 1) - z is convex and the start lies above the root, so that no step goes beyond it.
     """
     load = np.asarray(load, dtype=float)
-    left = 1 - load
+    left = np.maximum(1 - load, 0.0)
     series = 2 * left + 8 / 3 * left**2
     inner = (load > LEAST) & (left > NEAR)
     rho = np.where(inner, load, 0.5)

@@ -31,7 +31,7 @@ DISCRETE = (
 )  # fmt: skip
 
 
-def service(seed: int, size: int = 120) -> Task:
+def service(seed: int, size: int = 50) -> Task:
     """Return the service of a seed; its decisions have at most about `size` combinations."""
     dice = random.Random(seed)
     while True:
@@ -94,10 +94,10 @@ def _choices(dice: random.Random, given: dict[str, Any], size: int) -> dict[str,
     chosen: dict[str, list[int]] = {name: [dice.choice(values[:3])] for name, values in options.items()}
     for name in ("tp_size", "replicas"):
         count = dice.choice((1, 2, 2, 3))
-        chosen[name] = sorted(dice.sample(options[name], min(count, max(1, room // 12))))
+        chosen[name] = sorted(dice.sample(options[name], min(count, max(1, room // 8))))
         room //= len(chosen[name])
     for name in dice.sample(["pp_size", "chunk_size"], 2):
-        if room >= 24:
+        if room >= 20:
             chosen[name] = sorted(dice.sample(options[name], 2))
             room //= 2
     steps = dice.choice((1, 3, 7, 11))
