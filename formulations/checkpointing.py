@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from mlsysim_opt.formulations.parallelism import Counts, Names
+from mlsysim_opt.formulations.givens import Counts, Names
 
 from mlsysim_opt.algebra.expression import expression
 from mlsysim_opt.optimize.formulation import Formulation, defaults, leaves

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from functools import reduce
 from typing import Any
 
-from mlsysim_opt.formulations.parallelism import Counts
+from mlsysim_opt.formulations.givens import Counts
 
 from mlsysim_opt.algebra.atoms import lookup, where
 from mlsysim_opt.algebra.expression import Expression

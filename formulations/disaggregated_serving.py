@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from mlsysim_opt.formulations.parallelism import Counts, Names
+from mlsysim_opt.formulations.givens import Counts, Names
 
 from mlsysim_opt.algebra.atoms import lookup, minimum
 from mlsysim_opt.algebra.expression import Choice, Expression, expression

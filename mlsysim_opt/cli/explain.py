@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from mlsysim_opt.optimize import Formulation, Problem
 
 
+FIRST = "parallelism"
+"""Where a metric is looked for first, when several formulations have it: `--formulation` names another."""
+
+
 def explain(
     name: str | None,
     within: str | None,
@@ -45,7 +49,7 @@ def explain(
     found = physics.topic(name, as_latex=as_latex, as_markdown=as_markdown)
     if found is not None:
         return found
-    homes = (formulation(home) for home in names)
+    homes = (formulation(home) for home in dict.fromkeys([*([FIRST] if within is None else []), *names]))
     problems = [sample(home, given) for home in homes if within is not None or home.fits(given)]
     for own in (True, False):  # what is called so comes before what is also called so
         for problem in problems:

@@ -15,6 +15,7 @@ from mlsysim_opt.physics.inputs import REQUIRED, Input, Option, check_all
 
 GROUP = "mlsysim_opt.formulations"
 BUILT_IN = {
+    "batching": "mlsysim_opt.formulations.batching:batching",
     "checkpointing": "mlsysim_opt.formulations.checkpointing:checkpointing",
     "compression": "mlsysim_opt.formulations.compression:compression",
     "disaggregated_serving": "mlsysim_opt.formulations.disaggregated_serving:disaggregated_serving",

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Protocol
 
-from mlsysim_opt.algebra.expression import Expression, Operation, Symbol, short, substitute, symbols, topological
+from mlsysim_opt.algebra.expression import Expression, Operation, Symbol, short, substitute, symbols
 from mlsysim_opt.algebra.parse import parse
 from mlsysim_opt.errors import InputError, ParseError, UnknownNameError, did_you_mean
 from mlsysim_opt.optimize.problem import Constraint, Metric, Objective
@@ -195,8 +195,8 @@ def _constraint(problem: Asked, spec: ConstraintSpec, index: int) -> Constraint:
             hint="a comparison such as 'memory <= 76 GiB'",
         )
     constraint = Constraint(name, made, given_by_user=True)
-    for node in topological([constraint.holds]):
-        if isinstance(node, Operation) and node.atom.name == "less" and not all(item.integer for item in node.args):
+    for node in _compared(constraint.holds):
+        if node.atom.name == "less" and not all(item.integer for item in node.args):
             unknown = [leaf.name for leaf in symbols(node) if leaf.name not in problem.values]
             if unknown:
                 raise InputError(
@@ -205,3 +205,13 @@ def _constraint(problem: Asked, spec: ConstraintSpec, index: int) -> Constraint:
                     hint="use <= or >=; strict comparison is for whole numbers, choices and what follows from them",
                 )
     return constraint
+
+
+def _compared(holds: Expression) -> Iterator[Operation]:
+    """Yield the comparisons a truth is made of; what stands inside a metric is not the user's."""
+    waiting = [holds]
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, Operation):
+            yield node
+            waiting.extend(item for item in node.args if item.sort == "truth")
