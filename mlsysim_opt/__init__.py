@@ -39,6 +39,10 @@ if TYPE_CHECKING:
         UsageError,
         VerificationError,
     )
+    from mlsysim_opt.formulations.optimizers import (
+        BatchingOptimizer,
+        ParallelismOptimizer,
+    )
     from mlsysim_opt.optimize import (
         CoupledProblem,
         Front,
@@ -113,6 +117,7 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
+    "BatchingOptimizer",
     "Between",
     "CatalogError",
     "CheckpointModel",
@@ -147,6 +152,7 @@ __all__ = [
     "OOMError",
     "OrchestrationModel",
     "ParseError",
+    "ParallelismOptimizer",
     "PlanError",
     "PlanSolution",
     "Problem",
@@ -222,6 +228,10 @@ _MODULES: dict[str, tuple[str, ...]] = {
         "UnsupportedPrecisionError",
         "UsageError",
         "VerificationError",
+    ),
+    "mlsysim_opt.formulations.optimizers": (
+        "BatchingOptimizer",
+        "ParallelismOptimizer",
     ),
     "mlsysim_opt.optimize": (
         "CoupledProblem",

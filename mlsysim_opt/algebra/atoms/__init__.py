@@ -9,6 +9,7 @@ from __future__ import annotations
 from mlsysim_opt.algebra.atoms import (
     arithmetic,
     contraction,
+    filling,
     normal,
     privacy,
     queues,
@@ -18,6 +19,7 @@ from mlsysim_opt.algebra.atoms import (
     whole,
 )
 from mlsysim_opt.algebra.atoms.base import Atom, Infix, Inversion
+from mlsysim_opt.algebra.atoms.queues import sojourn_tail
 from mlsysim_opt.algebra.atoms.selection import Grid, Table
 from mlsysim_opt.algebra.atoms.whole import EXACT
 from mlsysim_opt.algebra.atoms.writing import (
@@ -29,6 +31,7 @@ from mlsysim_opt.algebra.atoms.writing import (
     erlang_c,
     exp,
     exponential_mean,
+    filling_quantile,
     floor,
     gaussian_privacy,
     grid_lookup,
@@ -37,10 +40,12 @@ from mlsysim_opt.algebra.atoms.writing import (
     maximum,
     minimum,
     normal_tail,
+    poisson_below,
     private_noise,
     private_rate,
     sojourn_quantile,
     sqrt,
+    wait_decay,
     where,
 )
 from mlsysim_opt.algebra.expression import ATOMS
@@ -63,6 +68,8 @@ __all__ = [
     "erlang_c",
     "exp",
     "exponential_mean",
+    "filling",
+    "filling_quantile",
     "floor",
     "gaussian_privacy",
     "grid_lookup",
@@ -72,6 +79,7 @@ __all__ = [
     "minimum",
     "normal",
     "normal_tail",
+    "poisson_below",
     "privacy",
     "private_noise",
     "private_rate",
@@ -79,8 +87,10 @@ __all__ = [
     "renewal",
     "selection",
     "sojourn_quantile",
+    "sojourn_tail",
     "sqrt",
     "truths",
+    "wait_decay",
     "where",
     "whole",
 ]

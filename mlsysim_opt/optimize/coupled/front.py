@@ -150,6 +150,8 @@ class _Front:
         if item.divisor is None:
             return self._solve(replace(program, cost=item.cost, offset=item.offset), start)
         held = self._solve(replace(program, cost=-item.divisor, offset=-item.below), start)
+        if held.status == "unbounded":  # any plan will do to begin with
+            held = self._solve(replace(program, cost=item.divisor, offset=item.below), start)
         best: tuple[float, Array] | None = None
         for _ in range(STEPS):  # Dinkelbach's iteration; see `run._ratio`
             if held.x is None:

@@ -175,6 +175,8 @@ def _alone(reasons: _Reasons, name: str) -> Relaxation | None:
     if sides is None:
         return _by_slack(reasons, rest, item.relations[0], _with_all)
     small, large = sides
+    if not metric_symbols(task.problem, item.constraint.holds):  # decided by what is given, whatever is planned
+        return Relaxation(name, f"give up {name!r}", None, {}) if reasons.feasible(rest) else None
     if metric_symbols(task.problem, large):
         moving = small - large if metric_symbols(task.problem, small) else -large
     else:
@@ -204,6 +206,7 @@ def _together(reasons: _Reasons, weights: Mapping[str, Any] | None) -> list[Rela
         if name not in names:
             raise UnknownNameError("constraint that can give way", name, names, path="weights")
     wanted = [item for item in task.user if item.relations and item.name in (names if weights is None else weights)]
+    wanted = [item for item in wanted if metric_symbols(task.problem, item.constraint.holds)]
     giving = [item for item in wanted if not _is_ratio(task.problem, item.constraint)]
     if len(giving) < 2 and weights is None:
         return []
