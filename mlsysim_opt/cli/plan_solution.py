@@ -35,12 +35,13 @@ def show_proof(screen: Screen, plan: PlanSolution) -> None:
     proof, details = plan.certificate, plan.certificate.details
     kept = details.get("after_reduced_costs", details.get("undominated"))
     size = f"{details.get('columns', 0):,} columns" + (f", {kept:,} left after pruning" if kept is not None else "")
+    picks = details.get("combinations_power_of_ten", 0)
     rows = [
         ("proof", proof.proof),
         ("by", f"{proof.solver} ({plan.backend}), {plan.seconds:.2f} s"),
         ("bound", plan.bound),
         ("program", f"{size}, {details.get('rows', 0):,} rows"),
-        ("plans", f"10^{details.get('combinations_power_of_ten', 0):.0f} picks"),
+        *([("picks", f"10^{picks:.0f} combinations")] if picks else []),
         ("re-evaluated", f"{proof.rechecked['checked']:,} relations and amounts hold, "
                          f"objective agrees to {proof.rechecked['deviation']:.1g}"),
     ]  # fmt: skip

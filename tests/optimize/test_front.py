@@ -17,6 +17,7 @@ import mlsysim_opt as mo
 from mlsysim_opt.algebra.atoms import lookup
 from mlsysim_opt.errors import InfeasibleError, InputError, LibraryMissingError, LimitReachedError, UnknownNameError
 from mlsysim_opt.optimize import CoupledProblem, Front, Largest, Problem
+from mlsysim_opt.optimize.coupled.front import _spacing
 from mlsysim_opt.optimize.dominance import covering, hypervolume, undominated
 
 EXACT = 1e-9
@@ -215,6 +216,28 @@ def test_divisible_amounts_are_covered() -> None:
     assert "at most 2 worse in min_carbon" in found.guarantee
     assert np.allclose(found.values, [[1 + at / 5, 10 - 2 * at] for at in range(6)])
     assert len(mo.pareto(made, objectives=["min_cost", "min_carbon"])) == 25
+
+
+def test_a_divisible_amount_that_is_given_leaves_a_front_complete() -> None:
+    made = CoupledProblem("given")
+    kind = made.choose("kind", ["a", "b"])
+    run = made.picks("run", [kind])
+    served = made.amounts("served", [], low=5, high=5)
+    made.measure("cost", run * lookup(kind, {"a": 1.0, "b": 2.0}) + served)
+    made.measure("wait", run * lookup(kind, {"a": 9.0, "b": 3.0}))
+    found = mo.pareto(made, objectives=["min_cost", "min_wait"])
+    assert found.complete
+    assert found.values == [[6.0, 9.0], [7.0, 3.0]]
+
+
+@pytest.mark.parametrize(
+    ("numbers", "step"),
+    [([2.0, 4.0, 7.0], 1.0), ([0.3, 0.1, 0.7], 0.1), ([2.5, 7.5], 2.5), ([1.0, 2**0.5], 0.0), ([3.0, 3.0], 3.0)],
+)
+def test_how_far_apart_sums_of_whole_amounts_are(numbers: list[float], step: float) -> None:
+    cost = np.array([*numbers, 0.0])
+    assert _spacing(cost, np.array([*(True for _ in numbers), False])) == pytest.approx(step)
+    assert _spacing(np.append(cost, 1.0), np.zeros(len(cost) + 1, dtype=bool)) == 0.0
 
 
 # storing --------------------------------------------------------------------------------------------------------------

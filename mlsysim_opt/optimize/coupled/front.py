@@ -337,9 +337,10 @@ class _Front:
 
     @property
     def discrete(self) -> bool:
-        """Whether amounts of the plan itself are all whole."""
-        mine = self.task.problem.families
-        return all(family.whole for family in self.compiled.columns if family.name in mine)
+        """Whether amounts of the plan itself are all whole, or given."""
+        mine, program = self.task.problem.families, self.compiled.program
+        free = ~program.whole & (program.low < program.high)
+        return not any(free[self.compiled.span(item)].any() for item in self.compiled.columns if item.name in mine)
 
 
 def _spacing(cost: Array, whole: Array) -> float:
