@@ -1,0 +1,520 @@
+"""How many replicas of what, where, and which share of which requests each serves: a fleet for given traffic.
+
+Families: requests served per second (by kind of request, where it comes from, site and kind of replica), and replicas
+(by site, plan and kind of replica). Latency in a queue is not linear in the number of replicas, so each replica has a
+queue of its own and a utilization chosen from a few: the wait is then a table. What replicas do is physics
+(`mlsysim_opt.physics.replicas`), or a table of measurements.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from mlsysim_opt.algebra.expression import Choice, Expression, constant, expression
+from mlsysim_opt.errors import InputError, MissingFieldError, UnknownNameError
+from mlsysim_opt.formulations.fleet_replicas import ReplicaKinds, measured_kinds, modelled_kinds
+from mlsysim_opt.formulations.rows import Label, Rows, Several
+from mlsysim_opt.optimize.coupled.problem import CoupledProblem, Largest
+from mlsysim_opt.optimize.coupled.totals import Family, Total
+from mlsysim_opt.optimize.formulation import Formulation
+from mlsysim_opt.physics.economics import Rate
+from mlsysim_opt.physics.inputs import Given, Input, Number, Text
+from mlsysim_opt.physics.operations import rent
+from mlsysim_opt.physics.replicas import carbon_rate, facility_power
+from mlsysim_opt.physics.view import View
+from mlsysim_opt.registry.entry import Entry
+from mlsysim_opt.units import BYTE, MONEY, NONE, POWER, REQUEST, TIME, divide
+
+ANYWHERE = "anywhere"
+ON_DEMAND = "on_demand"
+LATENCIES = ("ttft", "itl", "latency")
+REQUEST_RATE = divide(REQUEST, TIME)
+MILLION = expression("1e6 token")
+TOKEN_PER_REQUEST = expression("1 token/request")
+
+
+def _time(name: str, about: str) -> Number:
+    return Number(name, about, default=None, unit="ms", of=TIME, open_low=True)
+
+
+def _tokens(name: str, about: str) -> Number:
+    return Number(name, about, default=None, integer=True, low=1, high=2**31)
+
+
+def _rate(name: str, about: str) -> Number:
+    return Number(name, about, unit="request/s", of=REQUEST_RATE, open_low=True, bare=True)
+
+
+TRAFFIC = Rows(
+    "traffic", "rows: requests of one length from one place, with what is promised to them",
+    columns=(
+        Label("name", "class of the requests"),
+        Label("origin", "where they come from", default=ANYWHERE),
+        _tokens("input_len", "tokens of the prompt"),
+        _tokens("output_len", "generated tokens"),
+        _rate("request_rate", "requests per time"),
+        _time("ttft", "limit of the P99 of the time to the first token, round trip included"),
+        _time("itl", "limit of the mean time between two tokens"),
+        _time("latency", "limit of the P99 of the time to the last token, round trip included"),
+    ),
+)  # fmt: skip
+OFFERS = Rows(
+    "offers", "rows: what can be had where, for how much",
+    columns=(
+        Label("accelerator", "what is offered"),
+        Label("site", "datacenter of the catalog", default=ANYWHERE),
+        Label("plan", "such as on_demand, reserved, spot", default=ON_DEMAND),
+        Rate("price", "rent of one accelerator, or the name of a price of the catalog", default=None, unit="USD/h",
+             of=divide(MONEY, TIME)),
+        Number("available", "accelerators there are", default=None, integer=True, high=2**31),
+        Number("uptime", "share of time that a replica is not interrupted", default=1.0, high=1.0, open_low=True),
+    ),
+)  # fmt: skip
+ROUND_TRIP = Rows(
+    "round_trip", "rows: network time from where requests come from to a site and back", default=None,
+    columns=(
+        Label("origin", "where requests come from"),
+        Label("site", "datacenter of the catalog"),
+        Number("time", "round trip", unit="ms", of=TIME, bare=True),
+    ),
+)  # fmt: skip
+MEASURED = Rows(
+    "measured", "rows: what a replica was measured to do with requests of one kind", default=None,
+    columns=(
+        Label("accelerator", "what it runs on"),
+        Label("configuration", "what tells replicas on the same accelerators apart", default=""),
+        Number("devices", "accelerators of the replica", default=1, integer=True, low=1, high=2**20),
+        Label("name", "class of the requests; all when absent", default=None),
+        _tokens("input_len", "tokens of the prompt; all when absent"),
+        _tokens("output_len", "generated tokens; all when absent"),
+        _rate("request_rate", "requests per time at full load"),
+        _time("ttft", "time to the first token"),
+        _time("itl", "time between two tokens"),
+        _time("latency", "time to the last token"),
+        Number("power", "of the replica under load", default=None, unit="W", of=POWER, open_low=True),
+    ),
+)  # fmt: skip
+INPUTS: tuple[Input, ...] = (
+    TRAFFIC,
+    OFFERS,
+    ROUND_TRIP,
+    MEASURED,
+    Given("model", "what is served, where nothing was measured", default=None, kind="model"),
+    Several("precision", "formats to choose among", default=None, each=Text("precision", of_kind="numerics")),
+    Several("tp_size", "tensor parallelism to choose among", default=(1, 2, 4, 8),
+            each=Number("tp_size", integer=True, low=1, high=4096)),
+    Several("pp_size", "pipeline parallelism to choose among", default=(1,),
+            each=Number("pp_size", integer=True, low=1, high=4096)),
+    Several("concurrency", "requests in a replica at most, to choose among", default=(8, 16, 32, 64, 128, 256),
+            each=Number("concurrency", integer=True, low=1, high=2**20)),
+    Several("utilization", "load of a replica over its full rate at most, to choose among; 1 where measured",
+            default=None, each=Number("utilization", high=1.0, open_low=True)),
+    Number("spare", "replicas more than the load needs, of each kind at each site", default=0, integer=True, high=2**20),
+    Number("served_share", "share of each row of traffic that must be served", default=1.0, high=1.0, open_low=True),
+    Number("slices", "equal parts of each row of traffic, each served by one kind of replica; divisible when absent",
+           default=None, integer=True, low=1, high=2**20),
+    Given("scheduler", "how requests are admitted", default="continuous", kind="scheduler"),
+    Number("memory_reserve", "memory kept free for the runtime", default="2 GiB", unit="GiB", of=BYTE),
+)  # fmt: skip
+INPUT_BY_NAME = {item.name: item for item in INPUTS}
+UTILIZATION = (0.5, 0.6, 0.7, 0.8, 0.9)
+MEASURED_UTILIZATION = (1.0,)
+ALIASES = {"max_batch_size": "concurrency"}
+
+
+@dataclass(frozen=True)
+class Kind:
+    """Requests that are alike: of one class and length, with the same promises."""
+
+    name: str
+    input_len: int | None
+    output_len: int | None
+    ttft: float | None
+    itl: float | None
+    latency: float | None
+
+
+@dataclass
+class Parts:
+    """What the parts of the problem are written with."""
+
+    problem: CoupledProblem
+    values: Mapping[str, Any]
+    kinds: dict[str, Kind]
+    request: Choice
+    origin: Choice
+    site: Choice
+    plan: Choice
+    replica: ReplicaKinds
+    demand: Expression
+    served: Family
+    part: Expression
+    replicas: Family
+    offers: dict[tuple[str, str, str], Mapping[str, Any]]
+
+    def flow(self, coefficient: Expression | float = 1.0) -> Total:
+        """Return the sum of a coefficient times requests per time."""
+        return self.served.total(self.part * coefficient)
+
+    def by_offer(self, name: str, unit: str, read: Callable[[Mapping[str, Any]], float], absent: float) -> Expression:
+        """Return a number of the offers over (kind of replica, site, plan)."""
+        over = (self.replica.machine, self.site, self.plan)
+        return self.problem.table(name, over, _grid(self.replica, self.site, self.plan, self.offers, read, absent), unit)
+
+
+def _grid(
+    replica: ReplicaKinds, site: Choice, plan: Choice, offers: Mapping[tuple[str, str, str], Mapping[str, Any]],
+    read: Callable[[Mapping[str, Any]], float], absent: float,
+) -> Any:  # fmt: skip
+    made = np.full((len(replica.machine.values), len(site.values), len(plan.values)), absent)
+    for at, accelerator in enumerate(replica.accelerators):
+        for (name, where, how), row in offers.items():
+            if name == accelerator and where in site.position and how in plan.position:
+                made[at, site.position[where], plan.position[how]] = read(row)
+    return made
+
+
+def _build(values: dict[str, Any], narrowed: Mapping[str, Any]) -> CoupledProblem:
+    problem = CoupledProblem("serving_fleet", item="fleet", default_objective="min_cost")
+    left = dict(narrowed)
+
+    def decide(name: str, options: Sequence[Any], about: str) -> Choice:
+        if name in left:
+            given = left.pop(name)
+            several = given if isinstance(given, list | tuple) else [given]
+            for item in several:
+                if item not in options:
+                    known = [str(option) for option in options]
+                    raise UnknownNameError(f"value of {name}", str(item), known, path=f"choices.{name}")
+            options = [item for item in options if item in several]
+        return problem.choose(name, options, about=about)
+
+    measured = values["measured"] is not None
+    if measured and values["model"] is not None:
+        raise InputError("replicas come from measurements or from a model; give one", path="model")
+    if values["utilization"] is None:
+        values = {**values, "utilization": MEASURED_UTILIZATION if measured else UTILIZATION}
+        problem.assumptions["utilization"] = ", ".join(f"{item:g}" for item in values["utilization"])
+    kinds, origins, rates = _traffic(values["traffic"])
+    offers = _offers(values["offers"], catalogued=not measured)
+    request = decide("request", list(kinds), "kind of request")
+    origin = decide("origin", origins, "where requests come from")
+    site = decide("site", list(dict.fromkeys(where for _, where, _ in offers)), "where replicas are")
+    plan = decide("plan", list(dict.fromkeys(how for _, _, how in offers)), "how accelerators are paid for")
+    if measured:
+        replica = measured_kinds(problem, decide, values, kinds, request)
+    else:
+        replica = modelled_kinds(problem, decide, values, kinds, request, list(dict.fromkeys(a for a, _, _ in offers)))
+    if left:
+        raise UnknownNameError("decision of serving_fleet", next(iter(left)), problem.decisions, path="choices")
+    table = np.array([[rates.get((kind, place), 0.0) for place in origin.values] for kind in request.values])
+    demand = problem.table("demand", (request, origin), table, "request/s")
+    everything = (request, origin, site, *replica.axes)
+    if values["slices"] is None:
+        part = constant(1, NONE)
+        served = problem.amounts("served", everything, unit="request/s", about="requests served per second")
+    else:
+        part = demand / int(values["slices"])
+        served = problem.amounts("served", everything, whole=True, about="parts of the traffic that are served")
+    offered = _grid(replica, site, plan, offers, lambda row: 1.0, 0.0)
+    available = problem.table("available", (replica.machine, site, plan),
+                              _grid(replica, site, plan, offers, _available, 0.0))  # fmt: skip
+    replicas = problem.amounts(
+        "replicas", (site, plan, *replica.axes), whole=True, high=available / replica.devices, about="replicas"
+    )
+    parts = Parts(problem, values, kinds, request, origin, site, plan, replica, demand, served, part, replicas, offers)
+    problem.allow("there is such traffic", demand > constant(0, demand.dimension), structural=True)
+    here = problem.table("offered", (replica.machine, site, plan), offered)
+    anyhow = problem.table("offered at the site", (replica.machine, site), offered.max(axis=2))
+    problem.allow("it is offered", here > 0, structural=True)
+    problem.allow("it is offered at the site", anyhow > 0, structural=True)
+    _promises(parts, _round_trips(parts))
+    _couplings(parts)
+    _metrics(parts)
+    for name in ("spare", "served_share", "memory_reserve"):
+        if values[name] == INPUT_BY_NAME[name].check(INPUT_BY_NAME[name].default):
+            problem.assumptions.setdefault(name, str(INPUT_BY_NAME[name].default))
+    problem.assumptions["queues"] = "each replica has its own: an upper bound on the wait of pooled ones"
+    problem.request = {"formulation": "serving_fleet", "given": _plain(values), "choices": dict(narrowed)}
+    return problem
+
+
+# what is given --------------------------------------------------------------------------------------------------------
+def _traffic(
+    rows: Sequence[Mapping[str, Any]],
+) -> tuple[dict[str, Kind], list[str], dict[tuple[str, str], float]]:
+    """Return the kinds of requests by label, where they come from, and the rate of each pair."""
+    found = list(dict.fromkeys(Kind(*(row[name] for name in Kind.__dataclass_fields__)) for row in rows))
+    labels: dict[Kind, str] = {}
+    for kind in found:
+        alike = [item for item in found if item.name == kind.name]
+        label = kind.name if len(alike) == 1 else f"{kind.name} {kind.input_len}/{kind.output_len}"
+        if label in labels.values():
+            raise InputError(
+                f"{label} has several promises", path="traffic", hint="requests with other promises need another name"
+            )
+        labels[kind] = label
+    rates: dict[tuple[str, str], float] = {}
+    for row in rows:
+        place = labels[Kind(*(row[name] for name in Kind.__dataclass_fields__))], row["origin"]
+        if place in rates:
+            raise InputError(f"{place[0]} from {place[1]} is given twice", path="traffic")
+        rates[place] = row["request_rate"]
+    return {label: kind for kind, label in labels.items()}, list(dict.fromkeys(row["origin"] for row in rows)), rates
+
+
+def _offers(rows: Sequence[Mapping[str, Any]], *, catalogued: bool) -> dict[tuple[str, str, str], Mapping[str, Any]]:
+    """Return the offers by accelerator, site and plan, with prices as numbers."""
+    found: dict[tuple[str, str, str], Mapping[str, Any]] = {}
+    for row in rows:
+        name, site = row["accelerator"], row["site"]
+        if catalogued:
+            name = Given("offers", kind="accelerator").check(name).name
+        if site != ANYWHERE:
+            site = Given("offers", kind="datacenter").check(site).name
+        place = name, site, row["plan"]
+        if place in found:
+            raise InputError(f"{name} at {site}, {row['plan']}, is offered twice", path="offers")
+        price = row["price"]
+        if isinstance(price, Entry):
+            own = price.accelerator
+            if own is None or "rate" not in price.parameters() or (catalogued and own.name != name):
+                raise InputError(f"{price.name} is no rent of {name}", path="offers")
+            price = price.parameter("rate").si
+        found[place] = {**row, "price": price}
+    return found
+
+
+def _available(row: Mapping[str, Any]) -> float:
+    return math.inf if row["available"] is None else float(row["available"])
+
+
+def _round_trips(parts: Parts) -> Expression | None:
+    """Return the network time over (origin, site); None where requests come from no place in particular."""
+    rows = parts.values["round_trip"]
+    if rows is None:
+        if parts.origin.values == (ANYWHERE,):
+            return None
+        raise InputError(
+            "traffic says where requests come from, so the time to each site is needed",
+            path="round_trip",
+            hint="rows with origin, site and time, such as {'origin': 'Europe', 'site': '...', 'time': '90 ms'}",
+        )
+    times: dict[tuple[str, str], float] = {}
+    for row in rows:
+        site = row["site"] if row["site"] == ANYWHERE else Given("round_trip", kind="datacenter").check(row["site"]).name
+        if (row["origin"], site) in times:
+            raise InputError(f"{row['origin']} to {site} is given twice", path="round_trip")
+        times[row["origin"], site] = row["time"]
+    missing = [f"{a} to {b}" for a in parts.origin.values for b in parts.site.values if (a, b) not in times]
+    if missing:
+        raise InputError(f"not given: {', '.join(missing[:5])}", path="round_trip")
+    numbers = [[times[a, b] for b in parts.site.values] for a in parts.origin.values]
+    return parts.problem.table("round trip", (parts.origin, parts.site), np.array(numbers), "s")
+
+
+# what must hold -------------------------------------------------------------------------------------------------------
+ABOUT = {"ttft": "P99 of the time to the first token", "itl": "mean time between two tokens",
+         "latency": "P99 of the time to the last token"}  # fmt: skip
+
+
+def _promises(parts: Parts, trip: Expression | None) -> None:
+    """Keep tuples that keep the promises, and measure the latencies."""
+    for name in LATENCIES:
+        limits = [getattr(parts.kinds[label], name) for label in parts.request.values]
+        value = parts.replica.times[name]
+        promised = any(limit is not None for limit in limits)
+        if isinstance(value, InputError):
+            if promised:
+                raise value
+            parts.problem.measure(name, _raising(value), unit="ms", about=ABOUT[name])
+            parts.problem.measure(f"worst_{name}", _raising(value), unit="ms", about=f"largest mean {ABOUT[name]}")
+            continue
+        if trip is not None and name != "itl":
+            value = value + trip
+        parts.problem.measure(name, value, unit="ms", about=ABOUT[name])
+        if promised:
+            numbers = np.array([math.inf if limit is None else limit for limit in limits])
+            limit = parts.problem.table(f"{name} promised", (parts.request,), numbers, "s")
+            parts.problem.allow(f"{name} as promised", value <= limit)
+        parts.problem.measure(
+            f"worst_{name}", lambda value=value: _worst(parts, value), unit="ms", about=f"{ABOUT[name]}, mean over the replicas that serve a kind of request, of the worst kind",
+        )  # fmt: skip
+
+
+def _worst(parts: Parts, value: Expression) -> Largest:
+    if float(parts.values["served_share"]) < 1:
+        raise InputError("the mean over all requests is known only if all are served", path="served_share")
+    return Largest(parts.flow(value / parts.demand), (parts.request, parts.origin))
+
+
+def _raising(error: InputError) -> Callable[[], Any]:
+    def fail() -> Any:
+        raise error
+
+    return fail
+
+
+def _couplings(parts: Parts) -> None:
+    problem, replica = parts.problem, parts.replica
+    demanded = Total((), parts.demand)
+    share = float(parts.values["served_share"])
+    each = (parts.request, parts.origin)
+    real = parts.demand > constant(0, parts.demand.dimension)
+    if share == 1:
+        problem.require("all requests are served", parts.flow().equals(demanded), each=each, when=real)
+    else:
+        problem.require("enough requests are served", parts.flow() >= demanded * share, each=each, when=real)
+        problem.require("no more are served than come", parts.flow() <= demanded, each=each, when=real, structural=True)
+    uptime = parts.by_offer("uptime", "dimensionless", lambda row: float(row["uptime"]), 1.0)
+    load = parts.flow(1 / replica.rate)
+    capacity = parts.replicas.total(uptime * replica.utilization)
+    place = (parts.site, *replica.axes)
+    spare = int(parts.values["spare"])
+    if spare:
+        used = problem.amounts("used", place, whole=True, high=1, about="whether a kind of replica is used at a site")
+        capacity = capacity - used.total(spare * replica.utilization)
+        problem.require(
+            "replicas that serve are used", parts.flow() - used.total(parts.demand) <= 0, each=(*each, *place),
+            when=real, structural=True,
+        )  # fmt: skip
+    problem.require("replicas carry the load", load - capacity <= 0, each=place, structural=True)
+    for name in dict.fromkeys(replica.accelerators):
+        table = np.array(
+            [[_available(parts.offers[name, where, how]) if (name, where, how) in parts.offers else math.inf
+              for how in parts.plan.values] for where in parts.site.values]
+        )  # fmt: skip
+        if np.isfinite(table).any():
+            limit = problem.table(f"{name} available", (parts.site, parts.plan), table)
+            used_up = parts.replicas.total(replica.devices * replica.on(problem, name))
+            problem.require(f"{name} available", used_up - Total((), limit) <= 0, each=(parts.site, parts.plan))
+
+
+# what is measured -----------------------------------------------------------------------------------------------------
+def _metrics(parts: Parts) -> None:
+    problem, replica = parts.problem, parts.replica
+    site_entries = [_place(name) for name in parts.site.values]
+    prices = parts.by_offer("price", "USD/s", lambda row: math.nan if row["price"] is None else row["price"], math.nan)
+
+    def price(needed_for: str) -> Expression:
+        for (name, where, how), row in parts.offers.items():
+            if row["price"] is None:
+                raise MissingFieldError(f"{name} at {where}, {how}", "price", needed_for=needed_for,
+                                        hint="give price in its row of offers")  # fmt: skip
+        return prices
+
+    def places(needed_for: str) -> View:
+        if ANYWHERE in parts.site.values:
+            raise InputError(f"offers state no site, but {needed_for} needs it", path="offers")
+        return View("site", site_entries, parts.site)
+
+    def power() -> Total:
+        return parts.replicas.total(replica.power())
+
+    def by(condition: Expression) -> Total:
+        return parts.replicas.total(replica.devices * condition)
+
+    def tokens() -> Total:
+        return parts.flow(replica.output_len() * TOKEN_PER_REQUEST)
+
+    hourly = expression("1 h")
+    measure = problem.measure
+    measure("cost", lambda: parts.replicas.total(rent(replica.devices, hourly, price("cost")) / hourly), unit="USD/h",
+            about="rent")  # fmt: skip
+    measure("power", power, unit="kW", about="power of the nodes")
+    measure("facility_power", lambda: parts.replicas.total(
+        facility_power(replica.power(), places("facility power").number("pue"))), unit="kW", about="power of the buildings")  # fmt: skip
+    measure("carbon", lambda: parts.replicas.total(carbon_rate(
+        replica.power(), places("carbon").number("pue"), places("carbon").number("carbon_intensity"))),
+        unit="kgCO2e/h", about="operational carbon, location-based")  # fmt: skip
+    measure("replicas", parts.replicas.total(), about="replicas")
+    measure("accelerators", parts.replicas.total(replica.devices), about="accelerators")
+    measure("request_rate", parts.flow(), unit="request/s", about="requests served")
+    measure("token_rate", tokens, unit="token/s", about="generated tokens")
+    measure("load", parts.flow(1 / replica.rate), about="replicas that are busy")
+    for choice in (parts.site, parts.plan):
+        for label in choice.values if len(choice.values) > 1 else ():
+            measure(f"accelerators_{_word(label)}", by(_is(problem, choice, label)), about=f"accelerators: {label}",
+                    part_of="accelerators")  # fmt: skip
+    for label in dict.fromkeys(replica.accelerators):
+        measure(f"accelerators_{_word(label)}", by(replica.on(problem, label)), about=f"accelerators: {label}",
+                part_of="accelerators")  # fmt: skip
+    for label in parts.site.values if len(parts.site.values) > 1 else ():
+        measure(f"served_{_word(label)}", parts.flow(_is(problem, parts.site, label)), unit="request/s",
+                about=f"requests served at {label}", part_of="request_rate")  # fmt: skip
+    measure("max_site_utilization", lambda: _site_utilization(parts), about="largest share of a site's accelerators in use")
+    measure("utilization_mean", lambda: problem.metric("load") / problem.metric("replicas"), about="load of a replica")
+    measure("cost_per_million_tokens", lambda: problem.metric("cost") / problem.metric("token_rate") * MILLION,
+            unit="USD", about="of generated tokens")  # fmt: skip
+    measure("carbon_per_million_tokens", lambda: problem.metric("carbon") / problem.metric("token_rate") * MILLION,
+            unit="gCO2e", about="of generated tokens")  # fmt: skip
+
+
+def _site_utilization(parts: Parts) -> Largest:
+    totals = {where: 0.0 for where in parts.site.values}
+    for (name, where, how), row in parts.offers.items():
+        if where in totals and how in parts.plan.position and name in parts.replica.accelerators:
+            if row["available"] is None:
+                raise MissingFieldError(f"{name} at {where}, {how}", "available", needed_for="the share in use",
+                                        hint="give available in its row of offers")  # fmt: skip
+            totals[where] += float(row["available"])
+    numbers = np.array([totals[where] or math.nan for where in parts.site.values])
+    there = parts.problem.table("accelerators at the site", (parts.site,), numbers)
+    return Largest(parts.replicas.total(parts.replica.devices / there), (parts.site,))
+
+
+def _is(problem: CoupledProblem, choice: Choice, label: str) -> Expression:
+    """Return 1 for one value of a choice and 0 for the others."""
+    return problem.table(f"is {label}", (choice,), np.array([float(item == label) for item in choice.values]))
+
+
+def _place(name: str) -> Entry:
+    return Given("site", kind="datacenter").check(name) if name != ANYWHERE else None  # type: ignore[return-value]
+
+
+def _word(label: str) -> str:
+    return "".join(item if item.isalnum() else "_" for item in label)
+
+
+def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the givens as JSON data from which the same problem can be built again."""
+    found: dict[str, Any] = {}
+    for item in INPUTS:
+        value = values[item.name]
+        if value is None:
+            continue
+        if isinstance(item, Rows | Several):
+            found[item.name] = item.plain(value)
+        elif isinstance(value, Entry):
+            found[item.name] = value.name
+        elif isinstance(item, Number) and item.name == "memory_reserve":
+            found[item.name] = f"{value!r} byte"
+        else:
+            found[item.name] = value
+    return found
+
+
+serving_fleet = Formulation(
+    name="serving_fleet",
+    about="a fleet for given traffic: how many replicas of what, where, serving which share of which requests",
+    inputs=INPUTS,
+    build=_build,
+    aliases=ALIASES,
+    example={
+        "model": "Llama3_8B",
+        "precision": "fp16",
+        "traffic": [
+            {"name": "chat", "input_len": 500, "output_len": 250, "request_rate": "20 request/s", "ttft": "500 ms"},
+            {"name": "document", "input_len": 6000, "output_len": 500, "request_rate": "2 request/s", "ttft": "5 s"},
+        ],
+        "offers": [
+            {"accelerator": "H100", "price": "2.5 USD/h"},
+            {"accelerator": "A100", "price": "1.4 USD/h"},
+        ],
+    },
+)
