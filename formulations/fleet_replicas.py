@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import reduce
 from typing import Any
 
 import numpy as np
 
 from mlsysim_opt.algebra.atoms import where
 from mlsysim_opt.algebra.evaluate import ScalarProgram
-from mlsysim_opt.algebra.expression import Choice, Expression, Symbol, constant, substitute, symbols
+from mlsysim_opt.algebra.expression import Choice, Constant, Expression, Symbol, expression
+from mlsysim_opt.algebra.fold import folded
 from mlsysim_opt.errors import InputError, MissingFieldError, UnsupportedPrecisionError
 from mlsysim_opt.optimize.coupled.problem import CoupledProblem
+from mlsysim_opt.physics.capacity import ServingCapacityModel
 from mlsysim_opt.physics.inputs import Given
 from mlsysim_opt.physics.replicas import ServedKind, served_kind, working_power
 from mlsysim_opt.physics.serving import REPLICA_INPUTS, home_of, node_name, replica_bindings
-from mlsysim_opt.physics.transformer import ONE
+from mlsysim_opt.physics.transformer import ONE, ZERO
 from mlsysim_opt.physics.view import View, entry_bindings
 from mlsysim_opt.units import BYTE
 
+PAGE = next(item.default for item in ServingCapacityModel.inputs if item.name == "page_size")
 Decide = Callable[[str, Sequence[Any], str], Choice]
 Times = Expression | InputError
 
@@ -72,7 +77,7 @@ def modelled_kinds(
     problem: CoupledProblem, decide: Decide, values: Mapping[str, Any], kinds: Mapping[str, Any], request: Choice,
     accelerators: Sequence[str],
 ) -> ReplicaKinds:  # fmt: skip
-    """Return the replicas that the physics of serving describes: accelerator, format, split, concurrency, utilization."""
+    """Return the replicas that the physics of serving describes, by accelerator, format, split and load."""
     for name in ("model", "precision"):
         if values[name] is None:
             raise InputError("not given, and nothing was measured", path=name, hint=f"give {name}, or measured")
@@ -82,94 +87,116 @@ def modelled_kinds(
         for name, about in (("tp_size", "tensor parallelism"), ("pp_size", "pipeline parallelism"),
                             ("concurrency", "requests in a replica at most"), ("utilization", "load of a replica"))
     }  # fmt: skip
-    entries = [Given("accelerator", kind="accelerator").check(name) for name in machine.values]
     problem.values.update(entry_bindings("model", values["model"]))
     problem.values.update(entry_bindings("scheduler", values["scheduler"]))
     problem.values["memory_reserve"] = float(values["memory_reserve"])
     output = _lengths(problem, kinds, request, "output_len")
     total = output + _lengths(problem, kinds, request, "input_len")
     leaves: dict[str, Any] = {item.name: item.default for item in REPLICA_INPUTS}
-    leaves |= {name: ONE for name in ("tp_size", "pp_size", "ep_size", "attention_dp")}
+    leaves |= dict.fromkeys(("tp_size", "pp_size", "ep_size", "attention_dp"), ONE)
     leaves |= {name: sizes[name] for name in ("tp_size", "pp_size") if sizes[name].values != (1,)}
     leaves |= {
-        "model": View("model", [values["model"]]), "hardware": View("hardware", entries, machine), "draft_model": None,
-        "scheduler": View("scheduler", [values["scheduler"]]), "max_batch_size": sizes["concurrency"],
-        "max_seq_len": total, "mean_request_tokens": None, "output_tokens": output, "service_time_cv": constant(0, ONE.dimension),
-        "page_size": constant(16, ONE.dimension), "memory_reserve": Symbol("memory_reserve", BYTE),
+        "model": View("model", [values["model"]]), "scheduler": View("scheduler", [values["scheduler"]]),
+        "max_batch_size": sizes["concurrency"], "max_seq_len": total, "mean_request_tokens": None,
+        "output_tokens": output, "service_time_cv": ZERO, "page_size": expression(PAGE),
+        "memory_reserve": Symbol("memory_reserve", BYTE), "draft_model": None,
     }  # fmt: skip
-    formats: dict[str, ServedKind] = {}
+    entries = {name: Given("accelerator", kind="accelerator").check(name) for name in machine.values}
+    found: dict[tuple[str, str], ServedKind] = {}
     reasons: list[InputError] = []
-    for precision in values["precision"]:
+    for name, form in itertools.product(machine.values, values["precision"]):
         try:
-            formats[precision] = _with_format(leaves, precision, sizes["utilization"], entries)
+            found[name, form] = _settled(problem, leaves, entries[name], form, sizes["utilization"])
         except (UnsupportedPrecisionError, MissingFieldError) as error:
             reasons.append(error)
-    if not formats:
+    if not found:
         raise reasons[0]
-    precision = decide("precision", list(formats), "number format")
-    several = [formats[name] for name in precision.values]
-    truths = [precision.is_value(name) for name in precision.values]
+    precision = decide("precision", [name for name in values["precision"] if name in {form for _, form in found}],
+                       "number format")  # fmt: skip
+    found = {place: item for place, item in found.items() if place[1] in precision.values}
+    if not found:
+        raise reasons[0]
+    truths = {place: machine.is_value(place[0]) & precision.is_value(place[1]) for place in found}
+    if len(found) < len(machine.values) * len(precision.values):
+        problem.allow("the accelerator has a rate in the format", reduce(Expression.__or__, truths.values()))
+        problem.assumptions["left out"] = "; ".join(error.message for error in reasons)
 
     def one(read: Callable[[ServedKind], Expression]) -> Expression:
-        found = read(several[-1])
-        for holds, item in zip(truths[-2::-1], several[-2::-1], strict=True):
-            found = where(holds, read(item), found)
-        return found
+        several = [(truths[place], read(item)) for place, item in found.items()]
+        value = several[-1][1]
+        for holds, item in several[-2::-1]:
+            value = where(holds, item, value)
+        return value
 
-    for name in several[0].rules:
-        _allow(problem, name, [item.rules[name] for item in several], truths)
-    rate = one(lambda item: item.rate)
-    problem.allow("a rate is known", rate > constant(0, rate.dimension))
-    devices = one(lambda item: item.devices)
+    for rule in dict.fromkeys(name for item in found.values() for name in item.rules):
+        having = [(truths[place], item.rules[rule]) for place, item in found.items() if rule in item.rules]
+        _allow(problem, rule, having, everywhere=len(having) == len(found))
 
     def power() -> Expression:
-        homes = [home_of(entry) for entry in entries]
-        for entry, home in zip(entries, homes, strict=True):
+        homes = {name: home_of(entry) for name, entry in entries.items()}
+        values = {}
+        for name, home in homes.items():
             if home is None:
-                raise MissingFieldError(entry.name, "power", needed_for="power", hint="it has no server in the catalog")
-        known = [home for home in homes if home is not None]
-        return working_power(devices, View(node_name("hardware"), known, machine))
+                raise MissingFieldError(name, "power", needed_for="power", hint="it has no server in the catalog")
+            values[name] = folded(working_power(ONE, View(node_name("hardware"), [home])),
+                                  entry_bindings(node_name("hardware"), home))  # fmt: skip
+        return one(lambda item: item.devices) * problem.table(
+            "power of an accelerator", (machine,), np.array([_known(values[name]) for name in machine.values]), "W"
+        )
 
     return ReplicaKinds(
         axes=(machine, precision, *sizes.values()),
         machine=machine,
         accelerators=tuple(machine.values),
         utilization=sizes["utilization"],
-        rate=rate,
+        rate=one(lambda item: item.rate),
         times={"ttft": one(lambda item: item.ttft), "itl": one(lambda item: item.itl),
                "latency": one(lambda item: item.latency)},
-        devices=devices,
+        devices=one(lambda item: item.devices),
         power=power,
         output_len=lambda: output,
     )  # fmt: skip
 
 
-def _with_format(leaves: Mapping[str, Any], precision: str, utilization: Expression, entries: Sequence[Any]) -> ServedKind:
-    """Return what a replica does in one number format, whose own numbers are settled."""
-    found = served_kind({**leaves, "precision": precision}, utilization)
-    bound = {"precision": precision, "weight_precision": None, "hardware": entries[0]}
-    numbers = {name: value for name, value in replica_bindings(bound).items() if name.startswith("numerics.")}
+def _settled(
+    problem: CoupledProblem, leaves: Mapping[str, Any], accelerator: Any, precision: str, utilization: Expression
+) -> ServedKind:
+    """Return what a replica on one accelerator does in one number format, with the numbers of both in place.
 
-    def settled(node: Expression) -> Expression:
-        known = {item: constant(numbers[item.name], item.dimension) for item in symbols(node) if item.name in numbers}
-        return substitute(node, known) if known else node
+    Accelerators differ in what they have (links, formats), so each has equations of its own.
+    """
+    given = {**leaves, "hardware": View("hardware", [accelerator]), "precision": precision}
+    found = served_kind(given, utilization)
+    bound = {"precision": precision, "weight_precision": None, "hardware": accelerator}
+    known = {**problem.values, **entry_bindings("hardware", accelerator), **replica_bindings(bound)}
+    return ServedKind(
+        rate=folded(found.rate, known),
+        ttft=folded(found.ttft, known),
+        itl=folded(found.itl, known),
+        latency=folded(found.latency, known),
+        devices=folded(found.devices, known),
+        rules={name: folded(holds, known) for name, holds in found.rules.items()},
+    )
 
-    rules = {name: settled(holds) for name, holds in found.rules.items()}
-    times = [settled(item) for item in (found.rate, found.ttft, found.itl, found.latency, found.devices)]
-    return ServedKind(*times, rules)
 
-
-def _allow(problem: CoupledProblem, name: str, rules: Sequence[Expression], truths: Sequence[Expression]) -> None:
-    """Declare a rule that each number format has in its own form."""
-    joined = rules[0]
-    if any(rule is not rules[0] for rule in rules):
-        joined = ~truths[0] | rules[0]
-        for holds, rule in zip(truths[1:], rules[1:], strict=True):
-            joined = joined & (~holds | rule)
+def _allow(
+    problem: CoupledProblem, name: str, rules: Sequence[tuple[Expression, Expression]], *, everywhere: bool
+) -> None:
+    """Declare a rule that each accelerator and number format has in its own form."""
+    first = rules[0][1]
+    if everywhere and all(rule is first for _, rule in rules):
+        joined = first
+    else:
+        joined = reduce(Expression.__and__, (~holds | rule for holds, rule in rules))
     if joined.choices:
         problem.allow(name, joined)
     elif not ScalarProgram([joined]).run_named(problem.values)[0]:
         raise InputError(f"no replica is possible: {name!r} does not hold", path="model")
+
+
+def _known(node: Expression) -> float:
+    assert isinstance(node, Constant)
+    return node.value
 
 
 # from measurements ----------------------------------------------------------------------------------------------------

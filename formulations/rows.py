@@ -1,4 +1,4 @@
-"""Tables that users give: rows as mappings, or a CSV file by its name. Every cell is checked by the input of its column."""
+"""Tables that users give: rows as mappings, or the name of a CSV file. Each cell is checked by its column's input."""
 
 from __future__ import annotations
 

@@ -14,91 +14,37 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from mlsysim_opt.formulations.fleet_givens import (
+    ANYWHERE,
+    MEASURED,
+    OFFERS,
+    ROUND_TRIP,
+    TRAFFIC,
+    Kind,
+    read_offers,
+    read_traffic,
+    round_trips,
+)
+from mlsysim_opt.formulations.fleet_replicas import ReplicaKinds, measured_kinds, modelled_kinds
+from mlsysim_opt.formulations.rows import Rows, Several
 
 from mlsysim_opt.algebra.expression import Choice, Expression, constant, expression
 from mlsysim_opt.errors import InputError, MissingFieldError, UnknownNameError
-from mlsysim_opt.formulations.fleet_replicas import ReplicaKinds, measured_kinds, modelled_kinds
-from mlsysim_opt.formulations.rows import Label, Rows, Several
 from mlsysim_opt.optimize.coupled.problem import CoupledProblem, Largest
 from mlsysim_opt.optimize.coupled.totals import Family, Total
 from mlsysim_opt.optimize.formulation import Formulation
-from mlsysim_opt.physics.economics import Rate
 from mlsysim_opt.physics.inputs import Given, Input, Number, Text
 from mlsysim_opt.physics.operations import rent
 from mlsysim_opt.physics.replicas import carbon_rate, facility_power
 from mlsysim_opt.physics.view import View
 from mlsysim_opt.registry.entry import Entry
-from mlsysim_opt.units import BYTE, MONEY, NONE, POWER, REQUEST, TIME, divide
+from mlsysim_opt.units import BYTE, NONE
 
-ANYWHERE = "anywhere"
-ON_DEMAND = "on_demand"
 LATENCIES = ("ttft", "itl", "latency")
-REQUEST_RATE = divide(REQUEST, TIME)
 MILLION = expression("1e6 token")
 TOKEN_PER_REQUEST = expression("1 token/request")
 
 
-def _time(name: str, about: str) -> Number:
-    return Number(name, about, default=None, unit="ms", of=TIME, open_low=True)
-
-
-def _tokens(name: str, about: str) -> Number:
-    return Number(name, about, default=None, integer=True, low=1, high=2**31)
-
-
-def _rate(name: str, about: str) -> Number:
-    return Number(name, about, unit="request/s", of=REQUEST_RATE, open_low=True, bare=True)
-
-
-TRAFFIC = Rows(
-    "traffic", "rows: requests of one length from one place, with what is promised to them",
-    columns=(
-        Label("name", "class of the requests"),
-        Label("origin", "where they come from", default=ANYWHERE),
-        _tokens("input_len", "tokens of the prompt"),
-        _tokens("output_len", "generated tokens"),
-        _rate("request_rate", "requests per time"),
-        _time("ttft", "limit of the P99 of the time to the first token, round trip included"),
-        _time("itl", "limit of the mean time between two tokens"),
-        _time("latency", "limit of the P99 of the time to the last token, round trip included"),
-    ),
-)  # fmt: skip
-OFFERS = Rows(
-    "offers", "rows: what can be had where, for how much",
-    columns=(
-        Label("accelerator", "what is offered"),
-        Label("site", "datacenter of the catalog", default=ANYWHERE),
-        Label("plan", "such as on_demand, reserved, spot", default=ON_DEMAND),
-        Rate("price", "rent of one accelerator, or the name of a price of the catalog", default=None, unit="USD/h",
-             of=divide(MONEY, TIME)),
-        Number("available", "accelerators there are", default=None, integer=True, high=2**31),
-        Number("uptime", "share of time that a replica is not interrupted", default=1.0, high=1.0, open_low=True),
-    ),
-)  # fmt: skip
-ROUND_TRIP = Rows(
-    "round_trip", "rows: network time from where requests come from to a site and back", default=None,
-    columns=(
-        Label("origin", "where requests come from"),
-        Label("site", "datacenter of the catalog"),
-        Number("time", "round trip", unit="ms", of=TIME, bare=True),
-    ),
-)  # fmt: skip
-MEASURED = Rows(
-    "measured", "rows: what a replica was measured to do with requests of one kind", default=None,
-    columns=(
-        Label("accelerator", "what it runs on"),
-        Label("configuration", "what tells replicas on the same accelerators apart", default=""),
-        Number("devices", "accelerators of the replica", default=1, integer=True, low=1, high=2**20),
-        Label("name", "class of the requests; all when absent", default=None),
-        _tokens("input_len", "tokens of the prompt; all when absent"),
-        _tokens("output_len", "generated tokens; all when absent"),
-        _rate("request_rate", "requests per time at full load"),
-        _time("ttft", "time to the first token"),
-        _time("itl", "time between two tokens"),
-        _time("latency", "time to the last token"),
-        Number("power", "of the replica under load", default=None, unit="W", of=POWER, open_low=True),
-    ),
-)  # fmt: skip
 INPUTS: tuple[Input, ...] = (
     TRAFFIC,
     OFFERS,
@@ -114,7 +60,7 @@ INPUTS: tuple[Input, ...] = (
             each=Number("concurrency", integer=True, low=1, high=2**20)),
     Several("utilization", "load of a replica over its full rate at most, to choose among; 1 where measured",
             default=None, each=Number("utilization", high=1.0, open_low=True)),
-    Number("spare", "replicas more than the load needs, of each kind at each site", default=0, integer=True, high=2**20),
+    Number("spare", "replicas beyond the load, of each kind at each site", default=0, integer=True, high=2**20),
     Number("served_share", "share of each row of traffic that must be served", default=1.0, high=1.0, open_low=True),
     Number("slices", "equal parts of each row of traffic, each served by one kind of replica; divisible when absent",
            default=None, integer=True, low=1, high=2**20),
@@ -125,18 +71,6 @@ INPUT_BY_NAME = {item.name: item for item in INPUTS}
 UTILIZATION = (0.5, 0.6, 0.7, 0.8, 0.9)
 MEASURED_UTILIZATION = (1.0,)
 ALIASES = {"max_batch_size": "concurrency"}
-
-
-@dataclass(frozen=True)
-class Kind:
-    """Requests that are alike: of one class and length, with the same promises."""
-
-    name: str
-    input_len: int | None
-    output_len: int | None
-    ttft: float | None
-    itl: float | None
-    latency: float | None
 
 
 @dataclass
@@ -164,7 +98,9 @@ class Parts:
     def by_offer(self, name: str, unit: str, read: Callable[[Mapping[str, Any]], float], absent: float) -> Expression:
         """Return a number of the offers over (kind of replica, site, plan)."""
         over = (self.replica.machine, self.site, self.plan)
-        return self.problem.table(name, over, _grid(self.replica, self.site, self.plan, self.offers, read, absent), unit)
+        return self.problem.table(
+            name, over, _grid(self.replica, self.site, self.plan, self.offers, read, absent), unit
+        )
 
 
 def _grid(
@@ -200,8 +136,8 @@ def _build(values: dict[str, Any], narrowed: Mapping[str, Any]) -> CoupledProble
     if values["utilization"] is None:
         values = {**values, "utilization": MEASURED_UTILIZATION if measured else UTILIZATION}
         problem.assumptions["utilization"] = ", ".join(f"{item:g}" for item in values["utilization"])
-    kinds, origins, rates = _traffic(values["traffic"])
-    offers = _offers(values["offers"], catalogued=not measured)
+    kinds, origins, rates = read_traffic(values["traffic"])
+    offers = read_offers(values["offers"], catalogued=not measured)
     request = decide("request", list(kinds), "kind of request")
     origin = decide("origin", origins, "where requests come from")
     site = decide("site", list(dict.fromkeys(where for _, where, _ in offers)), "where replicas are")
@@ -216,7 +152,7 @@ def _build(values: dict[str, Any], narrowed: Mapping[str, Any]) -> CoupledProble
     demand = problem.table("demand", (request, origin), table, "request/s")
     everything = (request, origin, site, *replica.axes)
     if values["slices"] is None:
-        part = constant(1, NONE)
+        part: Expression = constant(1, NONE)
         served = problem.amounts("served", everything, unit="request/s", about="requests served per second")
     else:
         part = demand / int(values["slices"])
@@ -233,7 +169,7 @@ def _build(values: dict[str, Any], narrowed: Mapping[str, Any]) -> CoupledProble
     anyhow = problem.table("offered at the site", (replica.machine, site), offered.max(axis=2))
     problem.allow("it is offered", here > 0, structural=True)
     problem.allow("it is offered at the site", anyhow > 0, structural=True)
-    _promises(parts, _round_trips(parts))
+    _promises(parts, round_trips(problem, values["round_trip"], origin, site))
     _couplings(parts)
     _metrics(parts)
     for name in ("spare", "served_share", "memory_reserve"):
@@ -244,83 +180,16 @@ def _build(values: dict[str, Any], narrowed: Mapping[str, Any]) -> CoupledProble
     return problem
 
 
-# what is given --------------------------------------------------------------------------------------------------------
-def _traffic(
-    rows: Sequence[Mapping[str, Any]],
-) -> tuple[dict[str, Kind], list[str], dict[tuple[str, str], float]]:
-    """Return the kinds of requests by label, where they come from, and the rate of each pair."""
-    found = list(dict.fromkeys(Kind(*(row[name] for name in Kind.__dataclass_fields__)) for row in rows))
-    labels: dict[Kind, str] = {}
-    for kind in found:
-        alike = [item for item in found if item.name == kind.name]
-        label = kind.name if len(alike) == 1 else f"{kind.name} {kind.input_len}/{kind.output_len}"
-        if label in labels.values():
-            raise InputError(
-                f"{label} has several promises", path="traffic", hint="requests with other promises need another name"
-            )
-        labels[kind] = label
-    rates: dict[tuple[str, str], float] = {}
-    for row in rows:
-        place = labels[Kind(*(row[name] for name in Kind.__dataclass_fields__))], row["origin"]
-        if place in rates:
-            raise InputError(f"{place[0]} from {place[1]} is given twice", path="traffic")
-        rates[place] = row["request_rate"]
-    return {label: kind for kind, label in labels.items()}, list(dict.fromkeys(row["origin"] for row in rows)), rates
-
-
-def _offers(rows: Sequence[Mapping[str, Any]], *, catalogued: bool) -> dict[tuple[str, str, str], Mapping[str, Any]]:
-    """Return the offers by accelerator, site and plan, with prices as numbers."""
-    found: dict[tuple[str, str, str], Mapping[str, Any]] = {}
-    for row in rows:
-        name, site = row["accelerator"], row["site"]
-        if catalogued:
-            name = Given("offers", kind="accelerator").check(name).name
-        if site != ANYWHERE:
-            site = Given("offers", kind="datacenter").check(site).name
-        place = name, site, row["plan"]
-        if place in found:
-            raise InputError(f"{name} at {site}, {row['plan']}, is offered twice", path="offers")
-        price = row["price"]
-        if isinstance(price, Entry):
-            own = price.accelerator
-            if own is None or "rate" not in price.parameters() or (catalogued and own.name != name):
-                raise InputError(f"{price.name} is no rent of {name}", path="offers")
-            price = price.parameter("rate").si
-        found[place] = {**row, "price": price}
-    return found
-
-
 def _available(row: Mapping[str, Any]) -> float:
     return math.inf if row["available"] is None else float(row["available"])
-
-
-def _round_trips(parts: Parts) -> Expression | None:
-    """Return the network time over (origin, site); None where requests come from no place in particular."""
-    rows = parts.values["round_trip"]
-    if rows is None:
-        if parts.origin.values == (ANYWHERE,):
-            return None
-        raise InputError(
-            "traffic says where requests come from, so the time to each site is needed",
-            path="round_trip",
-            hint="rows with origin, site and time, such as {'origin': 'Europe', 'site': '...', 'time': '90 ms'}",
-        )
-    times: dict[tuple[str, str], float] = {}
-    for row in rows:
-        site = row["site"] if row["site"] == ANYWHERE else Given("round_trip", kind="datacenter").check(row["site"]).name
-        if (row["origin"], site) in times:
-            raise InputError(f"{row['origin']} to {site} is given twice", path="round_trip")
-        times[row["origin"], site] = row["time"]
-    missing = [f"{a} to {b}" for a in parts.origin.values for b in parts.site.values if (a, b) not in times]
-    if missing:
-        raise InputError(f"not given: {', '.join(missing[:5])}", path="round_trip")
-    numbers = [[times[a, b] for b in parts.site.values] for a in parts.origin.values]
-    return parts.problem.table("round trip", (parts.origin, parts.site), np.array(numbers), "s")
 
 
 # what must hold -------------------------------------------------------------------------------------------------------
 ABOUT = {"ttft": "P99 of the time to the first token", "itl": "mean time between two tokens",
          "latency": "P99 of the time to the last token"}  # fmt: skip
+
+
+WORST = "of the worst kind of request, mean over the replicas that serve it: "
 
 
 def _promises(parts: Parts, trip: Expression | None) -> None:
@@ -333,7 +202,7 @@ def _promises(parts: Parts, trip: Expression | None) -> None:
             if promised:
                 raise value
             parts.problem.measure(name, _raising(value), unit="ms", about=ABOUT[name])
-            parts.problem.measure(f"worst_{name}", _raising(value), unit="ms", about=f"largest mean {ABOUT[name]}")
+            parts.problem.measure(f"worst_{name}", _raising(value), unit="ms", about=WORST + ABOUT[name])
             continue
         if trip is not None and name != "itl":
             value = value + trip
@@ -342,15 +211,16 @@ def _promises(parts: Parts, trip: Expression | None) -> None:
             numbers = np.array([math.inf if limit is None else limit for limit in limits])
             limit = parts.problem.table(f"{name} promised", (parts.request,), numbers, "s")
             parts.problem.allow(f"{name} as promised", value <= limit)
-        parts.problem.measure(
-            f"worst_{name}", lambda value=value: _worst(parts, value), unit="ms", about=f"{ABOUT[name]}, mean over the replicas that serve a kind of request, of the worst kind",
-        )  # fmt: skip
+        parts.problem.measure(f"worst_{name}", _worst(parts, value), unit="ms", about=WORST + ABOUT[name])
 
 
-def _worst(parts: Parts, value: Expression) -> Largest:
-    if float(parts.values["served_share"]) < 1:
-        raise InputError("the mean over all requests is known only if all are served", path="served_share")
-    return Largest(parts.flow(value / parts.demand), (parts.request, parts.origin))
+def _worst(parts: Parts, value: Expression) -> Callable[[], Largest]:
+    def made() -> Largest:
+        if float(parts.values["served_share"]) < 1:
+            raise InputError("the mean over all requests is known only if all are served", path="served_share")
+        return Largest(parts.flow(value / parts.demand), (parts.request, parts.origin))
+
+    return made
 
 
 def _raising(error: InputError) -> Callable[[], Any]:
@@ -416,6 +286,14 @@ def _metrics(parts: Parts) -> None:
     def power() -> Total:
         return parts.replicas.total(replica.power())
 
+    def facility() -> Total:
+        return parts.replicas.total(facility_power(replica.power(), places("facility power").number("pue")))
+
+    def carbon() -> Total:
+        place = places("carbon")
+        rate = carbon_rate(replica.power(), place.number("pue"), place.number("carbon_intensity"))
+        return parts.replicas.total(rate)
+
     def by(condition: Expression) -> Total:
         return parts.replicas.total(replica.devices * condition)
 
@@ -427,11 +305,8 @@ def _metrics(parts: Parts) -> None:
     measure("cost", lambda: parts.replicas.total(rent(replica.devices, hourly, price("cost")) / hourly), unit="USD/h",
             about="rent")  # fmt: skip
     measure("power", power, unit="kW", about="power of the nodes")
-    measure("facility_power", lambda: parts.replicas.total(
-        facility_power(replica.power(), places("facility power").number("pue"))), unit="kW", about="power of the buildings")  # fmt: skip
-    measure("carbon", lambda: parts.replicas.total(carbon_rate(
-        replica.power(), places("carbon").number("pue"), places("carbon").number("carbon_intensity"))),
-        unit="kgCO2e/h", about="operational carbon, location-based")  # fmt: skip
+    measure("facility_power", facility, unit="kW", about="power of the buildings")
+    measure("carbon", carbon, unit="kgCO2e/h", about="operational carbon, location-based")
     measure("replicas", parts.replicas.total(), about="replicas")
     measure("accelerators", parts.replicas.total(replica.devices), about="accelerators")
     measure("request_rate", parts.flow(), unit="request/s", about="requests served")
@@ -447,7 +322,9 @@ def _metrics(parts: Parts) -> None:
     for label in parts.site.values if len(parts.site.values) > 1 else ():
         measure(f"served_{_word(label)}", parts.flow(_is(problem, parts.site, label)), unit="request/s",
                 about=f"requests served at {label}", part_of="request_rate")  # fmt: skip
-    measure("max_site_utilization", lambda: _site_utilization(parts), about="largest share of a site's accelerators in use")
+    measure(
+        "max_site_utilization", lambda: _site_utilization(parts), about="largest share of a site's accelerators in use"
+    )
     measure("utilization_mean", lambda: problem.metric("load") / problem.metric("replicas"), about="load of a replica")
     measure("cost_per_million_tokens", lambda: problem.metric("cost") / problem.metric("token_rate") * MILLION,
             unit="USD", about="of generated tokens")  # fmt: skip
@@ -456,7 +333,7 @@ def _metrics(parts: Parts) -> None:
 
 
 def _site_utilization(parts: Parts) -> Largest:
-    totals = {where: 0.0 for where in parts.site.values}
+    totals = dict.fromkeys(parts.site.values, 0.0)
     for (name, where, how), row in parts.offers.items():
         if where in totals and how in parts.plan.position and name in parts.replica.accelerators:
             if row["available"] is None:

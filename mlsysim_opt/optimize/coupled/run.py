@@ -315,7 +315,7 @@ def _audited(task: CoupledTask, amounts: Sequence[Amount]) -> tuple[Audit, Metri
         if metric.expression.dimension == NONE:
             shown[name] = Value(amount if known else None)
         else:
-            unit = metric.display_unit(amount if known else None)
+            unit = metric.display_unit(amount)
             shown[name] = Value(amount / unit.factor if known else None, unit.text)
     return audit, Metrics(shown), value
 
