@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import random
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -464,3 +465,16 @@ def test_choices_narrow() -> None:
     for wrong in ({"replica": "B200"}, {"weather": "fine"}):
         with pytest.raises(MlsysimError, match=r"B200|weather"):
             mo.optimize("serving_fleet", **MELANGE, choices=wrong)
+
+
+def test_the_tables_of_the_page_are_what_runs() -> None:
+    page = (Path(__file__).parents[2] / "docs/serving-fleet.md").read_text()
+
+    def column(heading: str) -> list[str]:
+        section = page.partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
+        return [line.split("|")[1].strip(" `") for line in section.splitlines() if line.startswith("| `")]
+
+    problem = serving_fleet.problem(serving_fleet.example)
+    assert column("Given") == [item.name for item in serving_fleet.inputs]
+    assert column("Decisions") == list(problem.decisions)
+    assert column("Metrics") == [name for name in problem.metrics if not name.startswith("accelerators_")]
