@@ -9,9 +9,9 @@ from functools import reduce
 from typing import Any
 
 import numpy as np
+from mlsysim_opt.formulations.narrowed import Narrowed, allow
 
 from mlsysim_opt.algebra.atoms import where
-from mlsysim_opt.algebra.evaluate import ScalarProgram
 from mlsysim_opt.algebra.expression import Choice, Constant, Expression, Symbol, expression
 from mlsysim_opt.algebra.fold import folded
 from mlsysim_opt.errors import InputError, MissingFieldError, UnsupportedPrecisionError
@@ -25,7 +25,6 @@ from mlsysim_opt.physics.view import View, entry_bindings
 from mlsysim_opt.units import BYTE
 
 PAGE = next(item.default for item in ServingCapacityModel.inputs if item.name == "page_size")
-Decide = Callable[[str, Sequence[Any], str], Choice]
 Times = Expression | InputError
 
 
@@ -74,7 +73,7 @@ def _lengths(problem: CoupledProblem, kinds: Mapping[str, Any], request: Choice,
 
 # from the model -------------------------------------------------------------------------------------------------------
 def modelled_kinds(
-    problem: CoupledProblem, decide: Decide, values: Mapping[str, Any], kinds: Mapping[str, Any], request: Choice,
+    problem: CoupledProblem, decide: Narrowed, values: Mapping[str, Any], kinds: Mapping[str, Any], request: Choice,
     accelerators: Sequence[str],
 ) -> ReplicaKinds:  # fmt: skip
     """Return the replicas that the physics of serving describes, by accelerator, format, split and load."""
@@ -118,7 +117,7 @@ def modelled_kinds(
         raise reasons[0]
     truths = {place: machine.is_value(place[0]) & precision.is_value(place[1]) for place in found}
     if len(found) < len(machine.values) * len(precision.values):
-        problem.allow("the accelerator has a rate in the format", reduce(Expression.__or__, truths.values()))
+        allow(problem, "the accelerator has a rate in the format", reduce(Expression.__or__, truths.values()))
         problem.assumptions["left out"] = "; ".join(error.message for error in reasons)
 
     def one(read: Callable[[ServedKind], Expression]) -> Expression:
@@ -188,10 +187,7 @@ def _allow(
         joined = first
     else:
         joined = reduce(Expression.__and__, (~holds | rule for holds, rule in rules))
-    if joined.choices:
-        problem.allow(name, joined)
-    elif not ScalarProgram([joined]).run_named(problem.values)[0]:
-        raise InputError(f"no replica is possible: {name!r} does not hold", path="model")
+    allow(problem, name, joined)
 
 
 def _known(node: Expression) -> float:
@@ -201,7 +197,7 @@ def _known(node: Expression) -> float:
 
 # from measurements ----------------------------------------------------------------------------------------------------
 def measured_kinds(
-    problem: CoupledProblem, decide: Decide, values: Mapping[str, Any], kinds: Mapping[str, Any], request: Choice
+    problem: CoupledProblem, decide: Narrowed, values: Mapping[str, Any], kinds: Mapping[str, Any], request: Choice
 ) -> ReplicaKinds:
     """Return the replicas of a table of measurements."""
     by_label: dict[str, tuple[str, int]] = {}
@@ -246,7 +242,7 @@ def measured_kinds(
         return problem.table("power", (machine,), numbers, "W")
 
     measured = np.array([[float((label, kind) in cells) for kind in request.values] for label in machine.values])
-    problem.allow("it was measured", problem.table("measured", (machine, request), measured) > 0, structural=True)
+    allow(problem, "it was measured", problem.table("measured", (machine, request), measured) > 0, structural=True)
     devices = np.array([float(by_label[label][1]) for label in machine.values])
     return ReplicaKinds(
         axes=(machine, utilization),

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from mlsysim_opt.errors import InputError, UnknownNameError
-from mlsysim_opt.physics.inputs import REQUIRED, Input, Number
+from mlsysim_opt.physics.inputs import REQUIRED, Input, Number, Switch
 from mlsysim_opt.registry.entry import Entry
 from mlsysim_opt.registry.importers.tables import Table, printable
 from mlsysim_opt.units import NONE, parse_unit
@@ -136,6 +136,18 @@ def _number(item: Input, value: Any) -> Any:
 def _plain(item: Input, value: Any) -> Any:
     if isinstance(value, Entry):
         return value.name
+    if isinstance(item, Switch):
+        return bool(value)
     if isinstance(item, Number) and item.of != NONE:
         return f"{value / parse_unit(item.unit).factor!r} {item.unit}"
     return value
+
+
+def plain(inputs: Iterable[Input], values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the givens as JSON data from which the same problem can be built again."""
+    found: dict[str, Any] = {}
+    for item in inputs:
+        value = values[item.name]
+        if value is not None:
+            found[item.name] = item.plain(value) if isinstance(item, Rows | Several) else _plain(item, value)
+    return found

@@ -9,7 +9,7 @@ queue of its own and a utilization chosen from a few: the wait is then a table. 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,10 +26,11 @@ from mlsysim_opt.formulations.fleet_givens import (
     round_trips,
 )
 from mlsysim_opt.formulations.fleet_replicas import ReplicaKinds, measured_kinds, modelled_kinds
-from mlsysim_opt.formulations.rows import Rows, Several
+from mlsysim_opt.formulations.narrowed import Narrowed, allow
+from mlsysim_opt.formulations.rows import Several, plain
 
 from mlsysim_opt.algebra.expression import Choice, Expression, constant, expression
-from mlsysim_opt.errors import InputError, MissingFieldError, UnknownNameError
+from mlsysim_opt.errors import InputError, MissingFieldError
 from mlsysim_opt.optimize.coupled.problem import CoupledProblem, Largest
 from mlsysim_opt.optimize.coupled.totals import Family, Total
 from mlsysim_opt.optimize.formulation import Formulation
@@ -117,19 +118,7 @@ def _grid(
 
 def _build(values: dict[str, Any], narrowed: Mapping[str, Any]) -> CoupledProblem:
     problem = CoupledProblem("serving_fleet", item="fleet", default_objective="min_cost")
-    left = dict(narrowed)
-
-    def decide(name: str, options: Sequence[Any], about: str) -> Choice:
-        if name in left:
-            given = left.pop(name)
-            several = given if isinstance(given, list | tuple) else [given]
-            for item in several:
-                if item not in options:
-                    known = [str(option) for option in options]
-                    raise UnknownNameError(f"value of {name}", str(item), known, path=f"choices.{name}")
-            options = [item for item in options if item in several]
-        return problem.choose(name, options, about=about)
-
+    decide = Narrowed(problem, narrowed)
     measured = values["measured"] is not None
     if measured and values["model"] is not None:
         raise InputError("replicas come from measurements or from a model; give one", path="model")
@@ -146,8 +135,7 @@ def _build(values: dict[str, Any], narrowed: Mapping[str, Any]) -> CoupledProble
         replica = measured_kinds(problem, decide, values, kinds, request)
     else:
         replica = modelled_kinds(problem, decide, values, kinds, request, list(dict.fromkeys(a for a, _, _ in offers)))
-    if left:
-        raise UnknownNameError("decision of serving_fleet", next(iter(left)), problem.decisions, path="choices")
+    decide.finished()
     table = np.array([[rates.get((kind, place), 0.0) for place in origin.values] for kind in request.values])
     demand = problem.table("demand", (request, origin), table, "request/s")
     everything = (request, origin, site, *replica.axes)
@@ -164,11 +152,11 @@ def _build(values: dict[str, Any], narrowed: Mapping[str, Any]) -> CoupledProble
         "replicas", (site, plan, *replica.axes), whole=True, high=available / replica.devices, about="replicas"
     )
     parts = Parts(problem, values, kinds, request, origin, site, plan, replica, demand, served, part, replicas, offers)
-    problem.allow("there is such traffic", demand > constant(0, demand.dimension), structural=True)
+    allow(problem, "there is such traffic", demand > constant(0, demand.dimension), structural=True)
     here = problem.table("offered", (replica.machine, site, plan), offered)
     anyhow = problem.table("offered at the site", (replica.machine, site), offered.max(axis=2))
-    problem.allow("it is offered", here > 0, structural=True)
-    problem.allow("it is offered at the site", anyhow > 0, structural=True)
+    allow(problem, "it is offered", here > 0, structural=True)
+    allow(problem, "it is offered at the site", anyhow > 0, structural=True)
     _promises(parts, round_trips(problem, values["round_trip"], origin, site))
     _couplings(parts)
     _metrics(parts)
@@ -176,7 +164,7 @@ def _build(values: dict[str, Any], narrowed: Mapping[str, Any]) -> CoupledProble
         if values[name] == INPUT_BY_NAME[name].check(INPUT_BY_NAME[name].default):
             problem.assumptions.setdefault(name, str(INPUT_BY_NAME[name].default))
     problem.assumptions["queues"] = "each replica has its own: an upper bound on the wait of pooled ones"
-    problem.request = {"formulation": "serving_fleet", "given": _plain(values), "choices": dict(narrowed)}
+    problem.request = {"formulation": "serving_fleet", "given": plain(INPUTS, values), "choices": dict(narrowed)}
     return problem
 
 
@@ -210,7 +198,7 @@ def _promises(parts: Parts, trip: Expression | None) -> None:
         if promised:
             numbers = np.array([math.inf if limit is None else limit for limit in limits])
             limit = parts.problem.table(f"{name} promised", (parts.request,), numbers, "s")
-            parts.problem.allow(f"{name} as promised", value <= limit)
+            allow(parts.problem, f"{name} as promised", value <= limit)
         parts.problem.measure(f"worst_{name}", _worst(parts, value), unit="ms", about=WORST + ABOUT[name])
 
 
@@ -356,24 +344,6 @@ def _place(name: str) -> Entry:
 
 def _word(label: str) -> str:
     return "".join(item if item.isalnum() else "_" for item in label)
-
-
-def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the givens as JSON data from which the same problem can be built again."""
-    found: dict[str, Any] = {}
-    for item in INPUTS:
-        value = values[item.name]
-        if value is None:
-            continue
-        if isinstance(item, Rows | Several):
-            found[item.name] = item.plain(value)
-        elif isinstance(value, Entry):
-            found[item.name] = value.name
-        elif isinstance(item, Number) and item.name == "memory_reserve":
-            found[item.name] = f"{value!r} byte"
-        else:
-            found[item.name] = value
-    return found
 
 
 serving_fleet = Formulation(

@@ -459,6 +459,15 @@ def test_a_promise_that_nothing_keeps_is_infeasible() -> None:
         mo.optimize("serving_fleet", **{**MODELLED, "traffic": [{**MODELLED["traffic"][0], "ttft": "1 ms"}]})
 
 
+def test_a_promise_is_kept_where_nothing_is_left_to_choose() -> None:
+    """One kind of request and one kind of replica: the promise depends on no choice, and still decides."""
+    given = {**ONE, "measured": [{**ONE["measured"][0], "ttft": "200 ms"}]}
+    kept = {**given, "traffic": [{**ONE["traffic"][0], "ttft": "200 ms"}]}
+    assert cost(mo.optimize("serving_fleet", **kept)) == pytest.approx(30)
+    with pytest.raises(InfeasibleError):
+        mo.optimize("serving_fleet", **{**given, "traffic": [{**ONE["traffic"][0], "ttft": "199 ms"}]})
+
+
 def test_choices_narrow() -> None:
     solution = mo.optimize("serving_fleet", **MELANGE, choices={"replica": "A10G"})
     assert counts(solution) == {"A10G": 12}
