@@ -15,6 +15,7 @@ from mlsysim_opt.physics.inputs import Input, check_all
 
 GROUP = "mlsysim_opt.formulations"
 BUILT_IN = {
+    "cluster_design": "mlsysim_opt.formulations.cluster_design:cluster_design",
     "layerwise": "mlsysim_opt.formulations.layerwise:layerwise",
     "parallelism": "mlsysim_opt.formulations.parallelism:parallelism",
     "serving_fleet": "mlsysim_opt.formulations.serving_fleet:serving_fleet",
