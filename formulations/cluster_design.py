@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 from mlsysim_opt.formulations.narrowed import Narrowed, allow
-from mlsysim_opt.formulations.rows import Label, Rows, Several, plain
+from mlsysim_opt.formulations.rows import Label, Rows, Several
 
 from mlsysim_opt.algebra.atoms import where
 from mlsysim_opt.algebra.expression import Choice, Expression, Symbol, constant
@@ -284,7 +284,6 @@ def _build(values: dict[str, Any], narrowed: Mapping[str, Any]) -> CoupledProble
             item.default
         ):
             problem.assumptions[item.name] = str(item.default)
-    problem.request = {"formulation": "cluster_design", "given": plain(INPUTS, values), "choices": dict(narrowed)}
     return problem
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 from mlsysim_opt.formulations.narrowed import Narrowed, allow
-from mlsysim_opt.formulations.rows import Label, Rows, Several, plain
+from mlsysim_opt.formulations.rows import Label, Rows, Several
 
 from mlsysim_opt.algebra.atoms import ceildiv, divides, where
 from mlsysim_opt.algebra.expression import Choice, Expression, Symbol, constant, expression
@@ -154,7 +154,6 @@ def _build(values: dict[str, Any], narrowed: Mapping[str, Any]) -> CoupledProble
          if chain.limit is not None and item.default not in (None, REQUIRED) and not isinstance(item, Several)
          and values[item.name] == item.check(item.default)}
     )  # fmt: skip
-    problem.request = {"formulation": "layerwise", "given": plain(INPUTS, values), "choices": dict(narrowed)}
     return problem
 
 

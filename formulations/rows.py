@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from mlsysim_opt.errors import InputError, UnknownNameError
-from mlsysim_opt.physics.inputs import REQUIRED, Input, Number, Switch
+from mlsysim_opt.physics.inputs import REQUIRED, Input, Number
 from mlsysim_opt.registry.entry import Entry
 from mlsysim_opt.registry.importers.tables import Table, printable
-from mlsysim_opt.units import NONE, parse_unit
+from mlsysim_opt.units import NONE
 
 MOST_ROWS = 100_000
 _HEAD = re.compile(r"(?P<name>[^\[]*?)\s*(?:\[(?P<unit>[^\]]*)\])?")
@@ -44,8 +44,7 @@ class Several(Input):
         return tuple(dict.fromkeys(self.each.read(item) for item in several))
 
     def plain(self, value: Iterable[Any]) -> list[Any]:
-        """Return checked values as JSON data that `check` reads again."""
-        return [_plain(self.each, item) for item in value]
+        return [self.each.plain(item) for item in value]
 
 
 @dataclass(frozen=True)
@@ -79,9 +78,8 @@ class Rows(Input):
         return tuple(found)
 
     def plain(self, value: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
-        """Return checked rows as JSON data that `check` reads again."""
         return [
-            {item.name: _plain(item, row[item.name]) for item in self.columns if row[item.name] is not None}
+            {item.name: _plain_cell(item, row[item.name]) for item in self.columns if row[item.name] is not None}
             for row in value
         ]
 
@@ -133,21 +131,6 @@ def _number(item: Input, value: Any) -> Any:
     return value
 
 
-def _plain(item: Input, value: Any) -> Any:
-    if isinstance(value, Entry):
-        return value.name
-    if isinstance(item, Switch):
-        return bool(value)
-    if isinstance(item, Number) and item.of != NONE:
-        return f"{value / parse_unit(item.unit).factor!r} {item.unit}"
-    return value
-
-
-def plain(inputs: Iterable[Input], values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the givens as JSON data from which the same problem can be built again."""
-    found: dict[str, Any] = {}
-    for item in inputs:
-        value = values[item.name]
-        if value is not None:
-            found[item.name] = item.plain(value) if isinstance(item, Rows | Several) else _plain(item, value)
-    return found
+def _plain_cell(item: Input, value: Any) -> Any:
+    """Return a checked cell as JSON data; where a number may be an entry of the catalog, its name."""
+    return value.name if isinstance(value, Entry) else item.plain(value)

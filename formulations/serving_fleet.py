@@ -27,7 +27,7 @@ from mlsysim_opt.formulations.fleet_givens import (
 )
 from mlsysim_opt.formulations.fleet_replicas import ReplicaKinds, measured_kinds, modelled_kinds
 from mlsysim_opt.formulations.narrowed import Narrowed, allow
-from mlsysim_opt.formulations.rows import Several, plain
+from mlsysim_opt.formulations.rows import Several
 
 from mlsysim_opt.algebra.expression import Choice, Expression, constant, expression
 from mlsysim_opt.errors import InputError, MissingFieldError
@@ -164,7 +164,6 @@ def _build(values: dict[str, Any], narrowed: Mapping[str, Any]) -> CoupledProble
         if values[name] == INPUT_BY_NAME[name].check(INPUT_BY_NAME[name].default):
             problem.assumptions.setdefault(name, str(INPUT_BY_NAME[name].default))
     problem.assumptions["queues"] = "each replica has its own: an upper bound on the wait of pooled ones"
-    problem.request = {"formulation": "serving_fleet", "given": plain(INPUTS, values), "choices": dict(narrowed)}
     return problem
 
 
