@@ -69,7 +69,7 @@ RESHARDING = Rows(
 )  # fmt: skip
 INPUTS: tuple[Input, ...] = (
     Given("model", "what is trained: a dense transformer", default=None, kind="model"),
-    Given("fleet", "the accelerators of all layers", default=None, kind="fleet"),
+    Given("stage", "the accelerators of all layers: a fleet of the catalog", default=None, kind="fleet"),
     Number("global_batch_size", "sequences per optimizer step", default=None, integer=True, low=1, high=2**31),
     Number("seq_len", "tokens per sequence", default=None, integer=True, low=1, high=2**31),
     Number("microbatch_count", "microbatches per step and replica, of all layers", default=1, integer=True, low=1),
@@ -97,7 +97,7 @@ INPUTS: tuple[Input, ...] = (
 ALIASES = {"batch_size": "global_batch_size"}
 EMBEDDING, HEAD = "embedding", "head"
 STRATEGY = ("tp_size", "zero_stage", "recomputation", "sequence_parallel")
-MODELLED = ("model", "fleet", "global_batch_size", "seq_len")
+MODELLED = ("model", "stage", "global_batch_size", "seq_len")
 
 
 @dataclass(frozen=True)
@@ -185,7 +185,7 @@ def _modelled(problem: CoupledProblem, decide: Narrowed, values: dict[str, Any])
     missing = [name for name in MODELLED if values[name] is None]
     if missing:
         raise InputError("not given, and nothing was measured", path=missing[0], hint=f"give {', '.join(missing)}")
-    model, fleet = values["model"], values["fleet"]
+    model, fleet = values["model"], values["stage"]
     if getattr(model, "moe", None) is not None:
         raise InputError(f"{model.name} has experts; strategies by layer are for dense transformers", path="model")
     devices = int(fleet.node_count) * int(fleet.node.accelerators_per_node)
@@ -194,14 +194,14 @@ def _modelled(problem: CoupledProblem, decide: Narrowed, values: dict[str, Any])
     job = job_of(
         View("model", [model]), numerics_view(values["precision"]), leaves, leaves["batch_size"], leaves["seq_len"]
     )
-    view = View("fleet", [fleet])
+    view = View("stage", [fleet])
     node = view.below("node")
     accelerator = node.below("accelerator")
     calibration = calibration_view(accelerator, leaves["efficiency"])
     rate, attention_rate = rates(accelerator, job.numerics)
     network = Network.of(node, view.below("fabric"), calibration, leaves["congestion_factor"])
     problem.values.update(entry_bindings("model", model))
-    problem.values.update(entry_bindings("fleet", fleet))
+    problem.values.update(entry_bindings("stage", fleet))
     problem.values.update(entry_bindings("numerics", default_catalog().find("numerics", values["precision"])))
     problem.values.update(calibration_bindings(fleet.node.accelerator))
     every: dict[str, Any] = {
@@ -280,7 +280,7 @@ def _leaves(
     for name in ("seq_len", "microbatch_count", "overlap_efficiency", "congestion_factor", "straggler_factor",
                  "memory_reserve"):  # fmt: skip
         leaves[name] = _bound(problem, values, name)
-    devices = int(values["fleet"].node_count) * int(values["fleet"].node.accelerators_per_node)
+    devices = int(values["stage"].node_count) * int(values["stage"].node.accelerators_per_node)
     leaves["dp_size"] = ceildiv(devices, leaves["tp_size"])
     leaves["microbatch_size"] = ceildiv(leaves["batch_size"], leaves["dp_size"] * leaves["microbatch_count"])
     whole = divides(leaves["dp_size"] * leaves["microbatch_count"], leaves["batch_size"])
@@ -342,7 +342,7 @@ layerwise = Formulation(
     aliases=ALIASES,
     example={
         "model": "Llama3_8B",
-        "fleet": "Lab_64_H100",
+        "stage": "Lab_64_H100",
         "global_batch_size": 64,
         "seq_len": 8192,
         "tp_size": [1, 2, 4],

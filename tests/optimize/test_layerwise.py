@@ -166,7 +166,7 @@ def test_without_a_limit_it_is_a_shortest_path_and_the_relaxation_is_integral(se
 
 
 # physics --------------------------------------------------------------------------------------------------------------
-JOB: dict[str, Any] = {"model": "Llama3_8B", "fleet": "Lab_64_H100", "global_batch_size": 128, "seq_len": 4096}
+JOB: dict[str, Any] = {"model": "Llama3_8B", "stage": "Lab_64_H100", "global_batch_size": 128, "seq_len": 4096}
 
 
 @pytest.mark.parametrize("microbatches", [1, 2])
@@ -184,7 +184,7 @@ def test_one_strategy_for_all_layers_is_the_whole_model(strategy: dict[str, Any]
     head reduce their own gradients), and for ZeRO 3, which there holds embedding and head beside the layer at work."""
     solution = mo.optimize("layerwise", **JOB, microbatch_count=microbatches, memory_limit="1 TiB", choices=strategy)
     whole = DistributedModel().solve(
-        model=JOB["model"], fleet=JOB["fleet"], batch_size=JOB["global_batch_size"], seq_len=JOB["seq_len"],
+        model=JOB["model"], fleet=JOB["stage"], batch_size=JOB["global_batch_size"], seq_len=JOB["seq_len"],
         precision="bf16", microbatch_count=microbatches,
         **{**strategy, "sequence_parallel": bool(strategy["sequence_parallel"])},
     )  # fmt: skip
