@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from mlsysim_opt.cli import arguments
@@ -49,8 +49,8 @@ def explain(
     found = physics.topic(name, as_latex=as_latex, as_markdown=as_markdown)
     if found is not None:
         return found
-    homes = (formulation(home) for home in dict.fromkeys([*([FIRST] if within is None else []), *names]))
-    problems = [sample(home, given) for home in homes if within is not None or home.fits(given)]
+    homes = [formulation(home) for home in dict.fromkeys([*([FIRST] if within is None else []), *names])]
+    problems = _Samples([home for home in homes if within is not None or home.fits(given)], given)
     for own in (True, False):  # what is called so comes before what is also called so
         for problem in problems:
             real = name if own else problem.aliases.get(name, name)
@@ -72,7 +72,19 @@ def _given(named: Mapping[str, str], texts: Sequence[str]) -> dict[str, str]:
 
 
 def sample(chosen: Formulation, given: Mapping[str, str]) -> Problem:
-    """Return a small instance of a formulation, with what the user wants in its place."""
+    """Return a small instance of a formulation, with what the user wants in its place.
+
+    Raises:
+        InputError: it is a coupled problem.
+    """
+    made = _single(chosen, given)
+    if made is None:
+        raise InputError(f"{chosen.name} is a coupled problem, which is not explained yet", path="formulation")
+    return made
+
+
+def _single(chosen: Formulation, given: Mapping[str, str]) -> Problem | None:
+    """Return the same, or None where it is a coupled problem."""
     from mlsysim_opt.optimize import Problem
 
     wanted = read_texts(chosen, given)
@@ -82,9 +94,23 @@ def sample(chosen: Formulation, given: Mapping[str, str]) -> Problem:
         made = chosen.problem({**kept, **wanted})
     except MlsysimError as error:
         raise flagged(error, chosen, given) from None
-    if not isinstance(made, Problem):
-        raise InputError(f"{chosen.name} is a coupled problem, which is not explained yet", path="formulation")
-    return made
+    return made if isinstance(made, Problem) else None
+
+
+class _Samples:
+    """Small instances of formulations, each made when it is looked at first. Coupled problems are left out."""
+
+    def __init__(self, homes: Sequence[Formulation], given: Mapping[str, str]) -> None:
+        self._homes, self._given = homes, given
+        self._made: dict[str, Problem | None] = {}
+
+    def __iter__(self) -> Iterator[Problem]:
+        for home in self._homes:
+            if home.name not in self._made:
+                self._made[home.name] = _single(home, self._given)
+            made = self._made[home.name]
+            if made is not None:
+                yield made
 
 
 def _overview() -> Answer:
