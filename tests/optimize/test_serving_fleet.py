@@ -322,6 +322,16 @@ def test_latencies_are_those_of_the_model() -> None:
     assert solution.metrics["worst_latency"].to("s").magnitude == pytest.approx(latency, rel=1e-9)
 
 
+def test_latencies_may_be_constrained_by_name() -> None:
+    """The same limits, promised in the traffic or asked for as constraints, give the same fleet."""
+    traffic = [{name: value for name, value in MODELLED["traffic"][0].items() if name not in ("ttft", "itl")}]
+    asked = mo.optimize(
+        "serving_fleet", **{**MODELLED, "traffic": traffic}, constraints=["ttft <= 150 ms", "itl <= 30 ms"]
+    )
+    assert cost(asked) == pytest.approx(cost(mo.optimize("serving_fleet", **MODELLED)), rel=1e-9)
+    assert asked.metrics["worst_ttft"].to("ms").magnitude <= 150 * (1 + 1e-9)
+
+
 def test_the_network_is_part_of_the_promise() -> None:
     """The cheap site is 100 ms away: with it the first token would come after 150 ms."""
     offers = [
