@@ -340,6 +340,7 @@ layerwise = Formulation(
     inputs=INPUTS,
     build=_build,
     aliases=ALIASES,
+    one_of=("measured", "stage"),
     example={
         "model": "Llama3_8B",
         "stage": "Lab_64_H100",
