@@ -1,8 +1,8 @@
 """Mixes of accelerators for 60 sizes of requests: ``python benchmarks/fleet.py``.
 
-Griggs et al. 2024 (Melange, arXiv 2404.14527) choose accelerators for 6 x 10 sizes of requests; their measured rates
-Griggs et al. 2024 (Melange, arXiv 2404.14527) choose accelerators for 6 x 10 sizes of requests; the measured rates
-(USD per hour of an L4, A10G, A100 and H100) are theirs. A load that may be divided is never dearer than one in parts.
+Griggs et al. 2024 (Melange, arXiv 2404.14527) choose accelerators for 6 x 10 sizes of requests; the rates they measured
+are not published. Here they are those of the physics of serving, at one concurrency and utilization; prices are USD per
+hour of an L4, A10G, A100 and H100. A load that may be divided is never dearer than one in parts.
 """
 
 from __future__ import annotations
