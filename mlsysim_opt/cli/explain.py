@@ -50,10 +50,12 @@ def explain(
     found = physics.topic(name, as_latex=as_latex, as_markdown=as_markdown)
     if found is not None:
         return found
-    homes = (formulation(home) for home in dict.fromkeys([*([FIRST] if within is None else []), *names]))
-    problems = [sample(home, given) for home in homes if within is not None or home.fits(given)]
+    homes = [formulation(home) for home in dict.fromkeys([*([FIRST] if within is None else []), *names])]
+    fitting = [home for home in homes if within is not None or home.fits(given)]
+    made: dict[str, Problem | CoupledProblem] = {}  # some take seconds to make: only those that are looked at
     for own in (True, False):  # what is called so comes before what is also called so
-        for problem in problems:
+        for home in fitting:
+            problem = made[home.name] = made.get(home.name) or sample(home, given)
             real = name if own else problem.aliases.get(name, name)
             if isinstance(problem, CoupledProblem):
                 coupled = explain_coupled.part(problem, real, as_latex=as_latex)
@@ -67,7 +69,7 @@ def explain(
                     about = f"a constraint of {problem.name}"
                     return equations(name, {"holds": rule.holds}, about, as_latex=as_latex)
     known: list[str] = []
-    for item in problems:
+    for item in made.values():
         if isinstance(item, CoupledProblem):
             known += explain_coupled.parts(item)
         else:

@@ -17,9 +17,12 @@ GROUP = "mlsysim_opt.formulations"
 BUILT_IN = {
     "batching": "mlsysim_opt.formulations.batching:batching",
     "checkpointing": "mlsysim_opt.formulations.checkpointing:checkpointing",
+    "cluster_design": "mlsysim_opt.formulations.cluster_design:cluster_design",
     "compression": "mlsysim_opt.formulations.compression:compression",
     "disaggregated_serving": "mlsysim_opt.formulations.disaggregated_serving:disaggregated_serving",
+    "layerwise": "mlsysim_opt.formulations.layerwise:layerwise",
     "parallelism": "mlsysim_opt.formulations.parallelism:parallelism",
+    "serving_fleet": "mlsysim_opt.formulations.serving_fleet:serving_fleet",
 }
 
 
@@ -33,6 +36,7 @@ class Formulation:
         build: makes the problem from checked values (and candidate values of decisions the user narrowed).
         aliases: other names of inputs.
         example: givens of a small instance, for pages that explain the formulation.
+        one_of: inputs of which one must be given.
     """
 
     name: str
@@ -41,6 +45,7 @@ class Formulation:
     build: Callable[[dict[str, Any], Mapping[str, Any]], Problem | CoupledProblem]
     aliases: dict[str, str] = field(default_factory=dict)
     example: dict[str, Any] = field(default_factory=dict)
+    one_of: tuple[str, ...] = ()
 
     def problem(self, given: Mapping[str, Any], choices: Mapping[str, Any] | None = None) -> Problem | CoupledProblem:
         """Return the problem for these givens.
@@ -68,7 +73,8 @@ class Formulation:
     def missing(self, given: Mapping[str, Any]) -> list[str]:
         """Return the inputs that are needed and not among these givens."""
         have = {self.aliases.get(name, name) for name in given}
-        return [item.name for item in self.inputs if item.default is REQUIRED and item.name not in have]
+        needed = [item.name for item in self.inputs if item.default is REQUIRED and item.name not in have]
+        return needed if not self.one_of or have & set(self.one_of) else [*needed, " or ".join(self.one_of)]
 
     @property
     def takes(self) -> set[str]:

@@ -90,7 +90,7 @@ class HighsProgram:
         self._columns = _column_units(program, self._rows)
         self._cost = _cost_unit(program, self._columns, size)
         self._highs = self._highspy.Highs()
-        self._set(output_flag=False, threads=1, random_seed=0)
+        self._set(output_flag=False, threads=1, random_seed=0, small_matrix_value=1e-12)
         if tolerance is not None:
             self._set(mip_feasibility_tolerance=tolerance, primal_feasibility_tolerance=tolerance)
         self._pass()

@@ -18,6 +18,7 @@ from mlsysim_opt.optimize.backends.highs import Progress
 from mlsysim_opt.optimize.coupled.audit import AGREEMENT as AUDIT
 from mlsysim_opt.optimize.coupled.audit import Amount, Audit, Auditor
 from mlsysim_opt.optimize.coupled.compile import Compiled
+from mlsysim_opt.optimize.coupled.linear import metric_symbols
 from mlsysim_opt.optimize.coupled.problem import Coupled, CoupledProblem
 from mlsysim_opt.optimize.coupled.program import Array
 from mlsysim_opt.optimize.coupled.search import Found, Options, ProgramBackend, within
@@ -317,14 +318,16 @@ def _audited(task: CoupledTask, amounts: Sequence[Amount]) -> tuple[Audit, Metri
                 audit.failing.append(f"{item.name} by {small - large:g}")
             audit.slacks[item.name] = (max(0.0, large - small), "")
     shown: dict[str, Value] = {}
-    for name in named:
-        metric = problem.metrics[name]
-        assert metric.expression is not None
+    for name, metric in problem.metrics.items():
+        if metric.expression is None or not metric_symbols(problem, metric.expression):
+            continue
+        (amount,) = ScalarProgram([metric.expression]).run_named({**problem.values, **totals})
+        known = math.isfinite(amount)
         if metric.expression.dimension == NONE:
-            shown[name] = Value(totals[name] if math.isfinite(totals[name]) else None)
+            shown[name] = Value(amount if known else None)
         else:
-            unit = metric.display_unit(totals[name])
-            shown[name] = Value(totals[name] / unit.factor if math.isfinite(totals[name]) else None, unit.text)
+            unit = metric.display_unit(amount)
+            shown[name] = Value(amount / unit.factor if known else None, unit.text)
     return audit, Metrics(shown), value
 
 
