@@ -94,7 +94,7 @@ def asked_again(request: Mapping[str, Any]) -> Problem | CoupledProblem:
     Raises:
         InputError: its objective or a constraint was a function, which JSON cannot hold.
     """
-    if not request or request.get("objective") is None or None in request.get("constraints", []):
+    if "formulation" not in request or request.get("objective") is None or None in request.get("constraints", []):
         raise InputError(
             "this solution was asked with a Python function or an own problem, which is not stored",
             path="request",

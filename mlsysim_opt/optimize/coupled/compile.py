@@ -129,12 +129,14 @@ class Compiler:
         couplings: Sequence[Coupled] | None = None,
         local: Sequence[Constraint] | None = None,
         extra: Mapping[Family, Columns] | None = None,
+        defined: Sequence[Total] = (),
     ) -> Compiled:
         """Return the program that minimises an objective.
 
         Args:
             couplings, local: the relations and constraints; those of the plan when None. extra: tuples of families that
-                are given instead of made.
+                are given instead of made. defined: further sums; tuples for which a number of theirs does not exist
+                are left out.
         """
         relations = self.problem.couplings if couplings is None else couplings
         constraints = self.problem.local if local is None else local
@@ -161,6 +163,10 @@ class Compiler:
             cost[span] += self.coefficient(term)
         every = Triplets.joined(parts)
         undefined = np.isnan(cost) | np.isnan(low) | np.isnan(high)
+        for term in (term for total in defined for term in total.terms):
+            undefined[first[term.family] : first[term.family] + columns[term.family].count] |= np.isnan(
+                self.coefficient(term)
+            )
         undefined[every.column[np.isnan(every.value)]] = True
         counted = {
             family.name: int(np.count_nonzero(undefined[first[family] : first[family] + table.count]))

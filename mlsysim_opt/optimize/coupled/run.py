@@ -19,7 +19,7 @@ from mlsysim_opt.optimize.coupled.audit import Amount, Audit, Auditor
 from mlsysim_opt.optimize.coupled.compile import Compiled
 from mlsysim_opt.optimize.coupled.problem import Coupled, CoupledProblem
 from mlsysim_opt.optimize.coupled.program import Array
-from mlsysim_opt.optimize.coupled.search import Found, Options, ProgramBackend, within
+from mlsysim_opt.optimize.coupled.search import ROUNDING, Found, Options, ProgramBackend, within
 from mlsysim_opt.optimize.coupled.solution import PlanSlack, PlanSolution
 from mlsysim_opt.optimize.coupled.task import CoupledTask
 from mlsysim_opt.optimize.coupled.totals import Family, Total
@@ -128,8 +128,10 @@ def solve_first(
 def _ratio(task: CoupledTask, engine: ProgramBackend, options: Options) -> Solved:
     """Minimise N / D: solve ``min N - q D`` for the best ratio q known so far, until nothing is below zero.
 
-    D is never negative where it is a sum of amounts; plans with D = 0 have no ratio. Source: Dinkelbach, Management
-    Science 13 (1967).
+    D must not be negative; plans with D = 0 have no ratio. Source: Dinkelbach, Management Science 13 (1967).
+
+    Raises:
+        InputError: D is negative in some plan, or zero in every plan.
     """
     linear = task.linear
     assert linear.divisor is not None
@@ -137,6 +139,9 @@ def _ratio(task: CoupledTask, engine: ProgramBackend, options: Options) -> Solve
     held = engine.solve(compiled.program, options)
     if held.x is None:
         return Solved(compiled, held)
+    least = _least_divisor(task, engine, options)
+    if least.value is not None and least.value < -AGREEMENT * abs(_value(compiled, linear.divisor, task, held.x)):
+        raise InputError(f"{task.objective.name} divides by a sum that may be negative", path="objective")
     best: tuple[float, Array] | None = None
     steps = 0
     while steps < RATIO_STEPS:
@@ -155,12 +160,11 @@ def _ratio(task: CoupledTask, engine: ProgramBackend, options: Options) -> Solve
     if best is None:
         raise InputError(f"{task.objective.name} divides by a sum that is zero in every plan", path="objective")
     ratio, x = best
-    least = _least_divisor(task, engine, options)
-    bound = (
-        ratio + min(0.0, held.bound) / least
-        if least > 0
-        else (ratio if held.bound >= -1e-9 * abs(ratio) else -math.inf)
-    )
+    if least.bound > 0:
+        bound = ratio + min(0.0, held.bound) / least.bound
+    else:  # the divisor may be as small as you like: what is left below zero must be rounding of the numerator
+        rounding = AGREEMENT * abs(_value(compiled, linear.total, task, x))
+        bound = ratio if held.bound >= -rounding else -math.inf
     proven = within(ratio, bound, max(options.gap, 1e-9))
     proof = f"Dinkelbach's iteration, {steps} programs: in no plan is the numerator below the ratio times the divisor"
     made = Found("optimal" if proven else "feasible", x, ratio, min(bound, ratio), proof, held.solver, held.details)
@@ -177,10 +181,9 @@ def _value(compiled: Compiled, total: Total, task: CoupledTask, x: Array) -> flo
     return float(np.nan_to_num(coefficients) @ x) + offset
 
 
-def _least_divisor(task: CoupledTask, engine: ProgramBackend, options: Options) -> float:
+def _least_divisor(task: CoupledTask, engine: ProgramBackend, options: Options) -> Found:
     assert task.linear.divisor is not None
-    found = engine.solve(task.compiled(task.linear.divisor).program, replace(options, gap=1e-3, start=None))
-    return found.bound
+    return engine.solve(task.compiled(task.linear.divisor).program, replace(options, gap=1e-3, start=None))
 
 
 def _refine(
@@ -249,8 +252,8 @@ def solution_of(task: CoupledTask, first: Solved, solved: Solved, backend: str, 
     amounts = amounts_of(solved.compiled, found.x)
     audit, metrics, value = _audited(task, amounts)
     claimed = first.found.value
-    size = max(abs(claimed), abs(value))
-    deviation = abs(value - claimed) / size if size else 0.0
+    size = max(abs(claimed), abs(value), ROUNDING * first.found.size) or 1.0
+    deviation = abs(value - claimed) / size
     room = AGREEMENT if solved is first else 2 * TIE
     if audit.failing or not deviation <= room:
         raise VerificationError(
@@ -300,10 +303,14 @@ def _audited(task: CoupledTask, amounts: Sequence[Amount]) -> tuple[Audit, Metri
     """Return what the scalar path finds: the audit, the metrics, and the value of what is minimised."""
     problem = task.problem
     own = [item for item in amounts if item.family.name in problem.families]
-    relations = [item for item in task.relations if not set(task.linear.helpers) & set(item.coupling.total.families)]
+    ours = set(problem.families.values())
+    relations = [item for item in task.relations if ours.issuperset(item.coupling.total.families)]
     named = list(problem.totals)
     audit = Auditor(problem, relations, task.local).run(own, [problem.totals[name] for name in named])
     totals = dict(zip(named, audit.totals, strict=True))
+    for item in task.user:  # with a largest in them, whose stand-in is no amount of the plan
+        if item.constraint.sides and not all(ours.issuperset(it.coupling.total.families) for it in item.relations):
+            audit.compare(item.name, ScalarProgram(item.constraint.sides).run_named({**problem.values, **totals}))
     (value,) = ScalarProgram([task.objective.cost]).run_named({**problem.values, **totals})
     shown: dict[str, Value] = {}
     for name in named:

@@ -27,6 +27,8 @@ PER_GROUP = 4
 ADDED = 20_000
 """Columns that one pricing adds at most."""
 ROUNDS = 60
+ROUNDING = 1e-3
+"""Sums that cancel are told apart to 1e-9 of this share of what they add up."""
 FEASIBLE = 1e-7
 """Violation of a row, relative to what it adds up, that is rounding."""
 
@@ -39,7 +41,8 @@ class Found:
 
     Attributes:
         status: ``optimal`` means within the gap that was asked for. x: the amounts. value, bound: of what is minimised.
-        proof: how the bound is known. details: counts. relaxed: the bound without whole numbers, and its duals.
+        proof: how the bound is known. details: counts. duals: of the rows, without whole numbers.
+        size: what the value adds up, without signs.
     """
 
     status: Status
@@ -50,6 +53,7 @@ class Found:
     solver: str
     details: dict[str, Any] = field(default_factory=dict)
     duals: Array | None = None
+    size: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -199,15 +203,16 @@ class _Search:
         full = np.zeros(self.program.columns)
         full[kept] = x
         bound = min(result.bound, value)
-        near = within(value, bound, max(self.options.gap, 1e-9))
+        size = float(np.abs(program.cost) @ np.abs(x)) + abs(program.offset)
+        near = within(value, bound, max(self.options.gap, 1e-9), size)
         status: Status = "optimal" if result.stop == "optimal" and near else "feasible"
         proof = f"{how}: bound {'reached' if status == 'optimal' else 'not reached: ' + result.stop}"
-        return Found(status, full, value, bound, proof, solver, details, result.duals)
+        return Found(status, full, value, bound, proof, solver, details, result.duals, size)
 
 
-def within(value: float, bound: float, gap: float) -> bool:
-    """Return whether a value is within a relative gap of its bound."""
-    return value - bound <= gap * max(abs(value), abs(bound)) + 1e-300
+def within(value: float, bound: float, gap: float, size: float = 0.0) -> bool:
+    """Return whether a value is within a relative gap of its bound, or of the rounding of what it adds up (`size`)."""
+    return value - bound <= max(gap * max(abs(value), abs(bound)), 1e-9 * ROUNDING * size) + 1e-300
 
 
 def settled(program: LinearProgram, x: Array) -> Array:

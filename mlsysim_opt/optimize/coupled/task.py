@@ -109,7 +109,8 @@ class CoupledTask:
     def compiled(self, total: Total | None = None) -> Compiled:
         """Return the program that minimises a sum (the first objective's) under all constraints."""
         assert self.compiler is not None
-        return self.compiler.compile(total or self.linear.total, self.relations, self.local)
+        sums = [item for item in (self.linear.total, self.linear.divisor) if item is not None]
+        return self.compiler.compile(total or self.linear.total, self.relations, self.local, defined=sums)
 
 
 @dataclass(frozen=True, eq=False)
