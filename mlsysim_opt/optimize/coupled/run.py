@@ -117,12 +117,29 @@ def solve_first(
     task: CoupledTask, engine: ProgramBackend, options: Options, start: PlanSolution | None = None
 ) -> Solved:
     """Return the best of the first objective: one program, or for a ratio a few (Dinkelbach's iteration)."""
+    if not engine.continuous:
+        _all_whole(task, engine)
     if task.linear.divisor is None:
         compiled = task.compiled()
         if start is not None:
             options = replace(options, start=_columns_of(compiled, start))
         return Solved(compiled, engine.solve(compiled.program, options))
     return _ratio(task, engine, options)
+
+
+def _all_whole(task: CoupledTask, engine: ProgramBackend) -> None:
+    """Refuse a plan with amounts that are not whole, for a backend that knows no others."""
+    families = [
+        *task.problem.families.values(),
+        *(it for item in task.relations for it in item.coupling.total.families),
+    ]
+    names = list(dict.fromkeys(family.name for family in families if not family.whole))
+    if names:
+        raise InputError(
+            f"{engine.name} knows whole numbers only, and these are not: {', '.join(names)}",
+            path="backend",
+            hint="use backend='milp', or declare them whole",
+        )
 
 
 def _ratio(task: CoupledTask, engine: ProgramBackend, options: Options) -> Solved:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 from mlsysim_opt.algebra.expression import expression
@@ -105,6 +106,21 @@ class CoupledTask:
         """Return the question under further relations."""
         added = UserConstraint(Constraint(name, _TRUE), tuple(relations))
         return replace(self, user=[*self.user, added])
+
+    def pyomo(self) -> Any:
+        """Return the Pyomo model of the first objective: a variable per family, a constraint per relation, by name.
+
+        Numbers are in base units. It is a model of its own: to inspect, to change, or for any solver of Pyomo's.
+        """
+        from mlsysim_opt.optimize.backends.pyomo_program import named_model
+
+        return named_model(self.compiled())
+
+    def write(self, path: str | Path) -> Path:
+        """Write the program as a file for other solvers, ``x.lp`` or ``x.mps``, and return its path."""
+        from mlsysim_opt.optimize.backends.pyomo_program import write_model
+
+        return write_model(self.pyomo(), path)
 
     def compiled(self, total: Total | None = None) -> Compiled:
         """Return the program that minimises a sum (the first objective's) under all constraints."""

@@ -33,7 +33,7 @@ def test_a_sum_of_two_dimensions_is_refused_where_it_is_written(shop: CoupledPro
     with pytest.raises(DimensionError):
         servers + storage
     with pytest.raises(DimensionError):
-        storage <= 5
+        shop.require("limit", storage <= 5)
     with pytest.raises(DimensionError):
         (servers * "2 USD").equals("3 GB")
 
