@@ -156,36 +156,52 @@ def _ratio(task: CoupledTask, engine: ProgramBackend, options: Options) -> Solve
     held = engine.solve(compiled.program, options)
     if held.x is None:
         return Solved(compiled, held)
-    least = _least_divisor(task, engine, options)
-    if least.value is not None and least.value < -AGREEMENT * abs(_value(compiled, linear.divisor, task, held.x)):
-        raise InputError(f"{task.objective.name} divides by a sum that may be negative", path="objective")
-    best: tuple[float, Array] | None = None
-    steps = 0
-    while steps < RATIO_STEPS:
-        steps += 1
-        assert held.x is not None
-        top, below = _value(compiled, linear.total, task, held.x), _value(compiled, linear.divisor, task, held.x)
-        if below <= 0:
-            break
-        if best is not None and not top / below < best[0] - 1e-12 * abs(best[0]):
-            break
-        best = top / below, held.x
-        compiled = task.compiled(linear.total - linear.divisor * _number(best[0], linear))
-        held = engine.solve(compiled.program, replace(options, gap=0.0, start=held.x))
-        if held.x is None:
-            break
-    if best is None:
+    most = _value(compiled, linear.divisor, task, held.x)
+    if most <= 0:
         raise InputError(f"{task.objective.name} divides by a sum that is zero in every plan", path="objective")
-    ratio, x = best
-    if least.bound > 0:
-        bound = ratio + min(0.0, held.bound) / least.bound
-    else:  # the divisor may be as small as you like: what is left below zero must be rounding of the numerator
-        rounding = AGREEMENT * abs(_value(compiled, linear.total, task, x))
-        bound = ratio if held.bound >= -rounding else -math.inf
-    proven = within(ratio, bound, max(options.gap, 1e-9))
+    lowest = engine.solve(task.compiled(linear.divisor).program, replace(options, gap=1e-3, start=None))
+    if lowest.value is not None and lowest.value < -AGREEMENT * most:
+        raise InputError(f"{task.objective.name} divides by a sum that may be negative", path="objective")
+    least = lowest.bound
+    if not least > AGREEMENT * most:
+        least = _least_positive(task, compiled)
+        name = f"{task.objective.name} divides by more than zero"
+        limit = linear.divisor >= constant(least * (1 - TIE), linear.divisor.dimension)
+        task = task.with_relations([Coupled(name, limit, structural=True)], name)
+    best, x = math.inf, held.x
+    steps = 0
+    while held.x is not None and steps < RATIO_STEPS:
+        ratio = _value(compiled, linear.total, task, held.x) / _value(compiled, linear.divisor, task, held.x)
+        if not ratio < best - 1e-12 * abs(best if steps else 0.0):
+            break
+        best, x = ratio, held.x
+        steps += 1
+        compiled = task.compiled(linear.total - linear.divisor * _number(best, linear))
+        held = engine.solve(compiled.program, replace(options, gap=0.0, start=held.x))
+    bound = best + min(0.0, held.bound) / least
+    proven = within(best, bound, max(options.gap, 1e-9))
     proof = f"Dinkelbach's iteration, {steps} programs: in no plan is the numerator below the ratio times the divisor"
-    made = Found("optimal" if proven else "feasible", x, ratio, min(bound, ratio), proof, held.solver, held.details)
+    made = Found("optimal" if proven else "feasible", x, best, min(bound, best), proof, held.solver, held.details)
     return Solved(compiled, made)
+
+
+def _least_positive(task: CoupledTask, compiled: Compiled) -> float:
+    """Return what a divisor that is not zero is at least, where it adds up whole amounts.
+
+    Raises:
+        InputError: it may be as small as you like, so that the ratio has no bound.
+    """
+    assert task.linear.divisor is not None
+    assert task.compiler is not None
+    numbers, offset = compiled.coefficients(task.linear.divisor, task.compiler)
+    used = np.nan_to_num(numbers) != 0
+    if offset != 0 or np.any(numbers[used] < 0) or not compiled.program.whole[used].all():
+        raise InputError(
+            f"{task.objective.name} divides by a sum that may be zero, or as near to it as you like",
+            path="objective",
+            hint="add a constraint that it is at least something",
+        )
+    return float(np.min(numbers[used]))
 
 
 def _number(value: float, linear: Any) -> Any:
@@ -196,11 +212,6 @@ def _value(compiled: Compiled, total: Total, task: CoupledTask, x: Array) -> flo
     assert task.compiler is not None
     coefficients, offset = compiled.coefficients(total, task.compiler)
     return float(np.nan_to_num(coefficients) @ x) + offset
-
-
-def _least_divisor(task: CoupledTask, engine: ProgramBackend, options: Options) -> Found:
-    assert task.linear.divisor is not None
-    return engine.solve(task.compiled(task.linear.divisor).program, replace(options, gap=1e-3, start=None))
 
 
 def _refine(

@@ -16,6 +16,8 @@ from mlsysim_opt.optimize.coupled.program import Array, LinearProgram
 
 LARGE = 4096.0
 """The size that the answer is scaled to: absolute tolerances of 1e-9 are then 2e-13 of it."""
+LEAST = 1e-6
+"""An answer of less than this share of the largest cost is scaled as if it were of that share."""
 TINIEST = 1e-12
 """Solvers take coefficients below this for nothing, beside a largest of one in the row."""
 LARGEST = 1e15
@@ -152,8 +154,8 @@ def _natural(program: LinearProgram) -> Array:
 
 
 def _cost_unit(program: LinearProgram, columns: Array, size: float | None) -> float:
-    if size is None or not math.isfinite(size) or size == 0:
-        size = float(np.max(np.abs(program.cost) * columns, initial=0.0))
-    if size == 0:
+    largest = float(np.max(np.abs(program.cost) * columns, initial=0.0))
+    if largest == 0:
         return 1.0
-    return float(2.0 ** math.floor(math.log2(abs(size) / LARGE)))
+    size = abs(size) if size is not None and math.isfinite(size) else largest
+    return float(2.0 ** math.floor(math.log2(max(size, largest * LEAST) / LARGE)))

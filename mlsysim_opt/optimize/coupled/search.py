@@ -50,6 +50,7 @@ class _Search:
     def __init__(self, part: Part) -> None:
         self.part, self.program, self.options = part, part.program, part.options
         self.began = time.monotonic()
+        self.size: float | None = None
 
     def left(self) -> float | None:
         """Return the seconds that are left."""
@@ -96,7 +97,8 @@ class _Search:
         sifted = sift(program, self.left, self.part.start)
         if sifted is None:  # the relaxation over few columns could not be made feasible: the solver sees it all
             return self._direct()
-        bound, duals, working = sifted
+        bound, duals, working = sifted.bound, sifted.duals, sifted.working
+        self.size = sifted.size
         self.part.details.update(relaxation=bound, working=int(np.count_nonzero(working)))
         above = excess(program, duals)
         best = self.part.start
@@ -104,7 +106,7 @@ class _Search:
         if options.watch is not None:
             options.watch(Progress(time.monotonic() - self.began, None, bound, 0))
         first = np.flatnonzero(working)
-        tried = self._over(first, bound, None, share=0.3, gap=max(options.gap, 1e-3))
+        tried = self._over(first, None, share=0.3, gap=max(options.gap, 1e-3))
         if tried.x is not None and tried.value is not None and tried.value < value:
             best, value = np.zeros(program.columns), tried.value
             best[first] = tried.x
@@ -113,7 +115,7 @@ class _Search:
             open_ |= best != 0
         self.part.details["after_reduced_costs"] = int(np.count_nonzero(open_))
         rest = np.flatnonzero(open_)
-        result = self._over(rest, bound, None if best is None else best[rest], share=1.0, gap=options.gap)
+        result = self._over(rest, None if best is None else best[rest], share=1.0, gap=options.gap)
         if result.x is not None and result.value is not None and result.value <= value:
             best, value = np.zeros(program.columns), result.value
             best[rest] = result.x
@@ -123,9 +125,9 @@ class _Search:
         how = "column pricing, reduced costs, branch and bound"
         return finished(self.part, merged, highs_name(), how, duals)
 
-    def _over(self, columns: Array, bound: float, start: Array | None, *, share: float, gap: float) -> Result:
+    def _over(self, columns: Array, start: Array | None, *, share: float, gap: float) -> Result:
         """Return the best over some columns."""
         left = self.left()
         limit = None if left is None else left * share
-        solver = HighsProgram(self.program.only(columns), size=abs(bound - self.program.offset))
+        solver = HighsProgram(self.program.only(columns), size=self.size)
         return solver.solve(gap=gap, time_limit=limit, start=start, watch=self.options.watch)

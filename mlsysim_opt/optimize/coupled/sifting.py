@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -23,10 +24,23 @@ CROWD = 200_000
 """So many columns outside picks do not all stand in the first relaxation."""
 
 
-def sift(
-    program: LinearProgram, left: Callable[[], float | None], start: Array | None = None
-) -> tuple[float, Array, Array] | None:
-    """Return the value of the relaxation over all columns, its duals, and the columns it was solved over.
+@dataclass(frozen=True, eq=False)
+class Relaxed:
+    """The relaxation of a program.
+
+    Attributes:
+        bound: no plan costs less. duals: what proves it. working: a mask of the columns it was solved over.
+        size: what its costs add up to, without signs.
+    """
+
+    bound: float
+    duals: Array
+    working: Array
+    size: float
+
+
+def sift(program: LinearProgram, left: Callable[[], float | None], start: Array | None = None) -> Relaxed | None:
+    """Return the relaxation over all columns.
 
     The relaxation is solved over few columns; all others are priced against its duals, and those that would lower it
     join, until none would. The bound returned is that of weak duality over every column.
@@ -36,15 +50,18 @@ def sift(
         working |= start != 0
     best = -math.inf
     kept_duals: Array | None = None
+    size = 0.0
     for _ in range(ROUNDS):
         part = np.flatnonzero(working)
         result = HighsProgram(program.only(part)).relaxation(time_limit=left())
         if result.stop != "optimal" or result.duals is None:
-            return None if kept_duals is None else (best, kept_duals, working)
+            return None if kept_duals is None else Relaxed(best, kept_duals, working, size)
         bound = dual_bound(program, result.duals)
         if bound > best or kept_duals is None:
             best, kept_duals = bound, result.duals
         assert result.value is not None
+        assert result.x is not None
+        size = float(np.abs(program.cost[part]) @ np.abs(result.x))
         if result.value - best <= 1e-9 * max(1e-300, abs(result.value)):
             break
         reduced = program.reduced_costs(result.duals)
@@ -53,7 +70,7 @@ def sift(
             break
         working[added] = True
     assert kept_duals is not None
-    return best, kept_duals, working
+    return Relaxed(best, kept_duals, working, size)
 
 
 def _first_columns(program: LinearProgram) -> Array:

@@ -125,7 +125,10 @@ class CoupledTask:
     def compiled(self, total: Total | None = None) -> Compiled:
         """Return the program that minimises a sum (the first objective's) under all constraints."""
         assert self.compiler is not None
-        sums = [item for item in (self.linear.total, self.linear.divisor) if item is not None]
+        asked = [self.linear, *(linear_objective(self.problem, item.cost) for item in self.then)]
+        sums = [item for linear in asked for item in (linear.total, linear.divisor) if item is not None]
+        ours = set(self.problem.families.values())
+        sums = [Total(tuple(term for term in item.terms if term.family in ours), item.offset) for item in sums]
         return self.compiler.compile(total or self.linear.total, self.relations, self.local, defined=sums)
 
 

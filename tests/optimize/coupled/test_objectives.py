@@ -130,6 +130,30 @@ def test_a_ratio_leaves_out_tuples_without_a_numerator() -> None:
     assert answer.undefined == {"run": 1}
 
 
+def test_plans_without_a_divisor_have_no_ratio() -> None:
+    # Left alone, the second choice gains 4 for nothing; it does not count as a ratio. With the pick: (2 - 4) / 2.
+    problem = CoupledProblem("nothing done")
+    size, mode = problem.choose("size", [1, 2]), problem.choose("mode", ["off", "on"])
+    run = problem.picks("run", [size], optional=True)
+    gain = problem.picks("gain", [mode]) * problem.table("gain", [mode], [0.0, -4.0])
+    problem.measure("cost", run * problem.table("cost", [size], [2.0, 5.0]) + gain)
+    problem.measure("output", run * problem.table("output", [size], [2.0, 4.0]))
+    answer = optimize(problem, objective="cost / output")
+    assert answer.objective.value == -1
+    assert answer.status == "optimal"
+
+
+def test_a_ratio_without_a_bound_is_refused() -> None:
+    # Cost 1 for anything, output as small as you like: with cost at -1 there is no least ratio.
+    problem = CoupledProblem("as near as you like")
+    x = problem.amounts("x", [], high=2)
+    problem.measure("cost", x - 1)
+    problem.measure("output", x)
+    with pytest.raises(InputError, match="as near to it as you like"):
+        optimize(problem, objective="cost / output")
+    assert optimize(problem, objective="cost / output", constraints=["output >= 0.5"]).objective.value == -1
+
+
 def test_a_ratio_by_what_is_always_zero_is_refused() -> None:
     problem = CoupledProblem("by zero")
     x = problem.amounts("x", [], high=1)
