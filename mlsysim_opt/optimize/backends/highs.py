@@ -5,6 +5,7 @@ Numbers are scaled before they are handed over (see `scaling`), so that absolute
 
 from __future__ import annotations
 
+import functools
 import math
 import signal
 import threading
@@ -13,6 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
+from types import ModuleType
 from typing import Any, Literal
 
 import numpy as np
@@ -67,6 +69,12 @@ class Result:
     nodes: int = 0
 
 
+@functools.cache
+def _highspy() -> ModuleType:
+    return load_highs()  # reads the metadata of packages: once is enough
+
+
+@functools.cache
 def highs_name() -> str:
     """Return the name and version of the solver."""
     return f"HiGHS {version('highspy')}"
@@ -80,7 +88,7 @@ class HighsProgram:
     """
 
     def __init__(self, program: LinearProgram, size: float | None = None) -> None:
-        self._highspy = load_highs()
+        self._highspy = _highspy()
         self.program = program
         self._scaling = Scaling.of(program, size)
         self._highs = self._highspy.Highs()
