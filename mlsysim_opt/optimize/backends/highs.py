@@ -91,6 +91,7 @@ class HighsProgram:
         self._highspy = _highspy()
         self.program = program
         self._scaling = Scaling.of(program, size)
+        self._costs = program.cost
         self._highs = self._highspy.Highs()
         self._set(output_flag=False, threads=1, random_seed=0, small_matrix_value=TINIEST)
         self._set(mip_feasibility_tolerance=TOLERANCE, primal_feasibility_tolerance=TOLERANCE)
@@ -126,6 +127,14 @@ class HighsProgram:
         """Give other costs."""
         scaled = cost * (self._scaling.columns / self._scaling.cost)
         self._highs.changeColsCost(len(cost), np.arange(len(cost), dtype=np.int32), scaled)
+
+    def add_columns(self, more: LinearProgram) -> None:
+        """Add columns of the same rows; the next solve starts from where the last one ended."""
+        self._scaling, part = self._scaling.extended(more)
+        self._costs = np.concatenate([self._costs, more.cost])
+        self._highs.addCols(
+            part.columns, part.cost, part.low, part.high, len(part.value), part.start[:-1], part.index, part.value
+        )
 
     # solving ----------------------------------------------------------------------------------------------------------
     def relaxation(self, *, time_limit: float | None = None) -> Result:
@@ -190,8 +199,8 @@ class HighsProgram:
         value = None
         if held and stop not in ("infeasible", "unbounded"):
             solution = self._highs.getSolution()
-            x = self._scaling.amounts(np.array(solution.col_value[: self.program.columns]))
-            value = float(self.program.cost @ x) + self.program.offset
+            x = self._scaling.amounts(np.array(solution.col_value))
+            value = float(self._costs @ x) + self.program.offset
             if solution.dual_valid:
                 duals = self._scaling.duals(np.array(solution.row_dual))
         bound = info.mip_dual_bound if whole else info.objective_function_value

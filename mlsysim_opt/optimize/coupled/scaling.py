@@ -63,6 +63,20 @@ class Scaling:
         _within_reach(made)
         return Scaling(rows, columns, cost, made)
 
+    def extended(self, more: LinearProgram) -> tuple[Scaling, LinearProgram]:
+        """Return units for further columns of the same rows too, and those columns in them."""
+        _checked(more)
+        size = _largest(more.entry_column, more.value / self.rows[more.index], more.columns)
+        columns = np.where(~more.whole & (size > 0), 1.0 / _power(size), 1.0)
+        made = replace(
+            more,
+            cost=more.cost * (columns / self.cost),
+            low=more.low / columns,
+            high=more.high / columns,
+            value=more.value / self.rows[more.index] * columns[more.entry_column],
+        )
+        return replace(self, columns=np.concatenate([self.columns, columns])), made
+
     def amounts(self, x: Array) -> Array:
         """Return amounts of the scaled program as amounts."""
         return x * self.columns

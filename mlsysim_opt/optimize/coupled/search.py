@@ -13,8 +13,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from mlsysim_opt.optimize.backends.highs import HighsProgram, Progress, Result, highs_name
+from mlsysim_opt.optimize.backends.highs import HighsProgram, Progress, Result, Stop, highs_name
 from mlsysim_opt.optimize.coupled.outcome import (
+    EXACT,
     ROUNDING,
     Found,
     Options,
@@ -25,12 +26,16 @@ from mlsysim_opt.optimize.coupled.outcome import (
     pruned,
     within,
 )
-from mlsysim_opt.optimize.coupled.program import Array, LinearProgram
+from mlsysim_opt.optimize.coupled.program import LinearProgram
 from mlsysim_opt.optimize.coupled.prune import excess
 from mlsysim_opt.optimize.coupled.sifting import sift
 
 FEW = 20_000
 """Programs of up to so many columns go to the solver as they are."""
+FIRST = 4_000
+"""Columns that are first branched over; then four times as many, and so on."""
+COARSE = 1e-3
+"""The gap to which a program is solved that does not settle the answer."""
 
 __all__ = ["FEW", "Found", "HighsBackend", "Options", "ProgramBackend", "ROUNDING", "within"]
 
@@ -50,7 +55,6 @@ class _Search:
     def __init__(self, part: Part) -> None:
         self.part, self.program, self.options = part, part.program, part.options
         self.began = time.monotonic()
-        self.size: float | None = None
 
     def left(self) -> float | None:
         """Return the seconds that are left."""
@@ -93,41 +97,58 @@ class _Search:
 
     # large ------------------------------------------------------------------------------------------------------------
     def _sifted(self) -> Found:
+        """Solve over few columns, more of them each time, until none that is left out can be in a better plan.
+
+        A plan with a column that was left out costs at least the bound of the relaxation and the column's excess.
+        """
         program, options = self.program, self.options
-        sifted = sift(program, self.left, self.part.start)
-        if sifted is None:  # the relaxation over few columns could not be made feasible: the solver sees it all
+        relaxed = sift(program, self.left, self.part.start)
+        if relaxed is None:  # the relaxation could not be made feasible by columns: the solver sees it all
             return self._direct()
-        bound, duals, working = sifted.bound, sifted.duals, sifted.working
-        self.size = sifted.size
-        self.part.details.update(relaxation=bound, working=int(np.count_nonzero(working)))
-        above = excess(program, duals)
+        above = excess(program, relaxed.duals)
+        self.part.details.update(relaxation=relaxed.bound, working=int(np.count_nonzero(relaxed.working)))
+        if options.watch is not None:
+            options.watch(Progress(time.monotonic() - self.began, None, relaxed.bound, 0))
         best = self.part.start
         value = math.inf if best is None else float(program.cost @ best) + program.offset
-        if options.watch is not None:
-            options.watch(Progress(time.monotonic() - self.began, None, bound, 0))
-        first = np.flatnonzero(working)
-        tried = self._over(first, None, share=0.3, gap=max(options.gap, 1e-3))
-        if tried.x is not None and tried.value is not None and tried.value < value:
-            best, value = np.zeros(program.columns), tried.value
-            best[first] = tried.x
-        open_ = above <= value - bound if math.isfinite(value) else np.ones(program.columns, dtype=bool)
-        if best is not None:
-            open_ |= best != 0
-        self.part.details["after_reduced_costs"] = int(np.count_nonzero(open_))
-        rest = np.flatnonzero(open_)
-        result = self._over(rest, None if best is None else best[rest], share=1.0, gap=options.gap)
-        if result.x is not None and result.value is not None and result.value <= value:
-            best, value = np.zeros(program.columns), result.value
-            best[rest] = result.x
-        proven = max(bound, min(result.bound, value))
-        stop = "optimal" if result.stop == "infeasible" and best is not None else result.stop
-        merged = Result(stop, best, None if best is None else value, proven, duals, result.nodes)
+        must = relaxed.working & (above == 0)
+        at_once = max(FIRST, 2 * int(np.count_nonzero(must)))
+        nodes, proven = 0, relaxed.bound
+        stop: Stop = "limit"
+        while True:
+            limit = value - relaxed.bound
+            if np.count_nonzero(above <= limit) > at_once:
+                limit = min(limit, float(np.partition(above, at_once)[at_once]))
+            part = np.flatnonzero((above <= limit) if best is None else (above <= limit) | (best != 0))
+            rest = float(np.min(above, initial=math.inf, where=above > limit))  # what the first left out costs
+            last = relaxed.bound + rest >= value
+            left = self.left()
+            result = HighsProgram(program.only(part), size=relaxed.size).solve(
+                gap=options.gap if last else max(options.gap, COARSE),
+                time_limit=None if left is None else left * (1.0 if last or not math.isfinite(rest) else 0.4),
+                start=None if best is None else best[part],
+                watch=options.watch,
+            )
+            nodes += result.nodes
+            if result.x is not None and result.value is not None and result.value <= value:
+                best, value = np.zeros(program.columns), result.value
+                best[part] = result.x
+            stop = result.stop
+            if stop != "infeasible" or best is None:  # where a plan is known, the solver is mistaken: it proves nothing
+                proven = max(proven, min(result.bound, relaxed.bound + rest, value))
+            self.part.details["branched_over"] = len(part)
+            if best is None and stop == "infeasible" and math.isfinite(rest):
+                at_once *= 4
+            elif best is None or stop in ("interrupted", "limit", "unbounded") or len(part) == program.columns:
+                break
+            elif within(value, proven, max(options.gap, EXACT)):
+                stop = "optimal"
+                break
+            elif last:
+                break
+            else:
+                at_once *= 4
+        stop = "limit" if stop == "infeasible" and best is not None else stop
+        merged = Result(stop, best, None if best is None else value, proven, None, nodes)
         how = "column pricing, reduced costs, branch and bound"
-        return finished(self.part, merged, highs_name(), how, duals)
-
-    def _over(self, columns: Array, start: Array | None, *, share: float, gap: float) -> Result:
-        """Return the best over some columns."""
-        left = self.left()
-        limit = None if left is None else left * share
-        solver = HighsProgram(self.program.only(columns), size=self.size)
-        return solver.solve(gap=gap, time_limit=limit, start=start, watch=self.options.watch)
+        return finished(self.part, merged, highs_name(), how, relaxed.duals)

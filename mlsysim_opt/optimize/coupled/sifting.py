@@ -1,6 +1,7 @@
 """The relaxation of a large program: solved over few columns, all others priced against it.
 
-What comes out is proven for all columns: the bound is that of weak duality over every one of them.
+What comes out is proven for all columns: the bound is that of weak duality over every one of them. Rows may be violated
+at a price while columns are few, so that there are duals to price by from the beginning.
 """
 
 from __future__ import annotations
@@ -12,16 +13,19 @@ from dataclasses import dataclass
 import numpy as np
 
 from mlsysim_opt.optimize.backends.highs import HighsProgram
-from mlsysim_opt.optimize.coupled.program import Array, LinearProgram
+from mlsysim_opt.optimize.coupled.outcome import EXACT, added_up
+from mlsysim_opt.optimize.coupled.program import Array, LinearProgram, Triplets
 from mlsysim_opt.optimize.coupled.prune import dual_bound
 
 PER_GROUP = 4
 """Columns of each pick that the first relaxation has, and that each pricing adds at most."""
 ADDED = 20_000
 """Columns that one pricing adds at most."""
-ROUNDS = 60
+ROUNDS = 200
 CROWD = 200_000
 """So many columns outside picks do not all stand in the first relaxation."""
+DEAREST = 1e6
+"""What violating a row costs at most, in the largest cost of a column."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,47 +34,86 @@ class Relaxed:
 
     Attributes:
         bound: no plan costs less. duals: what proves it. working: a mask of the columns it was solved over.
-        size: what its costs add up to, without signs.
+        x: its amounts. size: what their costs add up to, without signs.
     """
 
     bound: float
     duals: Array
     working: Array
+    x: Array
     size: float
 
 
 def sift(program: LinearProgram, left: Callable[[], float | None], start: Array | None = None) -> Relaxed | None:
-    """Return the relaxation over all columns.
-
-    The relaxation is solved over few columns; all others are priced against its duals, and those that would lower it
-    join, until none would. The bound returned is that of weak duality over every column.
-    """
+    """Return the relaxation over all columns; None where it could not be made feasible."""
     working = _first_columns(program)
     if start is not None:
         working |= start != 0
-    best = -math.inf
-    kept_duals: Array | None = None
-    size = 0.0
+    order = np.flatnonzero(working)
+    price = float(np.max(np.abs(program.cost), initial=0.0)) or 1.0
+    elastic = _Elastic(program, price)
+    solver = HighsProgram(_relaxed(program, order, elastic))
+    best: Relaxed | None = None
     for _ in range(ROUNDS):
-        part = np.flatnonzero(working)
-        result = HighsProgram(program.only(part)).relaxation(time_limit=left())
-        if result.stop != "optimal" or result.duals is None:
-            return None if kept_duals is None else Relaxed(best, kept_duals, working, size)
+        result = solver.relaxation(time_limit=left())
+        if result.stop != "optimal" or result.duals is None or result.x is None or result.value is None:
+            return best
         bound = dual_bound(program, result.duals)
-        if bound > best or kept_duals is None:
-            best, kept_duals = bound, result.duals
-        assert result.value is not None
-        assert result.x is not None
-        size = float(np.abs(program.cost[part]) @ np.abs(result.x))
-        if result.value - best <= 1e-9 * max(1e-300, abs(result.value)):
+        violated = float(np.sum(result.x[: elastic.count]))
+        added = _cheapest(program, program.reduced_costs(result.duals), working)
+        if best is None or bound >= best.bound:
+            x = np.zeros(program.columns)
+            x[order] = result.x[elastic.count :]
+            best = Relaxed(bound, result.duals, working, x, added_up(program, x))
+        settled = result.value - best.bound <= EXACT * abs(result.value)
+        if violated > EXACT and (settled or not len(added)):
+            if elastic.price >= DEAREST * price:
+                return None
+            elastic = _Elastic(program, elastic.price * 100)
+            solver = HighsProgram(_relaxed(program, order, elastic))
+            best = None
+        elif settled or not len(added):
             break
-        reduced = program.reduced_costs(result.duals)
-        added = _cheapest(program, reduced, working)
-        if not len(added):
-            break
-        working[added] = True
-    assert kept_duals is not None
-    return Relaxed(best, kept_duals, working, size)
+        else:
+            working[added] = True
+            order = np.concatenate([order, added])
+            solver.add_columns(program.only(added))
+    return best
+
+
+class _Elastic:
+    """Amounts by which rows are violated, at a price."""
+
+    def __init__(self, program: LinearProgram, price: float) -> None:
+        low, high = np.flatnonzero(np.isfinite(program.row_low)), np.flatnonzero(np.isfinite(program.row_high))
+        size = np.zeros(program.rows)
+        np.maximum.at(size, program.index, np.abs(program.value))
+        size[size == 0] = 1.0
+        self.rows = np.concatenate([low, high])
+        self.entries = np.concatenate([size[low], -size[high]])
+        self.price = price
+        self.count = len(self.rows)
+
+
+def _relaxed(program: LinearProgram, order: Array, elastic: _Elastic) -> LinearProgram:
+    """Return the relaxation over some columns, after the amounts by which rows are violated."""
+    part = program.only(order)
+    number = elastic.count
+    entries = Triplets.joined([
+        Triplets(elastic.rows, np.arange(number), elastic.entries),
+        Triplets(part.index, part.entry_column + number, part.value),
+    ])  # fmt: skip
+    made = LinearProgram.of(
+        entries,
+        cost=np.concatenate([np.full(number, elastic.price), part.cost]),
+        low=np.concatenate([np.zeros(number), part.low]),
+        high=np.concatenate([np.full(number, math.inf), part.high]),
+        whole=np.zeros(number + part.columns, dtype=bool),
+        row_low=part.row_low,
+        row_high=part.row_high,
+        offset=part.offset,
+    )
+    return made
 
 
 def _first_columns(program: LinearProgram) -> Array:
@@ -78,7 +121,7 @@ def _first_columns(program: LinearProgram) -> Array:
     assert program.group is not None
     working = program.group < 0
     if np.count_nonzero(working) > CROWD:
-        working = working & (program.low > 0)
+        working = working & (program.low != 0)
     members = np.flatnonzero(program.group >= 0)
     weight = np.bincount(program.entry_column, weights=np.abs(program.value), minlength=program.columns)
     for key in (program.cost, weight):
@@ -98,11 +141,13 @@ def _cheapest(program: LinearProgram, reduced: Array, working: Array) -> Array:
     """Return columns that would lower the relaxation: of each pick the best few, of the others the best."""
     assert program.group is not None
     scale = float(np.max(np.abs(program.cost), initial=0.0))
-    good = np.flatnonzero(~working & (reduced < -1e-11 * scale))
+    useful = (reduced < -1e-11 * scale) & (program.high > 0)
+    useful |= (reduced > 1e-11 * scale) & (program.low < 0)
+    good = np.flatnonzero(~working & useful)
     if not len(good):
         return good
-    group = program.group[good]
-    order = np.lexsort((reduced[good], group))
-    good, group = good[order], group[order]
-    chosen = good[(group < 0) | (_rank_in_runs(group) < PER_GROUP)]
-    return chosen[np.argsort(reduced[chosen])][:ADDED]
+    group, gain = program.group[good], -np.abs(reduced[good])
+    order = np.lexsort((gain, group))
+    good, group, gain = good[order], group[order], gain[order]
+    chosen = (group < 0) | (_rank_in_runs(group) < PER_GROUP)
+    return good[chosen][np.argsort(gain[chosen], kind="stable")][:ADDED]
