@@ -99,8 +99,7 @@ def dual_bound(program: LinearProgram, duals: Array) -> float:
 
     It is minus infinity where an unlimited amount has a negative reduced cost beyond rounding.
     """
-    y = np.where((duals > 0) & ~np.isfinite(program.row_low), 0.0, duals)
-    y = np.where((y < 0) & ~np.isfinite(program.row_high), 0.0, y)
+    y = _usable(program, duals)
     with np.errstate(invalid="ignore"):
         fixed = np.where(y > 0, y * program.row_low, np.where(y < 0, y * program.row_high, 0.0))
     reduced = program.reduced_costs(y)
@@ -121,7 +120,7 @@ def excess(program: LinearProgram, duals: Array) -> Array:
 
     It is zero where nothing is known: of amounts that are not whole, or that are not zero at the least.
     """
-    reduced = program.reduced_costs(duals)
+    reduced = program.reduced_costs(_usable(program, duals))
     above = np.maximum(reduced, 0.0)
     groups = Groups.of(program, reduced)
     if groups is not None:
@@ -160,6 +159,12 @@ class Groups:
         base = np.where((known > 0) & (must == 0), 0.0, known)
         value = math.fsum(np.where(known > 0, known * must, known * may)) + math.fsum(reduced[member] * low)
         return Groups(member, base, float(value))
+
+
+def _usable(program: LinearProgram, duals: Array) -> Array:
+    """Return duals without those of sides that have no limit, which rounding leaves behind."""
+    y = np.where((duals > 0) & ~np.isfinite(program.row_low), 0.0, duals)
+    return np.where((y < 0) & ~np.isfinite(program.row_high), 0.0, y)
 
 
 def _moved(program: LinearProgram, y: Array) -> Array:

@@ -13,6 +13,7 @@ from mlsysim_opt.optimize import PlanSolution, solve_coupled
 
 SMALL = {
     "mlsysim_opt.optimize.coupled.search.FEW": 0,
+    "mlsysim_opt.optimize.coupled.search.FIRST": 1,
     "mlsysim_opt.optimize.coupled.sifting.PER_GROUP": 1,
     "mlsysim_opt.optimize.coupled.sifting.ADDED": 3,
 }
