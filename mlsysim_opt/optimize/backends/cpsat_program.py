@@ -21,6 +21,7 @@ from mlsysim_opt.optimize.backends.cpsat import COARSEST, interruptible
 from mlsysim_opt.optimize.backends.highs import Result, Stop
 from mlsysim_opt.optimize.coupled.outcome import EXACT, Found, Options, finished, pruned, within
 from mlsysim_opt.optimize.coupled.program import Array, LinearProgram
+from mlsysim_opt.optimize.coupled.scaling import checked
 
 WHOLE = 60
 """What a row or the costs may add up to, as a power of two: CP-SAT refuses sums that could leave int64."""
@@ -48,6 +49,7 @@ class CpSatProgramBackend:
                 path="backend",
                 hint="use backend='milp'",
             )
+        checked(program)
         part = pruned(program, options)
         if np.any(part.program.low > part.program.high):
             return finished(part, Result("infeasible", None, None, math.inf), solver, "bounds")

@@ -6,7 +6,7 @@ The model is made from the arrays; so what Pyomo's solvers are asked is what HiG
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -48,10 +48,16 @@ class PyomoBackend:
         empty = np.setdiff1d(np.arange(program.rows), part.program.index)
         if np.any((program.row_low[empty] > 0) | (program.row_high[empty] < 0)):
             return finished(part, Result("infeasible", None, None, np.inf), self._told(), "a limit without amounts")
+        if not len(part.program.value):  # Pyomo's HiGHS calls a model without limits and costs unknown
+            return finished(part, _apart(part.program), self._told(), "bounds")
         scaling = Scaling.of(part.program)
         model = model_of(scaling.program, _plain(part.program.columns, "x"), _plain(part.program.rows, "row"))
         with one_at_a_time, interrupts_raised():
             result = self._highs(model, options) if self.solver == "highs" else self._other(model, options)
+        if result.stop == "unbounded":  # or infeasible, which solvers do not always tell apart
+            free = replace(program, cost=np.zeros(program.columns), offset=0.0)
+            if np.any(program.cost) and self.solve(free, replace(options, start=None)).status == "infeasible":
+                result = Result("infeasible", None, None, np.inf)
         x = None if result.x is None else scaling.amounts(_within(result.x, scaling.program))
         value = None if x is None else float(part.program.cost @ x) + program.offset
         bound = result.bound * scaling.cost + program.offset if np.isfinite(result.bound) else result.bound
@@ -236,6 +242,18 @@ def _free(model: Any, name: str) -> str:
     while model.component(name) is not None or name == "objective":
         name += "_"
     return name
+
+
+def _apart(program: LinearProgram) -> Result:
+    """Return the best of a program without limits: each amount where its cost sends it."""
+    if np.any(program.low > program.high):
+        return Result("infeasible", None, None, np.inf)
+    nearest = np.clip(0.0, program.low, program.high)
+    x = np.where(program.cost > 0, program.low, np.where(program.cost < 0, program.high, nearest))
+    if not np.isfinite(x).all():
+        return Result("unbounded", None, None, -np.inf)
+    value = float(program.cost @ x) + program.offset
+    return Result("optimal", x, value, value)
 
 
 def _plain(count: int, name: str) -> list[Named]:

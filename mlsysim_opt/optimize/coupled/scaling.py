@@ -46,7 +46,7 @@ class Scaling:
         Raises:
             ScaleError: a number is not finite, or numbers are so far apart that a solver would take some for nothing.
         """
-        _checked(program)
+        checked(program)
         columns = _column_units(program)
         rows = _power(_largest(program.index, program.value * columns[program.entry_column], program.rows))
         cost = _cost_unit(program, columns, size)
@@ -65,7 +65,7 @@ class Scaling:
 
     def extended(self, more: LinearProgram) -> tuple[Scaling, LinearProgram]:
         """Return units for further columns of the same rows too, and those columns in them."""
-        _checked(more)
+        checked(more)
         size = _largest(more.entry_column, more.value / self.rows[more.index], more.columns)
         columns = np.where(~more.whole & (size > 0), 1.0 / _power(size), 1.0)
         made = replace(
@@ -86,7 +86,12 @@ class Scaling:
         return duals / self.rows * self.cost
 
 
-def _checked(program: LinearProgram) -> None:
+def checked(program: LinearProgram) -> None:
+    """Refuse numbers that are none: they are not handed to a solver.
+
+    Raises:
+        ScaleError: a cost or coefficient is not finite, or a limit is not a number.
+    """
     for name, numbers in (("a cost", program.cost), ("a coefficient", program.value)):
         if not np.all(np.isfinite(numbers)):
             raise ScaleError(f"{name} is not a finite number; it is not handed to a solver", path="program")
