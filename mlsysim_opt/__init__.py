@@ -39,6 +39,10 @@ if TYPE_CHECKING:
         UsageError,
         VerificationError,
     )
+    from mlsysim_opt.formulations.optimizers import (
+        BatchingOptimizer,
+        ParallelismOptimizer,
+    )
     from mlsysim_opt.optimize import (
         Problem,
         Solution,
@@ -109,6 +113,7 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
+    "BatchingOptimizer",
     "Between",
     "CatalogError",
     "CheckpointModel",
@@ -141,6 +146,7 @@ __all__ = [
     "OOMError",
     "OrchestrationModel",
     "ParseError",
+    "ParallelismOptimizer",
     "PlanError",
     "Problem",
     "Q_",
@@ -214,6 +220,10 @@ _MODULES: dict[str, tuple[str, ...]] = {
         "UnsupportedPrecisionError",
         "UsageError",
         "VerificationError",
+    ),
+    "mlsysim_opt.formulations.optimizers": (
+        "BatchingOptimizer",
+        "ParallelismOptimizer",
     ),
     "mlsysim_opt.optimize": (
         "Problem",

@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 
 Array = np.ndarray[Any, Any]
+CANCELLED = 2.0**-50
+"""What is left of a sum below this share of its parts is their rounding."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,11 +38,12 @@ class Triplets:
         )
 
     def summed(self, columns: int) -> Triplets:
-        """Return the entries with those of one row and column added up, and zeros left out."""
+        """Return the entries with those of one row and column added up, and what cancels left out."""
         code = self.row.astype(np.int64) * columns + self.column
         codes, inverse = np.unique(code, return_inverse=True)
         value = np.bincount(inverse.reshape(-1), weights=self.value, minlength=len(codes))
-        kept = value != 0
+        size = np.bincount(inverse.reshape(-1), weights=np.abs(self.value), minlength=len(codes))
+        kept = ~(np.abs(value) <= CANCELLED * size)  # numbers that do not exist stay
         return Triplets(codes[kept] // columns, codes[kept] % columns, value[kept])
 
 
