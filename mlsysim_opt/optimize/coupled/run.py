@@ -224,7 +224,7 @@ def _refine(
     value = solved.found.value
     assert value is not None
     linear = task.linear
-    size = abs(value) or 1.0
+    size = abs(value) or ROUNDING * solved.found.size
     if linear.divisor is None:
         held = linear.total <= constant(value + TIE * size, linear.total.dimension)
     else:

@@ -154,7 +154,11 @@ def _column_units(program: LinearProgram) -> Array:
     units = np.where(amounts & (size > 0), 1.0 / _power(size), 1.0)
     natural = _natural(program)
     off = amounts & ((natural > 1e6 * units) | (natural < 1e-3 * units)) & (natural > 0)
-    return np.where(off, _power(natural), units)
+    fitting = np.where(off, _power(natural), units)
+    value = program.value * fitting[column]
+    lost = np.abs(value) < TINIEST * _largest(program.index, value, program.rows)[program.index]
+    fitting[column[lost]] = units[column[lost]]
+    return fitting
 
 
 def _natural(program: LinearProgram) -> Array:

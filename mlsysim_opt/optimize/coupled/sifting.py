@@ -108,7 +108,7 @@ def _relaxed(program: LinearProgram, order: Array, elastic: _Elastic) -> LinearP
         cost=np.concatenate([np.full(number, elastic.price), part.cost]),
         low=np.concatenate([np.zeros(number), part.low]),
         high=np.concatenate([np.full(number, math.inf), part.high]),
-        whole=np.zeros(number + part.columns, dtype=bool),
+        whole=np.arange(number + part.columns) < number,  # whole ones keep their unit; the relaxation does not ask
         row_low=part.row_low,
         row_high=part.row_high,
         offset=part.offset,
