@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from mlsysim_opt.errors import MlsysimError
 from mlsysim_opt.optimize.backends.highs import HighsProgram
 from mlsysim_opt.optimize.coupled.outcome import EXACT, added_up
 from mlsysim_opt.optimize.coupled.program import Array, LinearProgram, Triplets
@@ -55,7 +56,10 @@ def sift(program: LinearProgram, left: Callable[[], float | None], start: Array 
     solver = HighsProgram(_relaxed(program, order, elastic))
     best: Relaxed | None = None
     for _ in range(ROUNDS):
-        result = solver.relaxation(time_limit=left())
+        try:
+            result = solver.relaxation(time_limit=left())
+        except MlsysimError:  # numbers that HiGHS gives up on; whole, the program may be kinder
+            return None
         if result.stop != "optimal" or result.duals is None or result.x is None or result.value is None:
             return best
         bound = dual_bound(program, result.duals)
