@@ -23,6 +23,16 @@ from typing import Any
 
 HERE = Path(__file__).parent
 Sample = dict[str, Any]
+COUPLED = {
+    "medium": ("20 jobs, 10 devices, 30 regions, 8 designs, to 1e-4", 3.0),
+    "large": ("50 jobs, 20 devices, 60 regions, 32 designs, to 1e-4", 5.0),
+    "priced": ("  with a price of carbon, and regions free to open", 5.0),
+    "tight": ("50 jobs, 20 devices, 60 regions, 8 designs, tight, to 1 %", 20.0),
+    "tightest": ("  to 1e-4", None),
+    "build": ("767,448 columns built and handed to HiGHS", 1.5),
+    "by_hand": ("20 jobs, 10 devices, 30 regions, 8 designs, to 1e-6", None),
+}
+"""Cases of coupled.py: what each is called in the table, and its target in seconds."""
 
 
 @dataclass
@@ -56,6 +66,7 @@ class Case:
     name: str
     peer: bool
     rounds: int
+    script: str = "ours.py"
     ours: list[Sample] = field(default_factory=list)
     theirs: list[Sample] = field(default_factory=list)
 
@@ -72,6 +83,7 @@ def cases(rounds: int) -> list[Case]:
         Case("load", True, rounds),
         Case("help", True, rounds),
         Case("memory", False, 1),
+        *(Case(f"coupled_{name}", False, min(rounds, 3), "coupled.py") for name in COUPLED),
     ]
 
 
@@ -81,7 +93,7 @@ def measure(case: Case, peer: str | None) -> None:
         sides = [True, False] if index % 2 == 0 else [False, True]
         for ours in sides:
             if ours:
-                case.ours.append(sample(case.name, sys.executable, "ours.py", "mlsysim-opt"))
+                case.ours.append(sample(case.name, sys.executable, case.script, "mlsysim-opt"))
             elif case.peer and peer:
                 case.theirs.append(sample(case.name, peer, "peer.py", "mlsysim"))
 
@@ -143,6 +155,20 @@ def lines(found: dict[str, Case]) -> list[Line]:
         title = f"peak memory, {largest['combinations']:.2g} combinations"
         note = f"{_answers(memory)}; {largest['evaluated']:,} evaluated in {largest['seconds']:.1f} s"
         table.append(Line(title, largest["peak_mib"], "MiB", 1024, note=note))
+    return [*table, *_coupled_lines(found)]
+
+
+def _coupled_lines(found: dict[str, Case]) -> list[Line]:
+    """Return the lines of coupled problems: from the declaration to the checked answer."""
+    table: list[Line] = []
+    for name, (title, target) in COUPLED.items():
+        if case := found.get(f"coupled_{name}"):
+            table.append(Line(title, _median(case.ours), "s", target, note=case.ours[0]["answer"]))
+    if case := found.get("coupled_by_hand"):
+        if not all(item["same"] for item in case.ours):
+            raise SystemExit(f"the model written by hand has another optimum: {case.ours[0]['answer']}")
+        hand = statistics.median(item["by_hand"] for item in case.ours)
+        table.append(Line("  the same, a Pyomo model written by hand", hand, "s"))
     return table
 
 

@@ -249,7 +249,7 @@ assert time.monotonic() - started < 60
 
 @pytest.mark.skipif(not hasattr(signal, "SIGINT"), reason="no signals here")
 @pytest.mark.parametrize(
-    ("name", "solver", "hook"), [("cpsat", "ortools", "_interruptible"), ("milp", "highspy", "_run")]
+    ("name", "solver", "hook"), [("cpsat", "ortools", "interruptible"), ("milp", "highspy", "_run")]
 )
 def test_H01_ctrl_c_is_not_swallowed(name: str, solver: str, hook: str, run_python: Any) -> None:
     done = run_python(INTERRUPTED.format(name=name, solver=solver, hook=hook))

@@ -7,7 +7,7 @@ import random
 import re
 
 import pytest
-from fuzzing.plans import Shop
+from fuzzing.counted import Shop
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

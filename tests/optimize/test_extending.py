@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
-from fuzzing.plans import Shop
+from fuzzing.counted import Shop
 from fuzzing.shoptalk import build, shoptalk
 
 import mlsysim_opt as mo

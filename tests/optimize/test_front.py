@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from fuzzing.plans import METRICS, Shop
+from fuzzing.counted import METRICS, Shop
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from fuzzing.plans import Shop
+from fuzzing.counted import Shop
 
 import mlsysim_opt as mo
 from mlsysim_opt.errors import DimensionError, InputError

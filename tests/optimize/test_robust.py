@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from fuzzing.plans import Shop
+from fuzzing.counted import Shop
 from fuzzing.shoptalk import shoptalk
 
 import mlsysim_opt as mo

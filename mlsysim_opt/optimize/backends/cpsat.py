@@ -104,7 +104,7 @@ def _run(form: SelectorForm, whole: Array, time_limit: float | None) -> tuple[st
     solver.parameters.catch_sigint_signal = False
     if time_limit is not None:
         solver.parameters.max_time_in_seconds = time_limit
-    code = _interruptible(lambda: solver.solve(model), solver.stop_search)
+    code = interruptible(lambda: solver.solve(model), solver.stop_search)
     status: str = solver.status_name(code)
     if status not in ("OPTIMAL", "FEASIBLE", "UNKNOWN"):
         raise MlsysimError(f"CP-SAT stopped with {status} on a problem that has {len(whole)} feasible rows")
@@ -114,7 +114,7 @@ def _run(form: SelectorForm, whole: Array, time_limit: float | None) -> tuple[st
     return status, picked, float(solver.best_objective_bound)
 
 
-def _interruptible(solve: Callable[[], T], stop: Callable[[], Any]) -> T:
+def interruptible(solve: Callable[[], T], stop: Callable[[], Any]) -> T:
     """Return what `solve` returns; Ctrl-C stops it and is raised, where CP-SAT itself would swallow it."""
     if threading.current_thread() is not threading.main_thread():
         return solve()

@@ -1,11 +1,11 @@
 """HiGHS on a linear program of arrays: built in one call, solved again warm after changes.
 
-Numbers are scaled by powers of two before they are handed over (rows to a largest coefficient of about one, costs so
-that the answer is a few thousand), so that absolute tolerances mean the same in every unit; scaling back is exact.
+Numbers are scaled before they are handed over (see `scaling`), so that absolute tolerances mean the same in every unit.
 """
 
 from __future__ import annotations
 
+import functools
 import math
 import signal
 import threading
@@ -14,19 +14,19 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
+from types import ModuleType
 from typing import Any, Literal
 
 import numpy as np
 
-from mlsysim_opt.errors import MlsysimError, ScaleError
+from mlsysim_opt.errors import MlsysimError
 from mlsysim_opt.optimize.backends._imports import load_highs
 from mlsysim_opt.optimize.coupled.program import Array, LinearProgram
+from mlsysim_opt.optimize.coupled.scaling import TINIEST, Scaling
 
 Stop = Literal["optimal", "infeasible", "unbounded", "limit", "interrupted"]
-LARGE = 4096.0
-"""The size that the answer is scaled to: absolute tolerances of 1e-6 are then 1e-10 of it."""
-NOTHING = 1e-9
-"""An answer below this share of the largest cost is a difference of costs near zero, and no measure for them."""
+TOLERANCE = 1e-9
+"""HiGHS's tolerances, in scaled units. Its own, 1e-6, let n <= 1e7 open pass with open at 3e-7."""
 BEYOND = 1e30
 """HiGHS has no finite number of this size; it stands for none."""
 
@@ -69,6 +69,12 @@ class Result:
     nodes: int = 0
 
 
+@functools.cache
+def _highspy() -> ModuleType:
+    return load_highs()  # reads the metadata of packages: once is enough
+
+
+@functools.cache
 def highs_name() -> str:
     """Return the name and version of the solver."""
     return f"HiGHS {version('highspy')}"
@@ -79,20 +85,18 @@ class HighsProgram:
 
     Args:
         program: the program. size: about how large the answer is, where known: costs are scaled by it.
-        tolerance: by how much a scaled row may be violated; HiGHS's own (1e-6) when None.
+        tolerance: of limits and of whole numbers, in scaled units.
     """
 
-    def __init__(self, program: LinearProgram, size: float | None = None, tolerance: float | None = None) -> None:
-        self._highspy = load_highs()
+    def __init__(self, program: LinearProgram, size: float | None = None, tolerance: float = TOLERANCE) -> None:
+        self._highspy = _highspy()
         self.program = program
-        _checked(program)
-        self._rows = _row_units(program)
-        self._columns = _column_units(program, self._rows)
-        self._cost = _cost_unit(program, self._columns, size)
+        self._scaling = Scaling.of(program, size)
+        self._costs = program.cost
         self._highs = self._highspy.Highs()
-        self._set(output_flag=False, threads=1, random_seed=0, small_matrix_value=1e-12)
-        if tolerance is not None:
-            self._set(mip_feasibility_tolerance=tolerance, primal_feasibility_tolerance=tolerance)
+        self._set(output_flag=False, threads=1, random_seed=0, small_matrix_value=TINIEST)
+        self._set(mip_feasibility_tolerance=tolerance, primal_feasibility_tolerance=tolerance)
+        self._set(dual_feasibility_tolerance=tolerance)
         self._pass()
 
     def _set(self, **options: Any) -> None:
@@ -100,15 +104,14 @@ class HighsProgram:
             self._highs.setOptionValue(name, value)
 
     def _pass(self) -> None:
-        item, highspy = self.program, self._highspy
+        item, highspy = self._scaling.program, self._highspy
         lp = highspy.HighsLp()
         lp.num_col_, lp.num_row_ = item.columns, item.rows
-        lp.col_cost_ = item.cost * (self._columns / self._cost)
-        lp.col_lower_, lp.col_upper_ = item.low / self._columns, item.high / self._columns
-        lp.row_lower_, lp.row_upper_ = item.row_low / self._rows, item.row_high / self._rows
+        lp.col_cost_ = item.cost
+        lp.col_lower_, lp.col_upper_ = item.low, item.high
+        lp.row_lower_, lp.row_upper_ = item.row_low, item.row_high
         lp.a_matrix_.format_ = highspy.MatrixFormat.kColwise
-        lp.a_matrix_.start_, lp.a_matrix_.index_ = item.start, item.index
-        lp.a_matrix_.value_ = item.value / self._rows[item.index] * self._columns[item.entry_column]
+        lp.a_matrix_.start_, lp.a_matrix_.index_, lp.a_matrix_.value_ = item.start, item.index, item.value
         if item.whole.any():
             kinds = (highspy.HighsVarType.kContinuous, highspy.HighsVarType.kInteger)
             lp.integrality_ = [kinds[int(flag)] for flag in item.whole]
@@ -119,12 +122,20 @@ class HighsProgram:
     # changes ----------------------------------------------------------------------------------------------------------
     def change_row(self, row: int, low: float, high: float) -> None:
         """Give a row other limits; the next solve starts from where the last one ended."""
-        self._highs.changeRowBounds(row, low / self._rows[row], high / self._rows[row])
+        self._highs.changeRowBounds(row, low / self._scaling.rows[row], high / self._scaling.rows[row])
 
     def change_costs(self, cost: Array) -> None:
         """Give other costs."""
-        scaled = cost * (self._columns / self._cost)
+        scaled = cost * (self._scaling.columns / self._scaling.cost)
         self._highs.changeColsCost(len(cost), np.arange(len(cost), dtype=np.int32), scaled)
+
+    def add_columns(self, more: LinearProgram) -> None:
+        """Add columns of the same rows; the next solve starts from where the last one ended."""
+        self._scaling, part = self._scaling.extended(more)
+        self._costs = np.concatenate([self._costs, more.cost])
+        self._highs.addCols(
+            part.columns, part.cost, part.low, part.high, len(part.value), part.start[:-1], part.index, part.value
+        )
 
     # solving ----------------------------------------------------------------------------------------------------------
     def relaxation(self, *, time_limit: float | None = None) -> Result:
@@ -152,10 +163,10 @@ class HighsProgram:
         """
         self._set(mip_rel_gap=gap, mip_abs_gap=0.0)
         if cutoff is not None and math.isfinite(cutoff):
-            self._set(objective_bound=(cutoff - self.program.offset) / self._cost)
+            self._set(objective_bound=(cutoff - self.program.offset) / self._scaling.cost)
         if start is not None:
             solution = self._highspy.HighsSolution()
-            solution.col_value = list(start / self._columns)
+            solution.col_value = list(start / self._scaling.columns)
             self._highs.setSolution(solution)
         return self._run(time_limit, watch, whole=bool(self.program.whole.any()))
 
@@ -190,16 +201,16 @@ class HighsProgram:
         value = None
         if held and stop not in ("infeasible", "unbounded"):
             solution = self._highs.getSolution()
-            x = np.array(solution.col_value[: self.program.columns]) * self._columns
-            value = float(self.program.cost @ x) + self.program.offset
+            x = self._scaling.amounts(np.array(solution.col_value))
+            value = float(self._costs @ x) + self.program.offset
             if solution.dual_valid:
-                duals = np.array(solution.row_dual) / self._rows * self._cost
+                duals = self._scaling.duals(np.array(solution.row_dual))
         bound = info.mip_dual_bound if whole else info.objective_function_value
         if stop == "infeasible":
             bound = math.inf
         elif not whole and stop != "optimal":
             bound = -math.inf
-        bound = bound * self._cost + self.program.offset if math.isfinite(bound) else bound
+        bound = bound * self._scaling.cost + self.program.offset if math.isfinite(bound) else bound
         if pressed:
             stop = "interrupted"
         return Result(stop, x, value, bound, duals, max(0, int(info.mip_node_count)))
@@ -216,8 +227,8 @@ class HighsProgram:
             offset = self.program.offset
             seen = Progress(
                 time.monotonic() - began,
-                held * self._cost + offset if abs(held) < BEYOND else None,
-                proven * self._cost + offset if abs(proven) < BEYOND else None,
+                held * self._scaling.cost + offset if abs(held) < BEYOND else None,
+                proven * self._scaling.cost + offset if abs(proven) < BEYOND else None,
                 int(data.mip_node_count),
             )
             if not pressed and watch is not None and watch(seen):
@@ -251,42 +262,3 @@ def noted_interrupts(pressed: list[bool]) -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGINT, before)
-
-
-def _checked(program: LinearProgram) -> None:
-    for name, numbers in (("a cost", program.cost), ("a coefficient", program.value)):
-        if not np.all(np.isfinite(numbers)):
-            raise ScaleError(f"{name} is not a finite number; it is not handed to a solver", path="program")
-    if np.isnan(program.row_low).any() or np.isnan(program.row_high).any():
-        raise ScaleError("a limit is not a number; it is not handed to a solver", path="program")
-
-
-def _power(size: Array) -> Array:
-    """Return the power of two nearest below each size; one where there is none."""
-    with np.errstate(divide="ignore"):
-        exponent = np.where(size > 0, np.floor(np.log2(np.where(size > 0, size, 1.0))), 0.0)
-    return np.exp2(exponent)
-
-
-def _row_units(program: LinearProgram) -> Array:
-    size = np.zeros(program.rows)
-    np.maximum.at(size, program.index, np.abs(program.value))
-    return _power(size)
-
-
-def _column_units(program: LinearProgram, rows: Array) -> Array:
-    """Return the unit of each amount: whole ones stay, others get coefficients of about one."""
-    size = np.zeros(program.columns)
-    np.maximum.at(size, program.entry_column, np.abs(program.value) / rows[program.index])
-    units = 1.0 / _power(size)
-    units[program.whole | (size == 0)] = 1.0
-    return units
-
-
-def _cost_unit(program: LinearProgram, columns: Array, size: float | None) -> float:
-    largest = float(np.max(np.abs(program.cost) * columns, initial=0.0))
-    if size is None or not math.isfinite(size) or abs(size) < NOTHING * largest:
-        size = largest
-    if size == 0:
-        return 1.0
-    return float(2.0 ** math.floor(math.log2(abs(size) / LARGE)))

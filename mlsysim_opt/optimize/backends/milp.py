@@ -25,7 +25,7 @@ from mlsysim_opt.optimize.selector import SelectorForm, selector_form
 TOLERANCE = 1e-6
 """HiGHS's feasibility and optimality tolerance: rows closer than this, of the scaled costs, are ranked exactly."""
 
-_one_at_a_time = threading.Lock()
+one_at_a_time = threading.Lock()
 """Pyomo redirects the output of the whole process while a solver runs."""
 
 
@@ -42,7 +42,7 @@ class MilpBackend:
         if not len(form.costs):
             return infeasible(form, solver)
         costs, unit = scaled(form.costs)
-        with _one_at_a_time:
+        with one_at_a_time:
             run = _run(pyomo_model(form, costs), len(costs), time_limit)
         details = {"rows": len(costs), "feasible": form.feasible, "evaluated": form.evaluated}
         if run.picked is None:
@@ -92,7 +92,7 @@ def _run(model: Any, rows: int, time_limit: float | None) -> _Run:
     from pyomo.contrib.solver.common.factory import SolverFactory
     from pyomo.contrib.solver.common.results import SolutionStatus, TerminationCondition
 
-    with _interrupts_raised():
+    with interrupts_raised():
         results = SolverFactory("highs").solve(
             model,
             load_solutions=False,
@@ -121,7 +121,7 @@ def _run(model: Any, rows: int, time_limit: float | None) -> _Run:
 
 
 @contextmanager
-def _interrupts_raised() -> Iterator[None]:
+def interrupts_raised() -> Iterator[None]:
     """Raise KeyboardInterrupt after the block if Ctrl-C was pressed in it: HiGHS stops on it, but swallows it."""
     if threading.current_thread() is not threading.main_thread():
         yield

@@ -56,6 +56,14 @@ class Audit:
     slacks: dict[str, tuple[float, str]] = field(default_factory=dict)
     checked: int = 0
 
+    def compare(self, name: str, sides: Sequence[float]) -> None:
+        """Note whether the first of two numbers is at most the second, up to rounding."""
+        small, large = sides
+        self.checked += 1
+        if not small <= large + AGREEMENT * max(abs(small), abs(large)):
+            self.failing.append(f"{name} by {small - large:g}")
+        self.slacks[name] = (max(0.0, large - small), "")
+
 
 class Auditor:
     """Evaluates amounts of one plan."""

@@ -129,12 +129,14 @@ class Compiler:
         couplings: Sequence[Coupled] | None = None,
         local: Sequence[Constraint] | None = None,
         extra: Mapping[Family, Columns] | None = None,
+        defined: Sequence[Total] = (),
     ) -> Compiled:
         """Return the program that minimises an objective.
 
         Args:
             couplings, local: the relations and constraints; those of the plan when None. extra: tuples of families that
-                are given instead of made.
+                are given instead of made. defined: further sums; tuples for which a number of theirs does not exist
+                are left out.
         """
         relations = self.problem.couplings if couplings is None else couplings
         constraints = self.problem.local if local is None else local
@@ -161,6 +163,10 @@ class Compiler:
             cost[span] += self.coefficient(term)
         every = Triplets.joined(parts)
         undefined = np.isnan(cost) | np.isnan(low) | np.isnan(high)
+        for term in (term for total in defined for term in total.terms):
+            undefined[first[term.family] : first[term.family] + columns[term.family].count] |= np.isnan(
+                self.coefficient(term)
+            )
         undefined[every.column[np.isnan(every.value)]] = True
         counted = {
             family.name: int(np.count_nonzero(undefined[first[family] : first[family] + table.count]))
@@ -187,9 +193,13 @@ class Compiler:
         )
 
     # bounds and groups ------------------------------------------------------------------------------------------------
-    def _bounds(self, columns: Mapping[Family, Columns], count: int) -> tuple[Array, Array, Array, Array]:
+    def _bounds(
+        self, columns: Mapping[Family, Columns], count: int
+    ) -> tuple[Array, Array, Array, tuple[Array, Array, Array]]:
         low, high = np.zeros(count), np.full(count, math.inf)
         whole, group = np.zeros(count, dtype=bool), np.full(count, -1, dtype=np.int64)
+        least: list[Array] = []
+        most: list[Array] = []
         at, groups = 0, 0
         for family, table in columns.items():
             span = slice(at, at + table.count)
@@ -201,14 +211,18 @@ class Compiler:
             if family.high is not None:
                 high[span] = table.evaluate([family.high], self.problem.values)[0]
             if family.sort == "pick":
-                codes, place = np.unique(table.code(family.group), return_inverse=True)
+                codes, one, place = np.unique(table.code(family.group), return_index=True, return_inverse=True)
                 group[span] = groups + place.reshape(-1)
                 groups += len(codes)
                 assert family.picks is not None
-                high[span] = np.minimum(high[span], table.evaluate([family.picks], self.problem.values)[0])
+                counts = table.evaluate([family.picks], self.problem.values)[0]
+                most.append(counts[one])
+                least.append(np.zeros(len(one)) if family.optional else counts[one])
+                high[span] = np.minimum(high[span], counts)
             if family.whole:
-                low[span], high[span] = np.ceil(low[span] - 1e-9), np.floor(high[span] + 1e-9)
-        return low, high, whole, group
+                low[span], high[span] = np.ceil(low[span] - 1e-9) + 0.0, np.floor(high[span] + 1e-9)
+        none = np.empty(0)
+        return low, high, whole, (group, np.concatenate([none, *least]), np.concatenate([none, *most]))
 
     def _group_rows(self, family: Family, table: Columns) -> Rows:
         assert family.picks is not None

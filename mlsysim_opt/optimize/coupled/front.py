@@ -169,9 +169,7 @@ class _Front:
 
     def _solve(self, program: LinearProgram, start: Array | None) -> Found:
         self.solves += 1
-        if start is not None and program.violation(start) > TOLERANCE:
-            start = None
-        options = replace(self.options, time_limit=self.left(), prune=False, start=start, tolerance=TOLERANCE)
+        options = replace(self.options, time_limit=self.left(), prune=False, start=start)
         return self.engine.solve(program, options)
 
     # plans ------------------------------------------------------------------------------------------------------------

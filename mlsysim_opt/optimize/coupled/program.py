@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 
 Array = np.ndarray[Any, Any]
+CANCELLED = 2.0**-50
+"""What is left of a sum below this share of its parts is their rounding."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,11 +38,12 @@ class Triplets:
         )
 
     def summed(self, columns: int) -> Triplets:
-        """Return the entries with those of one row and column added up, and zeros left out."""
+        """Return the entries with those of one row and column added up, and what cancels left out."""
         code = self.row.astype(np.int64) * columns + self.column
         codes, inverse = np.unique(code, return_inverse=True)
         value = np.bincount(inverse.reshape(-1), weights=self.value, minlength=len(codes))
-        kept = value != 0
+        size = np.bincount(inverse.reshape(-1), weights=np.abs(self.value), minlength=len(codes))
+        kept = ~(np.abs(value) <= CANCELLED * size)  # numbers that do not exist stay
         return Triplets(codes[kept] // columns, codes[kept] % columns, value[kept])
 
 
@@ -50,7 +53,8 @@ class LinearProgram:
 
     Attributes:
         start, index, value: A by columns: entries of column j are at ``start[j]:start[j + 1]``.
-        group: for each column, the pick it belongs to (exactly one of a group, or a few), -1 for none.
+        group: for each column, the pick it belongs to (so many of a group in all), -1 for none.
+        group_low, group_high: how many are picked of each group, at least and at most.
     """
 
     cost: Array
@@ -64,6 +68,8 @@ class LinearProgram:
     value: Array
     offset: float = 0.0
     group: Array | None = None
+    group_low: Array | None = None
+    group_high: Array | None = None
 
     @property
     def columns(self) -> int:
@@ -91,15 +97,19 @@ class LinearProgram:
         row_low: Array,
         row_high: Array,
         offset: float = 0.0,
-        group: Array | None = None,
+        group: tuple[Array, Array, Array] | None = None,
     ) -> LinearProgram:
-        """Return the program with these entries, no two of which are at one place."""
+        """Return the program with these entries, no two of which are at one place.
+
+        Args:
+            group: `group`, `group_low` and `group_high`.
+        """
         order = np.argsort(entries.column, kind="stable")  # parts come in order of columns: a merge
         counts = np.bincount(entries.column, minlength=len(cost))
         start = np.concatenate([[0], np.cumsum(counts)]).astype(np.int32)
         index = entries.row[order].astype(np.int32)
         return LinearProgram(
-            cost, low, high, whole, row_low, row_high, start, index, entries.value[order], offset, group
+            cost, low, high, whole, row_low, row_high, start, index, entries.value[order], offset, *(group or ())
         )
 
     def activity(self, x: Array) -> Array:
@@ -153,8 +163,8 @@ class LinearProgram:
             row_high=np.append(self.row_high, high),
         )
 
-    def violation(self, x: Array) -> float:
-        """Return the largest violation of a row or bound, relative to what the row adds up."""
+    def row_violations(self, x: Array) -> Array:
+        """Return by how much each row is violated, relative to what it adds up."""
         entry = self.value * x[self.entry_column]
         activity = np.bincount(self.index, weights=entry, minlength=self.rows)
         size = np.bincount(self.index, weights=np.abs(entry), minlength=self.rows)
@@ -162,7 +172,4 @@ class LinearProgram:
             over = np.maximum(self.row_low - activity, activity - self.row_high)
             ends = np.where(np.isfinite(self.row_low), np.abs(self.row_low), 0.0)
             ends = np.maximum(ends, np.where(np.isfinite(self.row_high), np.abs(self.row_high), 0.0))
-        scale = np.maximum(np.maximum(size, ends), 1e-300)
-        rows = float(np.max(over / scale, initial=0.0))
-        beyond = np.maximum(self.low - x, x - self.high) / np.maximum(1.0, np.abs(x))
-        return max(rows, float(np.max(beyond, initial=0.0)))
+        return np.maximum(over, 0.0) / np.maximum(np.maximum(size, ends), 1e-300)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -100,8 +101,7 @@ def dual_bound(program: LinearProgram, duals: Array) -> float:
 
     It is minus infinity where an unlimited amount has a negative reduced cost beyond rounding.
     """
-    y = np.where((duals > 0) & ~np.isfinite(program.row_low), 0.0, duals)
-    y = np.where((y < 0) & ~np.isfinite(program.row_high), 0.0, y)
+    y = _usable(program, duals)
     with np.errstate(invalid="ignore"):
         fixed = np.where(y > 0, y * program.row_low, np.where(y < 0, y * program.row_high, 0.0))
     reduced = program.reduced_costs(y)
@@ -111,27 +111,65 @@ def dual_bound(program: LinearProgram, duals: Array) -> float:
         high = np.where(reduced < 0, reduced * program.high, 0.0)
     high = np.where(~np.isfinite(program.high) & (np.abs(reduced) <= tiny), 0.0, high)
     low = np.where(~np.isfinite(program.low) & (np.abs(reduced) <= tiny), 0.0, low)
-    grouped = _grouped(program, reduced)
-    if grouped is not None:
-        member, least = grouped
-        return float(math.fsum(fixed) + math.fsum(low[~member]) + math.fsum(high[~member]) + least) + program.offset
-    return float(math.fsum(fixed) + math.fsum(low) + math.fsum(high)) + program.offset
+    groups = Groups.of(program, reduced)
+    own = np.ones(program.columns, dtype=bool) if groups is None else ~groups.member
+    picked = 0.0 if groups is None else groups.value
+    return float(math.fsum(fixed) + math.fsum(low[own]) + math.fsum(high[own]) + picked) + program.offset
+
+
+def excess(program: LinearProgram, duals: Array) -> Array:
+    """Return by how much a plan that uses a column costs at least more than `dual_bound`.
+
+    It is zero where nothing is known: of amounts that are not whole, or that are not zero at the least.
+    """
+    reduced = program.reduced_costs(_usable(program, duals))
+    above = np.maximum(reduced, 0.0)
+    groups = Groups.of(program, reduced)
+    if groups is not None:
+        group = np.asarray(program.group)[groups.member]
+        above[groups.member] = reduced[groups.member] - groups.base[group]
+    return np.where(program.whole & (program.low == 0), above, 0.0)
+
+
+@dataclass(frozen=True, eq=False)
+class Groups:
+    """What picks can add to a bound.
+
+    Attributes:
+        member: which columns are picked from zero on. base: the least that one more in each group costs.
+        value: the least that all groups add: as many as must be where it costs, as may be where it pays.
+    """
+
+    member: Array
+    base: Array
+    value: float
+
+    @staticmethod
+    def of(program: LinearProgram, reduced: Array) -> Groups | None:
+        """Return it for reduced costs; None where nothing is picked."""
+        if program.group is None or program.group_low is None or program.group_high is None:
+            return None
+        member = program.group >= 0
+        if not member.any():
+            return None
+        groups, low = program.group[member], program.low[member]
+        least = np.full(len(program.group_low), math.inf)
+        np.minimum.at(least, groups, reduced[member])
+        given = np.bincount(groups, weights=low, minlength=len(least))
+        must, may = np.maximum(program.group_low - given, 0.0), np.maximum(program.group_high - given, 0.0)
+        known = np.where(np.isfinite(least), least, 0.0)
+        base = np.where((known > 0) & (must == 0), 0.0, known)
+        value = math.fsum(np.where(known > 0, known * must, known * may)) + math.fsum(reduced[member] * low)
+        return Groups(member, base, float(value))
+
+
+def _usable(program: LinearProgram, duals: Array) -> Array:
+    """Return duals without those of sides that have no limit, which rounding leaves behind."""
+    y = np.where((duals > 0) & ~np.isfinite(program.row_low), 0.0, duals)
+    return np.where((y < 0) & ~np.isfinite(program.row_high), 0.0, y)
 
 
 def _moved(program: LinearProgram, y: Array) -> Array:
     return np.bincount(
         program.entry_column, weights=np.abs(program.value * y[program.index]), minlength=program.columns
     )
-
-
-def _grouped(program: LinearProgram, reduced: Array) -> tuple[Array, float] | None:
-    """Return which columns are picks, and the least they can add: at most as many of each group as are picked."""
-    if program.group is None or not (program.group >= 0).any():
-        return None
-    member = (program.group >= 0) & (program.low == 0)
-    groups = program.group[member]
-    least = np.zeros(int(program.group.max()) + 1)
-    np.minimum.at(least, groups, reduced[member])
-    most = np.zeros(len(least))
-    np.maximum.at(most, groups, program.high[member])
-    return member, float(math.fsum(least * most))

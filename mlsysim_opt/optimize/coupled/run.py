@@ -15,13 +15,12 @@ from mlsysim_opt.algebra.evaluate import ScalarProgram
 from mlsysim_opt.algebra.expression import constant
 from mlsysim_opt.errors import InputError, LimitReachedError, UnboundedError, UnknownNameError, VerificationError
 from mlsysim_opt.optimize.backends.highs import Progress
-from mlsysim_opt.optimize.coupled.audit import AGREEMENT as AUDIT
 from mlsysim_opt.optimize.coupled.audit import Amount, Audit, Auditor
 from mlsysim_opt.optimize.coupled.compile import Compiled
 from mlsysim_opt.optimize.coupled.linear import metric_symbols
 from mlsysim_opt.optimize.coupled.problem import Coupled, CoupledProblem
 from mlsysim_opt.optimize.coupled.program import Array
-from mlsysim_opt.optimize.coupled.search import Found, Options, ProgramBackend, within
+from mlsysim_opt.optimize.coupled.search import ROUNDING, Found, Options, ProgramBackend, within
 from mlsysim_opt.optimize.coupled.solution import PlanSlack, PlanSolution
 from mlsysim_opt.optimize.coupled.task import CoupledTask
 from mlsysim_opt.optimize.coupled.totals import Family, Total
@@ -119,6 +118,8 @@ def solve_first(
     task: CoupledTask, engine: ProgramBackend, options: Options, start: PlanSolution | None = None
 ) -> Solved:
     """Return the best of the first objective: one program, or for a ratio a few (Dinkelbach's iteration)."""
+    if not engine.continuous:
+        _all_whole(task, engine)
     if task.linear.divisor is None:
         compiled = task.compiled()
         if start is not None:
@@ -127,11 +128,28 @@ def solve_first(
     return _ratio(task, engine, options)
 
 
+def _all_whole(task: CoupledTask, engine: ProgramBackend) -> None:
+    """Refuse a plan with amounts that are not whole, for a backend that knows no others."""
+    families = [
+        *task.problem.families.values(),
+        *(it for item in task.relations for it in item.coupling.total.families),
+    ]
+    names = list(dict.fromkeys(family.name for family in families if not family.whole))
+    if names:
+        raise InputError(
+            f"{engine.name} knows whole numbers only, and these are not: {', '.join(names)}",
+            path="backend",
+            hint="use backend='milp', or declare them whole",
+        )
+
+
 def _ratio(task: CoupledTask, engine: ProgramBackend, options: Options) -> Solved:
     """Minimise N / D: solve ``min N - q D`` for the best ratio q known so far, until nothing is below zero.
 
-    D is never negative where it is a sum of amounts; plans with D = 0 have no ratio. Source: Dinkelbach, Management
-    Science 13 (1967).
+    D must not be negative; plans with D = 0 have no ratio. Source: Dinkelbach, Management Science 13 (1967).
+
+    Raises:
+        InputError: D is negative in some plan, or zero in every plan.
     """
     linear = task.linear
     assert linear.divisor is not None
@@ -142,34 +160,52 @@ def _ratio(task: CoupledTask, engine: ProgramBackend, options: Options) -> Solve
         held = engine.solve(compiled.program, options)
     if held.x is None:
         return Solved(compiled, held)
-    best: tuple[float, Array] | None = None
-    steps = 0
-    while steps < RATIO_STEPS:
-        steps += 1
-        assert held.x is not None
-        top, below = _value(compiled, linear.total, task, held.x), _value(compiled, linear.divisor, task, held.x)
-        if below <= 0:
-            break
-        if best is not None and not top / below < best[0] - 1e-12 * abs(best[0]):
-            break
-        best = top / below, held.x
-        compiled = task.compiled(linear.total - linear.divisor * _number(best[0], linear))
-        held = engine.solve(compiled.program, replace(options, gap=0.0, start=held.x))
-        if held.x is None:
-            break
-    if best is None:
+    most = _value(compiled, linear.divisor, task, held.x)
+    if most <= 0:
         raise InputError(f"{task.objective.name} divides by a sum that is zero in every plan", path="objective")
-    ratio, x = best
-    least = _least_divisor(task, engine, options)
-    bound = (
-        ratio + min(0.0, held.bound) / least
-        if least > 0
-        else (ratio if held.bound >= -1e-9 * abs(ratio) else -math.inf)
-    )
-    proven = within(ratio, bound, max(options.gap, 1e-9))
+    lowest = engine.solve(task.compiled(linear.divisor).program, replace(options, gap=1e-3, start=None))
+    if lowest.value is not None and lowest.value < -AGREEMENT * most:
+        raise InputError(f"{task.objective.name} divides by a sum that may be negative", path="objective")
+    least = lowest.bound
+    if not least > AGREEMENT * most:
+        least = _least_positive(task, compiled)
+        name = f"{task.objective.name} divides by more than zero"
+        limit = linear.divisor >= constant(least * (1 - TIE), linear.divisor.dimension)
+        task = task.with_relations([Coupled(name, limit, structural=True)], name)
+    best, x = math.inf, held.x
+    steps = 0
+    while held.x is not None and steps < RATIO_STEPS:
+        ratio = _value(compiled, linear.total, task, held.x) / _value(compiled, linear.divisor, task, held.x)
+        if not ratio < best - 1e-12 * abs(best if steps else 0.0):
+            break
+        best, x = ratio, held.x
+        steps += 1
+        compiled = task.compiled(linear.total - linear.divisor * _number(best, linear))
+        held = engine.solve(compiled.program, replace(options, gap=0.0, start=held.x))
+    bound = best + min(0.0, held.bound) / least
+    proven = within(best, bound, max(options.gap, 1e-9))
     proof = f"Dinkelbach's iteration, {steps} programs: in no plan is the numerator below the ratio times the divisor"
-    made = Found("optimal" if proven else "feasible", x, ratio, min(bound, ratio), proof, held.solver, held.details)
+    made = Found("optimal" if proven else "feasible", x, best, min(bound, best), proof, held.solver, held.details)
     return Solved(compiled, made)
+
+
+def _least_positive(task: CoupledTask, compiled: Compiled) -> float:
+    """Return what a divisor that is not zero is at least, where it adds up whole amounts.
+
+    Raises:
+        InputError: it may be as small as you like, so that the ratio has no bound.
+    """
+    assert task.linear.divisor is not None
+    assert task.compiler is not None
+    numbers, offset = compiled.coefficients(task.linear.divisor, task.compiler)
+    used = np.nan_to_num(numbers) != 0
+    if offset != 0 or np.any(numbers[used] < 0) or not compiled.program.whole[used].all():
+        raise InputError(
+            f"{task.objective.name} divides by a sum that may be zero, or as near to it as you like",
+            path="objective",
+            hint="add a constraint that it is at least something",
+        )
+    return float(np.min(numbers[used]))
 
 
 def _number(value: float, linear: Any) -> Any:
@@ -182,12 +218,6 @@ def _value(compiled: Compiled, total: Total, task: CoupledTask, x: Array) -> flo
     return float(np.nan_to_num(coefficients) @ x) + offset
 
 
-def _least_divisor(task: CoupledTask, engine: ProgramBackend, options: Options) -> float:
-    assert task.linear.divisor is not None
-    found = engine.solve(task.compiled(task.linear.divisor).program, replace(options, gap=1e-3, start=None))
-    return found.bound
-
-
 def _refine(
     task: CoupledTask, solved: Solved, objective: Any, engine: ProgramBackend, options: Options
 ) -> tuple[CoupledTask, Solved]:
@@ -195,7 +225,7 @@ def _refine(
     value = solved.found.value
     assert value is not None
     linear = task.linear
-    size = abs(value) or 1.0
+    size = abs(value) or ROUNDING * solved.found.size
     if linear.divisor is None:
         held = linear.total <= constant(value + TIE * size, linear.total.dimension)
     else:
@@ -254,8 +284,8 @@ def solution_of(task: CoupledTask, first: Solved, solved: Solved, backend: str, 
     amounts = amounts_of(solved.compiled, found.x)
     audit, metrics, value = _audited(task, amounts)
     claimed = first.found.value
-    size = max(abs(claimed), abs(value))
-    deviation = abs(value - claimed) / size if size else 0.0
+    size = max(abs(claimed), abs(value), ROUNDING * first.found.size) or 1.0
+    deviation = abs(value - claimed) / size
     room = AGREEMENT if solved is first else 2 * TIE
     if audit.failing or not deviation <= room:
         raise VerificationError(
@@ -310,13 +340,10 @@ def _audited(task: CoupledTask, amounts: Sequence[Amount]) -> tuple[Audit, Metri
     named = list(problem.totals)
     audit = Auditor(problem, relations, task.local).run(own, [problem.totals[name] for name in named])
     totals = dict(zip(named, audit.totals, strict=True))
-    (value,) = ScalarProgram([task.objective.cost]).run_named({**problem.values, **totals})
-    for item in task.user:  # the largest of something is looked up, not the amount that stood for it
+    for item in task.user:  # with a largest in them, whose stand-in is no amount of the plan
         if item.constraint.sides and not families.issuperset(item.families):
-            small, large = ScalarProgram(list(item.constraint.sides)).run_named({**problem.values, **totals})
-            if not small <= large + AUDIT * max(abs(small), abs(large)):
-                audit.failing.append(f"{item.name} by {small - large:g}")
-            audit.slacks[item.name] = (max(0.0, large - small), "")
+            audit.compare(item.name, ScalarProgram(item.constraint.sides).run_named({**problem.values, **totals}))
+    (value,) = ScalarProgram([task.objective.cost]).run_named({**problem.values, **totals})
     shown: dict[str, Value] = {}
     for name, metric in problem.metrics.items():
         if metric.expression is None or not metric_symbols(problem, metric.expression):

@@ -1,4 +1,4 @@
-"""Solving one linear program with whole amounts to proven optimality, or to a certified gap.
+"""Solving one linear program with whole amounts by HiGHS, to proven optimality or to a certified gap.
 
 Small programs go to the solver as they are. Of large ones, columns that cannot matter are left out first, each step
 with its proof: dominated ones; then the relaxation is solved over few columns and all others are priced against it,
@@ -9,93 +9,56 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any, Literal, Protocol
+from dataclasses import replace
 
 import numpy as np
 
-from mlsysim_opt.errors import VerificationError
-from mlsysim_opt.optimize.backends.highs import HighsProgram, Progress, Result, Watch, highs_name
-from mlsysim_opt.optimize.coupled.program import Array, LinearProgram
-from mlsysim_opt.optimize.coupled.prune import dual_bound, undominated
+from mlsysim_opt.optimize.backends.highs import HighsProgram, Progress, Result, Stop, highs_name
+from mlsysim_opt.optimize.coupled.outcome import (
+    EXACT,
+    ROUNDING,
+    Found,
+    Options,
+    Part,
+    ProgramBackend,
+    added_up,
+    finished,
+    pruned,
+    within,
+)
+from mlsysim_opt.optimize.coupled.program import LinearProgram
+from mlsysim_opt.optimize.coupled.prune import excess
+from mlsysim_opt.optimize.coupled.sifting import sift
 
 FEW = 20_000
 """Programs of up to so many columns go to the solver as they are."""
-PER_GROUP = 4
-"""Columns of each pick that the first relaxation has, and that each pricing adds at most."""
-ADDED = 20_000
-"""Columns that one pricing adds at most."""
-ROUNDS = 60
-FEASIBLE = 1e-7
-"""Violation of a row, relative to what it adds up, that is rounding."""
+FIRST = 4_000
+"""Columns that are first branched over; then four times as many, and so on."""
+WORTH = 10
+"""Where all that is left is not so many times as much, it is branched over at once."""
+FINEST = 1e-10
+"""HiGHS's least tolerance."""
+COARSE = 1e-3
+"""The gap to which a program is solved that does not settle the answer."""
 
-Status = Literal["optimal", "feasible", "infeasible", "unbounded", "unknown"]
-
-
-@dataclass(frozen=True, eq=False)
-class Found:
-    """The outcome for one program, in what is minimised.
-
-    Attributes:
-        status: ``optimal`` means within the gap that was asked for. x: the amounts. value, bound: of what is minimised.
-        proof: how the bound is known. details: counts. relaxed: the bound without whole numbers, and its duals.
-    """
-
-    status: Status
-    x: Array | None
-    value: float | None
-    bound: float
-    proof: str
-    solver: str
-    details: dict[str, Any] = field(default_factory=dict)
-    duals: Array | None = None
-
-
-@dataclass(frozen=True)
-class Options:
-    """How to search.
-
-    Attributes:
-        gap: relative distance of the plan to its bound at which to stop. time_limit: seconds. prune: leave columns out.
-        watch: called with the progress. start: amounts of a known plan. criteria: further costs that pruning respects.
-        tolerance: by how much a row may be violated, in units of its largest coefficient; the solver's own when None.
-    """
-
-    gap: float = 0.0
-    time_limit: float | None = None
-    prune: bool = True
-    watch: Watch | None = None
-    start: Array | None = None
-    criteria: Sequence[Array] = ()
-    tolerance: float | None = None
-
-
-class ProgramBackend(Protocol):
-    """Solves one linear program."""
-
-    name: str
-
-    def solve(self, program: LinearProgram, options: Options) -> Found:
-        """Return the best amounts with their proof, or why there are none."""
+__all__ = ["FEW", "Found", "HighsBackend", "Options", "ProgramBackend", "ROUNDING", "within"]
 
 
 class HighsBackend:
     """HiGHS on the arrays."""
 
     name = "milp"
+    continuous = True
 
     def solve(self, program: LinearProgram, options: Options) -> Found:
         """Return the best amounts with their proof, or why there are none."""
-        return _Search(program, options).run()
+        return _Search(pruned(program, options)).run()
 
 
 class _Search:
-    def __init__(self, program: LinearProgram, options: Options) -> None:
-        self.program = program
-        self.options = options
+    def __init__(self, part: Part) -> None:
+        self.part, self.program, self.options = part, part.program, part.options
         self.began = time.monotonic()
-        self.details: dict[str, Any] = {"columns": program.columns, "rows": program.rows}
 
     def left(self) -> float | None:
         """Return the seconds that are left."""
@@ -104,214 +67,116 @@ class _Search:
         return max(0.0, self.options.time_limit - (time.monotonic() - self.began))
 
     def run(self) -> Found:
-        kept = np.arange(self.program.columns)
-        if self.options.prune:
-            kept = np.flatnonzero(undominated(self.program, self.options.criteria))
-            self.details["undominated"] = len(kept)
-        pruned = self.program.only(kept)
-        start = None if self.options.start is None else self._started(kept)
-        if pruned.columns <= FEW or not pruned.whole.any():
-            return self._direct(pruned, kept, start)
-        return self._sifted(pruned, kept, start)
-
-    def _started(self, kept: Array) -> Array | None:
-        """Return the known plan on the columns that are left, unless it uses others or is not possible here."""
-        start = self.options.start
-        assert start is not None
-        if self.program.violation(start) > FEASIBLE or np.any(start[self.program.whole] % 1 != 0):
-            return None
-        rest = np.ones(len(start), dtype=bool)
-        rest[kept] = False
-        return None if np.any(start[rest] != 0) else start[kept]
+        """Return the outcome of the program."""
+        if self.program.columns <= FEW or not self.program.whole.any():
+            return self._direct()
+        return self._sifted()
 
     # small ------------------------------------------------------------------------------------------------------------
-    def _direct(self, program: LinearProgram, kept: Array, start: Array | None) -> Found:
-        solver = HighsProgram(program, tolerance=self.options.tolerance)
+    def _direct(self) -> Found:
+        program = self.program
+        solver = HighsProgram(program)
         if not program.whole.any():
-            result = solver.solve(time_limit=self.left(), watch=self.options.watch)
-            return self._found(program, kept, result, "linear program")
-        relaxed = solver.relaxation(time_limit=self.left())
+            result = self._told_apart(solver.solve(time_limit=self.left(), watch=self.options.watch))
+            return finished(self.part, result, highs_name(), "linear program", result.duals)
+        relaxed = self._told_apart(solver.relaxation(time_limit=self.left()))
         if relaxed.stop in ("infeasible", "unbounded"):
-            return self._found(program, kept, relaxed, "relaxation")
+            return finished(self.part, relaxed, highs_name(), "relaxation")
         if relaxed.stop == "interrupted":
-            return self._found(program, kept, replace(relaxed, x=None), "relaxation")
-        size = relaxed.value
-        if size is not None:
-            solver = HighsProgram(program, size=size - program.offset, tolerance=self.options.tolerance)
-        result = solver.solve(gap=self.options.gap, time_limit=self.left(), start=start, watch=self.options.watch)
+            return finished(self.part, replace(relaxed, x=None), highs_name(), "relaxation")
+        if relaxed.x is not None:
+            solver = HighsProgram(program, size=added_up(program, relaxed.x))
+        result = solver.solve(
+            gap=self.options.gap, time_limit=self.left(), start=self.part.start, watch=self.options.watch
+        )
         bound = max(result.bound, relaxed.bound if relaxed.stop == "optimal" else -math.inf)
-        found = self._found(program, kept, replace(result, bound=bound), "branch and bound")
-        self.details["relaxation"] = relaxed.bound
-        return replace(found, duals=relaxed.duals)
+        self.part.details["relaxation"] = relaxed.bound
+        result = self._sharpened(replace(result, bound=bound))
+        return finished(self.part, result, highs_name(), "branch and bound", relaxed.duals)
+
+    def _sharpened(self, result: Result) -> Result:
+        """Return an optimum with its bound proven again, where tolerances left room between the two.
+
+        Nothing may be better by more than rounding: that is asked for, in a row of its own.
+        """
+        program, value = self.program, result.value
+        if result.stop != "optimal" or result.x is None or value is None:
+            return result
+        size = added_up(program, result.x)
+        if within(value, result.bound, max(self.options.gap, EXACT), size):
+            return result
+        limit = value - 0.5 * max(EXACT * abs(value), EXACT * ROUNDING * size)
+        narrowed = program.with_row(program.cost, -math.inf, limit - program.offset)
+        better = HighsProgram(narrowed, size=size, tolerance=FINEST)
+        again = better.solve(time_limit=self.left(), watch=self.options.watch)
+        if again.stop == "infeasible":
+            return replace(result, bound=limit)
+        if again.x is not None and again.value is not None and again.value < value:
+            return replace(again, bound=max(result.bound, again.bound))
+        return result
+
+    def _told_apart(self, result: Result) -> Result:
+        """Return an outcome with unbounded told apart from infeasible, which solvers do not always do."""
+        if result.stop != "unbounded":
+            return result
+        free = replace(self.program, cost=np.zeros(self.program.columns), offset=0.0)
+        possible = HighsProgram(free).solve(time_limit=self.left()).stop != "infeasible"
+        return result if possible else replace(result, stop="infeasible", bound=math.inf)
 
     # large ------------------------------------------------------------------------------------------------------------
-    def _sifted(self, program: LinearProgram, kept: Array, start: Array | None) -> Found:
-        sifted = sift(program, self.left, start)
-        if sifted is None:  # the relaxation over few columns could not be made feasible: the solver sees it all
-            return self._direct(program, kept, start)
-        bound, duals, working = sifted
-        self.details.update(relaxation=bound, priced=program.columns, working=int(np.count_nonzero(working)))
-        reduced = _excess(program, duals)
-        gap = self.options.gap
-        best, value = start, math.inf if start is None else float(program.cost @ start) + program.offset
-        if self.options.watch is not None:
-            self.options.watch(Progress(time.monotonic() - self.began, None, bound, 0))
-        first = np.flatnonzero(working & (reduced <= np.quantile(reduced[working], 0.9)))
-        tried = self._part(program, first, bound, None, share=0.3, gap=max(gap, 1e-3))
-        if tried.x is not None and tried.value is not None and tried.value < value:
-            best, value = np.zeros(program.columns), tried.value
-            best[first] = tried.x
+    def _sifted(self) -> Found:
+        """Solve over few columns, more of them each time, until none that is left out can be in a better plan.
+
+        A plan with a column that was left out costs at least the bound of the relaxation and the column's excess.
+        """
+        program, options = self.program, self.options
+        relaxed = sift(program, self.left, self.part.start)
+        if relaxed is None:  # the relaxation could not be made feasible by columns: the solver sees it all
+            return self._direct()
+        above = excess(program, relaxed.duals)
+        self.part.details.update(relaxation=relaxed.bound, working=int(np.count_nonzero(relaxed.working)))
+        if options.watch is not None:
+            options.watch(Progress(time.monotonic() - self.began, None, relaxed.bound, 0))
+        best = self.part.start
+        value = math.inf if best is None else float(program.cost @ best) + program.offset
+        must = relaxed.working & (above == 0)
+        at_once = max(FIRST, 2 * int(np.count_nonzero(must)))
+        nodes, proven = 0, relaxed.bound
+        stop: Stop = "limit"
         while True:
-            room = value - bound
-            open_ = reduced <= room if math.isfinite(value) else np.ones(program.columns, dtype=bool)
-            if best is not None:
-                open_ |= best != 0
-            self.details["after_reduced_costs"] = int(np.count_nonzero(open_))
-            part = np.flatnonzero(open_)
-            begin = None if best is None else best[part]
-            result = self._part(program, part, bound, begin, share=1.0, gap=gap)
+            limit = value - relaxed.bound
+            if np.count_nonzero(above <= limit) > at_once * (1 if best is None else WORTH):
+                limit = min(limit, float(np.partition(above, at_once)[at_once]))
+            part = np.flatnonzero((above <= limit) if best is None else (above <= limit) | (best != 0))
+            rest = float(np.min(above, initial=math.inf, where=above > limit))  # what the first left out costs
+            last = relaxed.bound + rest >= value
+            left = self.left()
+            result = HighsProgram(program.only(part), size=relaxed.size).solve(
+                gap=options.gap if last else max(options.gap, COARSE),
+                time_limit=None if left is None else left * (1.0 if last or not math.isfinite(rest) else 0.4),
+                start=None if best is None else best[part],
+                watch=options.watch,
+            )
+            nodes += result.nodes
             if result.x is not None and result.value is not None and result.value <= value:
                 best, value = np.zeros(program.columns), result.value
                 best[part] = result.x
-            break
-        proven = max(bound, min(result.bound, value))
-        full = None if best is None else best
-        merged = Result(result.stop, full, None if full is None else value, proven, duals, result.nodes)
-        if result.stop == "infeasible" and best is not None:
-            merged = replace(merged, stop="optimal", bound=value)
-        found = self._found(program, kept, merged, "column pricing, reduced costs, branch and bound")
-        return replace(found, duals=duals)
-
-    def _part(
-        self, program: LinearProgram, part: Array, bound: float, start: Array | None, *, share: float, gap: float
-    ) -> Result:
-        left = self.left()
-        limit = None if left is None else left * share
-        solver = HighsProgram(program.only(part), size=bound - program.offset, tolerance=self.options.tolerance)
-        return solver.solve(gap=gap, time_limit=limit, start=start, watch=self.options.watch)
-
-    # mapping back -----------------------------------------------------------------------------------------------------
-    def _found(self, program: LinearProgram, kept: Array, result: Result, how: str) -> Found:
-        solver = highs_name()
-        details = {**self.details, "nodes": result.nodes}
-        if result.stop == "infeasible":
-            return Found("infeasible", None, None, math.inf, f"{how}: infeasible", solver, details)
-        if result.stop == "unbounded":
-            return Found("unbounded", None, None, -math.inf, f"{how}: unbounded", solver, details)
-        if result.x is None:
-            return Found("unknown", None, None, result.bound, f"{how} stopped at its limit", solver, details)
-        x = settled(program, result.x)
-        value = float(program.cost @ x) + program.offset
-        full = np.zeros(self.program.columns)
-        full[kept] = x
-        bound = min(result.bound, value)
-        near = within(value, bound, max(self.options.gap, 1e-9))
-        status: Status = "optimal" if result.stop == "optimal" and near else "feasible"
-        proof = f"{how}: bound {'reached' if status == 'optimal' else 'not reached: ' + result.stop}"
-        return Found(status, full, value, bound, proof, solver, details, result.duals)
-
-
-def within(value: float, bound: float, gap: float) -> bool:
-    """Return whether a value is within a relative gap of its bound."""
-    return value - bound <= gap * max(abs(value), abs(bound)) + 1e-300
-
-
-def settled(program: LinearProgram, x: Array) -> Array:
-    """Return amounts with whole numbers made whole and the others chosen again for them.
-
-    Raises:
-        VerificationError: with whole numbers made whole, no amounts satisfy every row.
-    """
-    x = np.where(program.whole, np.round(x), x)
-    x = np.clip(x, program.low, program.high)
-    if not program.whole.all() and program.whole.any():
-        again = HighsProgram(program.fixed(x, program.whole)).relaxation()
-        if again.x is not None and again.stop == "optimal":
-            x = np.where(program.whole, x, np.clip(again.x, program.low, program.high))
-    violated = program.violation(x)
-    if violated > FEASIBLE:
-        raise VerificationError(
-            f"the solver's plan violates a row by {violated:.2g} of what it adds up once whole numbers are made whole",
-            hint="this is a matter of scale: give amounts in units in which they are neither tiny nor huge",
-        )
-    return x
-
-
-def sift(
-    program: LinearProgram, left: Callable[[], float | None], start: Array | None = None
-) -> tuple[float, Array, Array] | None:
-    """Return the value of the relaxation over all columns, its duals, and the columns it was solved over.
-
-    The relaxation is solved over few columns; all others are priced against its duals, and those that would lower it
-    join, until none would. The bound returned is that of weak duality over every column.
-    """
-    working = _first_columns(program)
-    if start is not None:
-        working |= start != 0
-    best = -math.inf
-    kept_duals: Array | None = None
-    for _ in range(ROUNDS):
-        part = np.flatnonzero(working)
-        result = HighsProgram(program.only(part)).relaxation(time_limit=left())
-        if result.stop != "optimal" or result.duals is None:
-            return None if kept_duals is None else (best, kept_duals, working)
-        bound = dual_bound(program, result.duals)
-        if bound > best or kept_duals is None:
-            best, kept_duals = bound, result.duals
-        assert result.value is not None
-        if result.value - best <= 1e-9 * max(1e-300, abs(result.value)):
-            break
-        reduced = program.reduced_costs(result.duals)
-        added = _cheapest(program, reduced, working)
-        if not len(added):
-            break
-        working[added] = True
-    assert kept_duals is not None
-    return best, kept_duals, working
-
-
-def _first_columns(program: LinearProgram) -> Array:
-    """Return the columns to begin with: all that are in no pick, and of each pick the cheapest and the lightest."""
-    assert program.group is not None
-    working = program.group < 0
-    if np.count_nonzero(working) > 10 * FEW:
-        working = working & (program.low > 0)
-    members = np.flatnonzero(program.group >= 0)
-    weight = np.bincount(program.entry_column, weights=np.abs(program.value), minlength=program.columns)
-    for key in (program.cost, weight):
-        order = members[np.lexsort((key[members], program.group[members]))]
-        working[order[_rank_in_runs(program.group[order]) < PER_GROUP]] = True
-    return working
-
-
-def _rank_in_runs(codes: Array) -> Array:
-    """Return, for sorted codes, the place of each in its run of equal ones."""
-    first = np.concatenate([[True], codes[1:] != codes[:-1]])
-    begin = np.maximum.accumulate(np.where(first, np.arange(len(codes)), 0))
-    return np.arange(len(codes)) - begin
-
-
-def _cheapest(program: LinearProgram, reduced: Array, working: Array) -> Array:
-    """Return columns that would lower the relaxation: of each pick the best few, of the others the best."""
-    assert program.group is not None
-    scale = float(np.max(np.abs(program.cost), initial=0.0))
-    good = np.flatnonzero(~working & (reduced < -1e-11 * scale))
-    if not len(good):
-        return good
-    group = program.group[good]
-    order = np.lexsort((reduced[good], group))
-    good, group = good[order], group[order]
-    chosen = good[(group < 0) | (_rank_in_runs(group) < PER_GROUP)]
-    return chosen[np.argsort(reduced[chosen])][:ADDED]
-
-
-def _excess(program: LinearProgram, duals: Array) -> Array:
-    """Return by how much a plan with a column costs at least more than the bound."""
-    reduced = program.reduced_costs(duals)
-    if program.group is None:
-        return np.maximum(reduced, 0.0)
-    member = program.group >= 0
-    least = np.zeros(int(program.group.max()) + 1 if member.any() else 1)
-    np.minimum.at(least, program.group[member], reduced[member])
-    excess = np.where(member, reduced - least[np.maximum(program.group, 0)], np.maximum(reduced, 0.0))
-    return np.where(program.whole, excess, 0.0)
+            stop = result.stop
+            if stop != "infeasible" or best is None:  # where a plan is known, the solver is mistaken: it proves nothing
+                proven = max(proven, min(result.bound, relaxed.bound + rest, value))
+            self.part.details["branched_over"] = len(part)
+            if best is None and stop == "infeasible" and math.isfinite(rest):
+                at_once *= 4
+            elif best is None or stop in ("interrupted", "limit", "unbounded") or len(part) == program.columns:
+                break
+            elif within(value, proven, max(options.gap, EXACT)):
+                stop = "optimal"
+                break
+            elif last:
+                break
+            else:
+                at_once *= 4
+        stop = "limit" if stop == "infeasible" and best is not None else stop
+        merged = Result(stop, best, None if best is None else value, proven, None, nodes)
+        how = "column pricing, reduced costs, branch and bound"
+        return finished(self.part, merged, highs_name(), how, relaxed.duals)

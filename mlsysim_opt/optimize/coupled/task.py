@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mlsysim_opt.algebra.atoms import where
@@ -118,10 +119,29 @@ class CoupledTask:
 
         return ways_out(self, program_backend("auto"), Options(), weights)
 
+    def pyomo(self) -> Any:
+        """Return the Pyomo model of the first objective: a variable per family, a constraint per relation, by name.
+
+        Numbers are in base units. It is a model of its own: to inspect, to change, or for any solver of Pyomo's.
+        """
+        from mlsysim_opt.optimize.backends.pyomo_program import named_model
+
+        return named_model(self.compiled())
+
+    def write(self, path: str | Path) -> Path:
+        """Write the program as a file for other solvers, ``x.lp`` or ``x.mps``, and return its path."""
+        from mlsysim_opt.optimize.backends.pyomo_program import write_model
+
+        return write_model(self.pyomo(), path)
+
     def compiled(self, total: Total | None = None) -> Compiled:
         """Return the program that minimises a sum (the first objective's) under all constraints."""
         assert self.compiler is not None
-        return self.compiler.compile(total or self.linear.total, self.relations, self.local)
+        asked = [self.linear, *(linear_objective(self.problem, item.cost) for item in self.then)]
+        sums = [item for linear in asked for item in (linear.total, linear.divisor) if item is not None]
+        ours = set(self.problem.families.values())
+        sums = [Total(tuple(term for term in item.terms if term.family in ours), item.offset) for item in sums]
+        return self.compiler.compile(total or self.linear.total, self.relations, self.local, defined=sums)
 
 
 @dataclass(frozen=True, eq=False)

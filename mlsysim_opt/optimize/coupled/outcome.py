@@ -1,0 +1,176 @@
+"""What a search for the best amounts of a program is asked, and what it finds; shared by all backends."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+import numpy as np
+
+from mlsysim_opt.errors import VerificationError
+from mlsysim_opt.optimize.coupled.program import Array, LinearProgram
+from mlsysim_opt.optimize.coupled.prune import undominated
+
+if TYPE_CHECKING:
+    from mlsysim_opt.optimize.backends.highs import Result, Watch
+
+EXACT = 1e-9
+"""Relative differences below this are rounding: of a value and its bound, of whole amounts and their limit."""
+ROUNDING = 1e-3
+"""Sums that cancel are told apart to `EXACT` of this share of what they add up."""
+FEASIBLE = 1e-7
+"""Violation of a row with continuous amounts, relative to what it adds up, that is rounding."""
+
+Status = Literal["optimal", "feasible", "infeasible", "unbounded", "unknown"]
+
+
+@dataclass(frozen=True, eq=False)
+class Found:
+    """The outcome for one program, in what is minimised.
+
+    Attributes:
+        status: ``optimal`` means within the gap that was asked for. x: the amounts. value, bound: of what is minimised.
+        proof: how the bound is known. details: counts. duals: of the rows, without whole numbers.
+        size: what the value adds up, without signs.
+    """
+
+    status: Status
+    x: Array | None
+    value: float | None
+    bound: float
+    proof: str
+    solver: str
+    details: dict[str, Any] = field(default_factory=dict)
+    duals: Array | None = None
+    size: float = 0.0
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to search.
+
+    Attributes:
+        gap: relative distance of the plan to its bound at which to stop. time_limit: seconds. prune: leave columns out.
+        watch: called with the progress. start: amounts of a known plan. criteria: further costs that pruning respects.
+    """
+
+    gap: float = 0.0
+    time_limit: float | None = None
+    prune: bool = True
+    watch: Watch | None = None
+    start: Array | None = None
+    criteria: Sequence[Array] = ()
+
+
+class ProgramBackend(Protocol):
+    """Solves one linear program."""
+
+    name: str
+    continuous: bool
+    """Whether it knows amounts that are not whole."""
+
+    def solve(self, program: LinearProgram, options: Options) -> Found:
+        """Return the best amounts with their proof, or why there are none."""
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """A program without the columns that no best plan needs.
+
+    Attributes:
+        kept: the columns of the whole that are left. start: amounts of a known plan on them.
+        details: counts, for the certificate.
+    """
+
+    whole: LinearProgram
+    program: LinearProgram
+    kept: Array
+    options: Options
+    start: Array | None
+    details: dict[str, Any]
+
+
+def pruned(program: LinearProgram, options: Options) -> Part:
+    """Return a program without its dominated columns, if pruning is asked for."""
+    details: dict[str, Any] = {"columns": program.columns, "rows": program.rows}
+    if not options.prune:
+        return Part(program, program, np.arange(program.columns), options, _possible(program, options.start), details)
+    mask = undominated(program, options.criteria)
+    kept = np.flatnonzero(mask)
+    details["undominated"] = len(kept)
+    known = _possible(program, options.start)
+    start = None if known is None or np.any(known[~mask] != 0) else known[kept]
+    return Part(program, program.only(kept), kept, options, start, details)
+
+
+def _possible(program: LinearProgram, start: Array | None) -> Array | None:
+    """Return the amounts of a known plan, unless they are none of this program."""
+    if start is None or np.any(start[program.whole] % 1 != 0):
+        return None
+    inside = np.all((program.low <= start) & (start <= program.high))
+    return start if inside and np.max(program.row_violations(start), initial=0.0) <= FEASIBLE else None
+
+
+def finished(part: Part, result: Result, solver: str, how: str, duals: Array | None = None) -> Found:
+    """Return the outcome for the whole program.
+
+    Raises:
+        VerificationError: with whole numbers made whole, the amounts do not satisfy every row.
+    """
+    details = {**part.details, "nodes": result.nodes}
+    if result.stop == "infeasible":
+        return Found("infeasible", None, None, math.inf, f"{how}: infeasible", solver, details)
+    if result.stop == "unbounded":
+        return Found("unbounded", None, None, -math.inf, f"{how}: unbounded", solver, details)
+    if result.x is None:
+        return Found("unknown", None, None, result.bound, f"{how} stopped at its limit", solver, details)
+    program = part.program
+    x = settled(program, result.x)
+    value = float(program.cost @ x) + program.offset
+    full = np.zeros(part.whole.columns)
+    full[part.kept] = x
+    bound = min(result.bound, value)
+    size = added_up(program, x) + abs(program.offset)
+    near = within(value, bound, max(part.options.gap, EXACT), size)
+    status: Status = "optimal" if near else "feasible"
+    why = "reached" if near else f"not reached: {result.stop}"
+    return Found(status, full, value, bound, f"{how}: bound {why}", solver, details, duals, size)
+
+
+def within(value: float, bound: float, gap: float, size: float = 0.0) -> bool:
+    """Return whether a value is within a relative gap of its bound, or of the rounding of what it adds up (`size`)."""
+    return value - bound <= max(gap * max(abs(value), abs(bound)), EXACT * ROUNDING * size) + 1e-300
+
+
+def added_up(program: LinearProgram, x: Array) -> float:
+    """Return what the costs of amounts add up to, without signs and offset."""
+    return float(np.abs(program.cost) @ np.abs(x))
+
+
+def settled(program: LinearProgram, x: Array) -> Array:
+    """Return amounts with whole numbers made whole and the others chosen again for them.
+
+    Raises:
+        VerificationError: with whole numbers made whole, no amounts satisfy every row.
+    """
+    from mlsysim_opt.optimize.backends.highs import HighsProgram
+
+    x = np.where(program.whole, np.round(x), x)
+    x = np.clip(x, program.low, program.high)
+    if not program.whole.all() and program.whole.any():
+        again = HighsProgram(program.fixed(x, program.whole)).relaxation()
+        if again.x is not None and again.stop == "optimal":
+            x = np.where(program.whole, x, np.clip(again.x, program.low, program.high))
+    loose = np.zeros(program.rows, dtype=bool)
+    loose[program.index[~program.whole[program.entry_column]]] = True
+    violated = program.row_violations(x)
+    for rows, room in ((loose, FEASIBLE), (~loose, EXACT)):
+        worst = float(np.max(violated[rows], initial=0.0))
+        if worst > room:
+            raise VerificationError(
+                f"the solver's plan violates a row by {worst:.2g} of what it adds up once whole numbers are made whole",
+                hint="this is a matter of scale: a coefficient is huge or tiny beside the others of its row",
+            )
+    return x

@@ -1,0 +1,121 @@
+"""One program, several solvers: the same answer, and models that people can read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mlsysim_opt.errors import InputError
+from mlsysim_opt.optimize import CoupledProblem, Largest, optimize
+
+
+@pytest.fixture
+def problem() -> CoupledProblem:
+    """Jobs on sites with servers, and power that servers draw by the hour."""
+    made = CoupledProblem("sites")
+    job, size, site = made.choose("job", ["a", "b"]), made.choose("size", [1, 2]), made.choose("site", ["Iowa", "Utah"])
+    run = made.picks("run", [job, size, site], for_each=[job])
+    servers = made.amounts("servers", [site], whole=True, high=5)
+    power = made.amounts("power", [site], unit="kW", high=40)
+    made.require("room", run * size <= servers, each=[site])
+    made.require("power", power.equals(servers * "2 kW"), each=[site])
+    made.require("spare", servers <= 6)
+    made.measure("cost", servers * made.table("price", [site], [3.0, 4.0], "USD") + power * "0.1 USD/kW", unit="USD")
+    made.measure("work", run * size)
+    made.measure("peak", Largest(run * size, (site,)))
+    made.default_objective = "min_cost"
+    return made
+
+
+@pytest.mark.parametrize("objective", ["min_cost", "min_peak", "cost / work", "maximize 5 USD * work - cost"])
+@pytest.mark.parametrize("backend", ["pyomo", "pyomo:appsi_highs"])
+def test_pyomo_finds_what_highs_finds(problem: CoupledProblem, objective: str, backend: str) -> None:
+    asked = {"objective": objective, "constraints": ["work >= 3"]}
+    one, two = optimize(problem, **asked), optimize(problem, backend=backend, **asked)  # type: ignore[arg-type]
+    assert two.objective.value == pytest.approx(one.objective.value, rel=1e-9)
+    assert two.status == "optimal"
+    assert "Pyomo" in two.certificate.solver
+    two.verify()
+
+
+def test_the_pyomo_model_has_the_names_of_the_problem_and_the_same_optimum(problem: CoupledProblem) -> None:
+    import pyomo.environ as pyo
+
+    answer = optimize(problem, constraints=["work >= 3"])
+    assert answer.task is not None
+    model = answer.task.pyomo()
+    assert model.run["a", 1, "Iowa"].is_integer()
+    assert not model.power["Utah"].is_integer()
+    assert model.component("room") is not None
+    assert set(model.component("room")) == {"Iowa", "Utah"}
+    assert model.component("work >= 3") is not None
+    pyo.SolverFactory("appsi_highs").solve(model)
+    # 3 servers in Iowa: 9 USD, 6 kW at 0.1: 0.6.
+    assert pyo.value(model.objective) == pytest.approx(9.6)
+    assert answer.objective.value == pytest.approx(9.6)
+
+
+def test_a_written_file_is_read_by_another_program(problem: CoupledProblem, tmp_path: Path) -> None:
+    import highspy
+
+    answer = optimize(problem, constraints=["work >= 3"])
+    assert answer.task is not None
+    for name in ("plan.lp", "plan.mps"):
+        written = answer.task.write(tmp_path / name)
+        assert "servers(Iowa)" in written.read_text()
+        solver = highspy.Highs()
+        solver.setOptionValue("output_flag", False)
+        solver.readModel(str(written))
+        solver.run()
+        assert solver.getInfo().objective_function_value == pytest.approx(9.6)
+    with pytest.raises(InputError, match="neither an LP nor an MPS"):
+        answer.task.write(tmp_path / "plan.txt")
+
+
+def test_cpsat_finds_what_highs_finds() -> None:
+    dice = np.random.default_rng(5)
+    made = CoupledProblem("whole")
+    job, way = made.choose("job", range(12)), made.choose("way", range(6))
+    run = made.picks("run", [job, way], for_each=[job])
+    slots = made.amounts("slots", [way], whole=True)  # without a bound of their own: the limit below implies one
+    made.require("room", run * made.table("load", [job, way], dice.uniform(1, 3, (12, 6))) <= slots * 4, each=[way])
+    made.require("slots", slots <= 9)
+    made.measure("cost", run * made.table("cost", [job, way], dice.uniform(-1, 5, (12, 6))) + slots * 0.7)
+    answers = [optimize(made, objective="min_cost", backend=name, prune=prune)
+               for name in ("milp", "cpsat") for prune in (True, False)]  # fmt: skip
+    assert len({round(item.objective.si, 9) for item in answers}) == 1
+    for item in answers:
+        assert item.status == "optimal"
+        item.verify()
+
+
+def test_an_earlier_plan_may_be_begun_with(problem: CoupledProblem) -> None:
+    first = optimize(problem, constraints=["work >= 3"])
+    for backend in ("milp", "cpsat"):
+        if backend == "cpsat":
+            problem = CoupledProblem("whole")
+            size = problem.choose("size", [1, 2])
+            run = problem.picks("run", [size])
+            problem.measure("cost", run * size)
+            first = optimize(problem, objective="min_cost")
+        again = optimize(problem, objective="min_cost", start=first, backend=backend)
+        assert again.status == "optimal"
+        assert again.objective.si <= first.objective.si
+
+
+def test_a_large_program_is_solved_over_few_of_its_columns() -> None:
+    # 40,000 tuples: two jobs over a hundred places and two hundred sizes; the best of each is known.
+    dice = np.random.default_rng(2)
+    cost = dice.uniform(1, 2, (2, 100, 200))
+    made = CoupledProblem("large")
+    job, place, size = made.choose("job", range(2)), made.choose("place", range(100)), made.choose("size", range(200))
+    run = made.picks("run", [job, place, size], for_each=[job])
+    made.require("one at a place", run <= 1, each=[place])
+    made.measure("cost", run * made.table("cost", [job, place, size], cost))
+    answer = optimize(made, objective="min_cost", prune=False)
+    least = cost.min(axis=2)
+    pairs = least[0][:, None] + least[1][None, :] + 9.0 * np.eye(100)
+    assert answer.objective.value == pytest.approx(pairs.min(), rel=1e-9)
+    assert answer.certificate.details["branched_over"] < 5_000
