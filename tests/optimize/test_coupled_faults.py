@@ -23,6 +23,8 @@ from mlsysim_opt.errors import (
     VerificationError,
 )
 from mlsysim_opt.optimize import CoupledProblem, Progress
+from mlsysim_opt.optimize.backends import highs
+from mlsysim_opt.optimize.backends._imports import load_highs
 from mlsysim_opt.optimize.coupled.totals import sum_of
 
 
@@ -171,6 +173,7 @@ def test_a_gap_is_kept() -> None:
 
 def test_a_missing_solver_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "highspy", None)
+    monkeypatch.setattr(highs, "_highspy", load_highs)  # not the one that was loaded before
     with pytest.raises(SolverMissingError, match="highspy"):
         mo.optimize(depot(), constraints=["weight >= 17 kgCO2e"])
     with pytest.raises(UnknownNameError):

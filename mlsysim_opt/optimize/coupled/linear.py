@@ -85,25 +85,31 @@ def linear_relations(problem: CoupledProblem, constraint: Constraint) -> list[Co
         return [Coupled(constraint.name, made.total.equals(0), given_by_user=constraint.given_by_user)]
     if constraint.sides is None:
         raise InputError(f"{constraint.name!r} is not a comparison of sums", hint="write it with <=, >= or ==")
-    small, large = constraint.sides
-    ratio = _ratio(problem, small - large) or _ratio_against(problem, small, large)
-    if ratio is not None:
-        small, large = ratio
+    small, large, _ = _multiplied_out(problem, *constraint.sides)
     made = _affine(problem, small - large)
     relation = Coupled(constraint.name, made.total <= 0, given_by_user=constraint.given_by_user)
     return [relation, *made.relations]
 
 
-def _ratio_against(
+def linear_divisor(problem: CoupledProblem, constraint: Constraint) -> Linear | None:
+    """Return what a constraint divides by; None where it is no ratio.
+
+    `linear_relations` multiplies by it, which is right only where it is never negative.
+    """
+    divisor = None if constraint.sides is None else _multiplied_out(problem, *constraint.sides)[2]
+    return None if divisor is None else _affine(problem, divisor)
+
+
+def _multiplied_out(
     problem: CoupledProblem, small: Expression, large: Expression
-) -> tuple[Expression, Expression] | None:
-    """Return ``a / b <= c`` as ``a <= c b``: divisors are sums of things that are never negative."""
+) -> tuple[Expression, Expression, Expression | None]:
+    """Return ``a / b <= c`` as ``a <= c b``, with the divisor; sides without a ratio as they are."""
     left, right = _ratio(problem, small), _ratio(problem, large)
     if left is not None and right is None:
-        return left[0], large * left[1]
+        return left[0], large * left[1], left[1]
     if right is not None and left is None:
-        return small * right[1], right[0]
-    return None
+        return small * right[1], right[0], right[1]
+    return small, large, None
 
 
 def _ratio(problem: CoupledProblem, node: Expression) -> tuple[Expression, Expression] | None:
