@@ -24,7 +24,7 @@ from mlsysim_opt.optimize.coupled.linear import Linear, linear_objective
 from mlsysim_opt.optimize.coupled.program import Array, LinearProgram
 from mlsysim_opt.optimize.coupled.prune import undominated as undominated_columns
 from mlsysim_opt.optimize.coupled.ratio import divided, left, refuse_negative_divisors
-from mlsysim_opt.optimize.coupled.run import Solved, program_backend, solution_of
+from mlsysim_opt.optimize.coupled.run import Solved, checked_search, program_backend, solution_of
 from mlsysim_opt.optimize.coupled.search import Found, Options
 from mlsysim_opt.optimize.coupled.solution import PlanSolution
 from mlsysim_opt.optimize.coupled.task import CoupledTask, user_constraint
@@ -409,6 +409,7 @@ def coupled_front(
         InfeasibleError, UnboundedError, LimitReachedError: as of `solve_coupled`.
     """
     checked([task.objective, *task.then], points)
+    checked_search(progress, start)
     began = time.perf_counter()
     search = _Front(task, Options(0.0, time_limit, prune, progress), backend)
     if start is not None:

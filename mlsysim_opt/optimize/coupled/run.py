@@ -87,6 +87,7 @@ def solve_coupled(
     """
     if not (isinstance(gap, int | float) and 0 <= gap < 1):
         raise InputError(f"{gap!r} is not a gap", path="gap", hint="a share such as 0.01")
+    checked_search(progress, start)
     engine = program_backend(backend)
     began = time.monotonic()
     options = Options(float(gap), time_limit, prune, progress)
@@ -111,6 +112,19 @@ def solve_coupled(
         proof = f"{answer.certificate.proof}; {unsettled.name} among such plans: not proven, a limit was reached"
         answer.status, answer.certificate = "feasible", replace(answer.certificate, proof=proof)
     return answer
+
+
+def checked_search(progress: Any, start: Any) -> None:
+    """Refuse what cannot be told about the progress, or begun with.
+
+    Raises:
+        InputError: it is no function, or no plan.
+    """
+    if progress is not None and not callable(progress):
+        raise InputError(f"expected a function that is shown the progress, got {progress!r}", path="progress")
+    if start is not None and not isinstance(start, PlanSolution):
+        raise InputError(f"expected an earlier plan, got {type(start).__name__}", path="start",
+                         hint="an answer of optimize(), or PlanSolution.from_json(text)")  # fmt: skip
 
 
 def _unbounded(objective: Objective) -> UnboundedError:
