@@ -12,6 +12,10 @@ if TYPE_CHECKING:
     from mlsysim_opt.optimize.coupled.totals import Family
 
 
+LONGEST = 400
+"""Characters of a relation that a table shows."""
+
+
 def formulation(chosen: Formulation, problem: CoupledProblem, given: Mapping[str, str]) -> Answer:
     """Return all that a coupled formulation declares, for its example with what the user wants in its place."""
     from mlsysim_opt.cli.explain import default_text, values_text
@@ -20,7 +24,7 @@ def formulation(chosen: Formulation, problem: CoupledProblem, given: Mapping[str
     inputs = [(item.name, default_text(item.default), item.about) for item in chosen.inputs]
     choices = [(item.name, values_text(item.choice.values), item.about) for item in problem.decisions.values()]
     families = [(item.name, kind(item), item.unit or "", item.about) for item in problem.families.values()]
-    relations = [(item.name, relation_text(item), _part(item)) for item in problem.couplings]
+    relations = [(item.name, _cut(relation_text(item)), _part(item)) for item in problem.couplings]
     local = [(item.name, "defines what there is" if item.structural else "") for item in problem.local]
     metrics = [(name, item.unit or "", item.about) for name, item in problem.metrics.items()]
     aliases = {**chosen.aliases, **problem.aliases}
@@ -68,6 +72,11 @@ def kind(family: Family) -> str:
         group = ", ".join(choice.name for choice in family.group)
         return f"a pick of {over}" + (f" for each {group}" if group else "") + (", or none" if family.optional else "")
     return f"{'whole' if family.whole else 'divisible'} amounts for each {over}"
+
+
+def _cut(text: str) -> str:
+    """Return the beginning of a text too long for a table: physics of replicas fills pages."""
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]} ... ({len(text):,} characters: explain this name alone)"
 
 
 def _part(item: Any) -> str:

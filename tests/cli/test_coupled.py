@@ -109,6 +109,14 @@ def test_a_coupled_formulation_is_explained(ask: Ask) -> None:
     assert ask("explain", "nothing", "--formulation", "shoptalk").code == 3
 
 
+def test_a_relation_that_fills_pages_is_cut_and_shown_alone(ask: Ask) -> None:
+    table = ask("explain", "serving_fleet").out
+    assert table.count("explain this name alone") == 1
+    assert len(table.splitlines()) < 200
+    whole = ask("explain", "replicas carry the load", "--formulation", "serving_fleet").out
+    assert len(whole) > 10 * len(table)
+
+
 def test_progress_is_told_in_the_sense_and_unit_of_the_objective() -> None:
     asked = task("shoptalk", jobs=3, objective="max_rent")
     assert isinstance(asked, CoupledTask)
