@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mlsysim_opt.algebra.derive import gradient
+from mlsysim_opt.algebra.evaluate import ScalarProgram
 from mlsysim_opt.algebra.expression import (
-    Constant,
     Expression,
     Operation,
     Symbol,
@@ -166,8 +166,7 @@ def _affine(problem: CoupledProblem, node: Expression) -> Linear:
                 hint="sums may be added, multiplied by numbers, and one sum divided by another",
             )
         if symbol in families:
-            sign = known.value if isinstance(known, Constant) else 0.0
-            if sign < 0:
+            if ScalarProgram([slope]).run_named(problem.values)[0] < 0:
                 name = symbol.name.removesuffix(LARGEST)
                 raise InputError(
                     f"the largest of something ({name}) can be made small, or be limited from above, "

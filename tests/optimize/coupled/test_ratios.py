@@ -52,6 +52,13 @@ def test_a_limit_on_a_ratio_is_that_of_counting(seed: int) -> None:
                 mo.optimize(jobs(numbers), constraints=[text])
 
 
+@pytest.mark.parametrize("text", ["cost <= 2 * max(load, 2)", "cost / max(load, 2) <= 2", "2 * max(load, 2) >= cost"])
+def test_a_largest_is_not_a_limit_from_above_whatever_it_is_multiplied_by(text: str) -> None:
+    # an amount that is at least the largest may be as large as you like: the limit would say nothing
+    with pytest.raises(InputError, match="not the other way round"):
+        mo.optimize(jobs(SIGNED), objective="max_cost", constraints=[text])
+
+
 SIGNED = {
     "cost": [[1, 2, 3], [1, 2, 3], [1, 2, 3]],
     "gain": [[-1, 1, 1], [-1, 1, 1], [-1, 1, 1]],
