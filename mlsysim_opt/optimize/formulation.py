@@ -14,7 +14,10 @@ from mlsysim_opt.optimize.problem import Problem
 from mlsysim_opt.physics.inputs import Input, check_all
 
 GROUP = "mlsysim_opt.formulations"
-BUILT_IN = {"parallelism": "mlsysim_opt.formulations.parallelism:parallelism"}
+BUILT_IN = {
+    "parallelism": "mlsysim_opt.formulations.parallelism:parallelism",
+    "placement": "mlsysim_opt.formulations.placement:placement",
+}
 
 
 @dataclass(frozen=True)
