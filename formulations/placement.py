@@ -1,9 +1,9 @@
 """Where, on what and when: training jobs and served demands over regions, accelerators, fleet sizes and periods, under
 a budget, a carbon cap, a water cap, deadlines, capacity and data residency.
 
-Items: each job picks one column (accelerator, nodes, split) in one region, and when it runs; each demand is divided over
-regions and accelerators, period by period. What a run takes is physics (`operations`, `sustainability`, `economics`, the
-designs of `parallelism`, `ServingModel`); what stands here is who may go where, and sums.
+Items: each job picks one column (accelerator, nodes, split) in one region, and when it runs; each demand is divided
+over regions and accelerators, period by period. What a run takes is physics (`operations`, `sustainability`,
+`economics`, the designs of `parallelism`, `ServingModel`); what stands here is who may go where, and sums.
 """
 
 from __future__ import annotations
@@ -11,10 +11,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from mlsysim_opt.errors import InputError
 from mlsysim_opt.formulations.parallelism import Counts, Names
 from mlsysim_opt.formulations.placement_givens import DEMAND, HOURLY, INTENSITY, JOB, ByRegion, Records, plain
 from mlsysim_opt.formulations.placement_plan import Plan
+
+from mlsysim_opt.errors import InputError
 from mlsysim_opt.optimize.coupled.problem import CoupledProblem
 from mlsysim_opt.optimize.formulation import Formulation
 from mlsysim_opt.physics.inputs import Given, Input, Number, Option, Switch

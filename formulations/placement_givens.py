@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from mlsysim_opt.formulations.parallelism import Counts, Names
 
 from mlsysim_opt.errors import InputError
-from mlsysim_opt.formulations.parallelism import Counts, Names
 from mlsysim_opt.physics.inputs import REQUIRED, Given, Input, Number, Text, check_all
 from mlsysim_opt.registry.entry import Entry
 from mlsysim_opt.units import (
@@ -107,15 +107,14 @@ class ByRegion(Series):
             if entry.kind == "accelerator":
                 found[entry.name] = self.check(item)
             else:
-                found[entry.name] = super(ByRegion, self).check(item)
+                found[entry.name] = super().check(item)
         return found
 
-    def number(self, value: Any, accelerator: str, region: str) -> Any:
+    def number(self, value: Any, accelerator: str | None, region: str) -> Any:
         """Return what is given for an accelerator in a region: a number, a series, or None."""
-        for name in (accelerator, region):
-            if isinstance(value, Mapping):
-                value = value.get(name, value if name == accelerator and region in value else None)
-        return None if isinstance(value, Mapping) else value
+        if isinstance(value, Mapping) and accelerator in value:
+            value = value[accelerator]
+        return value.get(region) if isinstance(value, Mapping) else value
 
 
 HOURLY = divide(MONEY, TIME)
@@ -123,7 +122,7 @@ RATE = divide(REQUEST, TIME)
 INTENSITY = divide(CARBON, ENERGY)
 
 MEASURED: tuple[Input, ...] = (
-    Text("name", "what it is called", default="design"),
+    Text("name", "what it is called"),
     Given("accelerator", "what it runs on", kind="accelerator"),
     Number("nodes", "nodes it holds", integer=True, low=1),
     Number("time", "wall-clock time it takes", unit="h", of=TIME, open_low=True),

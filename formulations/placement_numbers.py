@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from mlsysim_opt.formulations.placement_givens import Array, ByRegion, spans
 
 from mlsysim_opt.errors import InputError, ScaleError
-from mlsysim_opt.formulations.placement_givens import Array, ByRegion, spans
 from mlsysim_opt.registry import default_catalog
 from mlsysim_opt.registry.entry import Entry
 from mlsysim_opt.units import parse_unit
@@ -73,7 +73,7 @@ class Numbers:
 
 
 def given_numbers(
-    item: ByRegion, value: Any, accelerators: Sequence[Entry], regions: Sequence[Entry], periods: int
+    item: ByRegion, value: Any, accelerators: Sequence[Entry | None], regions: Sequence[Entry], periods: int
 ) -> tuple[Numbers, float]:
     """Return what is given, NaN where nothing is, and by how much a value differs most from the mean that replaces it.
 
@@ -84,7 +84,7 @@ def given_numbers(
     off = 0.0
     for row, accelerator in enumerate(accelerators):
         for column, region in enumerate(regions):
-            mine = item.number(value, accelerator.name, region.name)
+            mine = item.number(value, accelerator.name if accelerator is not None else None, region.name)
             if mine is not None:
                 found[row, column], distance = spans(mine, periods, item.name)
                 off = max(off, distance)
@@ -106,8 +106,7 @@ def intensities(
     item: ByRegion, given: Any, regions: Sequence[Entry], periods: int, length: float | None, month: int | None
 ) -> tuple[Numbers, dict[str, str]]:
     """Return the carbon intensity of the grid, and what was assumed for it."""
-    anything = regions[:1]  # an intensity has no accelerator
-    numbers, off = given_numbers(item, given, anything, regions, periods)
+    numbers, off = given_numbers(item, given, [None], regions, periods)
     assumed: dict[str, str] = {}
     flat: list[str] = []
     for place, region in enumerate(regions):
@@ -117,9 +116,7 @@ def intensities(
         if periods > 1 and month is not None and length is not None:
             count = periods * length / HOUR
             if abs(count - round(count)) > 1e-9 or round(count) % periods:
-                raise InputError(
-                    f"a period is {length / HOUR:g} h; hourly profiles need whole hours", path="periods"
-                )
+                raise InputError(f"a period is {length / HOUR:g} h; hourly profiles need whole hours", path="periods")
             hours = profile_hours(region, month, round(count))
         if hours is None:
             numbers.values[0, place] = region.parameter("carbon_intensity").si

@@ -68,5 +68,7 @@ def serving_column(demand: Mapping[str, Any], accelerator: Entry) -> ServingColu
     rate = np.where(good, size / (table.si("request_latency") * devices), 0.0)
     at, split = np.unravel_index(int(np.argmax(rate)), rate.shape)
     if not rate[at, split] > 0:
-        raise InputError(f"no split and batch on {accelerator.name} serve {demand['name']} within its memory and limits")
+        raise InputError(
+            f"no split and batch on {accelerator.name} serve {demand['name']} within its memory and limits"
+        )
     return ServingColumn(float(rate[at, split]), int(splits[split]), BATCHES[at])

@@ -215,8 +215,9 @@ class EconomicsModel(OperationsModel):
 
 def maintenance_cost(purchase: Expression, leaves: Mapping[str, Any]) -> Expression:
     """Return what a purchase takes in maintenance over the time."""
-    yearly: Expression = purchase * leaves["maintenance_rate"]
-    return yearly * leaves["duration_days"] / YEAR
+    rate: Expression = leaves["maintenance_rate"]
+    time: Expression = leaves["duration_days"]
+    return purchase * rate * time / YEAR
 
 
 def capital_cost(purchase: Expression, leaves: Mapping[str, Any]) -> Expression:

@@ -177,9 +177,11 @@ class HighsProgram:
         if why not in stops or (status == highspy.HighsStatus.kError and stops[why] == "optimal"):
             raise MlsysimError(f"HiGHS stopped with {self._highs.modelStatusToString(why)}")
         stop: Any = stops[why]
+        if why == highspy.HighsModelStatus.kModelEmpty and _asks_for_something(self.program):
+            stop = "infeasible"
         held = info.primal_solution_status == highspy.SolutionStatus.kSolutionStatusFeasible
         if why == highspy.HighsModelStatus.kModelEmpty:
-            held = True
+            held = stop == "optimal"
         x = duals = None
         value = None
         if held and stop not in ("infeasible", "unbounded"):
@@ -253,6 +255,11 @@ def _checked(program: LinearProgram) -> None:
             raise ScaleError(f"{name} is not a finite number; it is not handed to a solver", path="program")
     if np.isnan(program.row_low).any() or np.isnan(program.row_high).any():
         raise ScaleError("a limit is not a number; it is not handed to a solver", path="program")
+
+
+def _asks_for_something(program: LinearProgram) -> bool:
+    """Return whether a row wants more or less than nothing; HiGHS does not look at the rows of no columns."""
+    return bool((program.row_low > 0).any() or (program.row_high < 0).any())
 
 
 def _power(size: Array) -> Array:
