@@ -36,6 +36,7 @@ class Records(Input):
 
     of: tuple[Input, ...] = ()
     one: str = "item"
+    distinct: bool = True
 
     def check(self, value: Any) -> tuple[dict[str, Any], ...]:
         if isinstance(value, Mapping):
@@ -55,7 +56,7 @@ class Records(Input):
                 error.path = f"{self.name}.{given['name']}.{error.path}" if error.path else self.name
                 raise
         names = [item["name"] for item in found]
-        if len(set(names)) < len(names):
+        if self.distinct and len(set(names)) < len(names):
             twice = next(name for name in names if names.count(name) > 1)
             raise InputError(f"two are named {twice!r}", path=self.name)
         return tuple(found)
@@ -146,7 +147,7 @@ JOB: tuple[Input, ...] = (
     Number("deadline", "time by which it must be done; the end of the plan when absent", default=None, unit="h",
            of=TIME, open_low=True),
     Records("designs", "measured ways to run it, in place of model, tokens and batch", default=None, of=MEASURED,
-            one="design"),
+            one="design", distinct=False),
 )  # fmt: skip
 
 DEMAND: tuple[Input, ...] = (

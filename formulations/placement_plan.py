@@ -15,6 +15,7 @@ from mlsysim_opt.formulations.placement_numbers import Numbers, given_numbers, i
 from mlsysim_opt.algebra.atoms import ceil, floor, maximum, minimum, where
 from mlsysim_opt.algebra.expression import Choice, Expression, constant, expression
 from mlsysim_opt.errors import InputError, UnknownNameError
+from mlsysim_opt.optimize.coupled.blocks import Schedule, Shares
 from mlsysim_opt.optimize.coupled.columns import over_product
 from mlsysim_opt.optimize.coupled.problem import CoupledProblem, Largest
 from mlsysim_opt.optimize.coupled.totals import Family, Total, sum_of
@@ -24,6 +25,7 @@ from mlsysim_opt.registry.entry import Entry
 from mlsysim_opt.units import NONE, TIME, Dimension, parse_unit
 
 ONE = expression(1)
+WORKS, SERVED = "each job works as long as it takes", "all requests are served"
 
 
 @dataclass(frozen=True, eq=False)
@@ -238,12 +240,14 @@ class Plan:
             work = self.problem.amounts("work", over, high=open_, unit="h", about="hours each job works")
             needed, time = self.run.time, ONE
         self.problem.require(
-            "each job works as long as it takes",
+            WORKS,
             (work - self.placed.total(needed)).equals(0),
             each=(*self.way, self.region),
             when=exists >= 1,
             structural=True,
         )
+        if not self.shared:
+            self.problem.blocks.append(Schedule(self.placed, work, needed, WORKS))
         self.loads.append(Load(work, drawn * time, self.run.devices, time, self.now))
 
     # numbers at tuples ------------------------------------------------------------------------------------------------
@@ -292,7 +296,9 @@ class Plan:
         wanted = problem.table("rate", rows, asked if self.period is not None else asked[:, 0], "1/s") * expression(
             "1 request"
         )
-        problem.require("all requests are served", served.total().equals(wanted), each=rows, structural=True)
+        if self.period is not None and not self.shared:
+            problem.blocks.append(Shares(served, (demand,), wanted, SERVED))
+        problem.require(SERVED, served.total().equals(wanted), each=rows, structural=True)
         self.loads.append(Load(served, devices * power * self.span, devices, self.span, self.now))
 
     # nodes held -------------------------------------------------------------------------------------------------------

@@ -17,6 +17,7 @@ from mlsysim_opt.errors import InputError, LimitReachedError, UnboundedError, Un
 from mlsysim_opt.optimize.backends.highs import Progress
 from mlsysim_opt.optimize.coupled.audit import Amount, Audit, Auditor
 from mlsysim_opt.optimize.coupled.compile import Compiled
+from mlsysim_opt.optimize.coupled.generate import generates, solve_generated
 from mlsysim_opt.optimize.coupled.problem import Coupled, CoupledProblem
 from mlsysim_opt.optimize.coupled.program import Array
 from mlsysim_opt.optimize.coupled.search import Found, Options, ProgramBackend, within
@@ -117,6 +118,8 @@ def solve_first(
     task: CoupledTask, engine: ProgramBackend, options: Options, start: PlanSolution | None = None
 ) -> Solved:
     """Return the best of the first objective: one program, or for a ratio a few (Dinkelbach's iteration)."""
+    if engine.name == "milp" and generates(task):
+        return Solved(*solve_generated(task, options))
     if task.linear.divisor is None:
         compiled = task.compiled()
         if start is not None:
