@@ -215,8 +215,6 @@ class ShareOracle:
             value += float(price[best, np.arange(places)] @ self.asked[part])
             taken[part] = members[best]
         where = np.arange(places)
-        parts = [
-            float(np.sum(item[taken, where if item.shape[1] > 1 else 0] * self.asked)) for item in self.each
-        ]
+        parts = [float(np.sum(item[taken, where if item.shape[1] > 1 else 0] * self.asked)) for item in self.each]
         zero = np.zeros(1, dtype=np.int64)
         return Priced(value, zero, zero, taken[None], np.array(parts[:1]), np.array([parts[1:]]))

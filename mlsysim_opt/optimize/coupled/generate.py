@@ -187,7 +187,10 @@ class _Generation:
         group = np.array([self.first_group[self.pool.block[i]] + self.pool.group[i] for i in at])
         uses = np.array([self.pool.uses[i] for i in at]).reshape(count, rows)
         row, column = np.nonzero(uses.T)
-        entries = [Triplets(group, np.arange(count), np.ones(count)), Triplets(row + self.groups, column, uses.T[row, column])]
+        entries = [
+            Triplets(group, np.arange(count), np.ones(count)),
+            Triplets(row + self.groups, column, uses.T[row, column]),
+        ]
         cost = np.array([self.pool.cost[i] for i in at])
         extra = 0
         if slack_only:
@@ -239,12 +242,16 @@ class _Generation:
                     if math.isfinite(limit):
                         self._priced(np.concatenate([[0.0], sense * np.eye(rows)[row]]), 1)
             if not self._made_feasible():
-                return self._none("infeasible", "no plans of the parts satisfy the rows together, at any prices", math.inf)
-        bound, duals, lp = self._relaxed()
-        best, value, lowest = self._picked(bound, duals)
+                return self._none(
+                    "infeasible", "no plans of the parts satisfy the rows together, at any prices", math.inf
+                )
+        bound, duals = self._relaxed()
+        best, value = self._picked(bound, duals)
         if best is None:
-            return self._none("unknown", "no whole plan was found among the plans of the relaxation", bound + self.offsets[0])
-        return self._answer(best, value, min(max(bound, lowest), value), duals, lp)
+            return self._none(
+                "unknown", "no whole plan was found among the plans of the relaxation", bound + self.offsets[0]
+            )
+        return self._answer(best, value, bound, duals)
 
     def _made_feasible(self) -> bool:
         """Add plans until the rows can be satisfied together; return whether they can."""
@@ -259,8 +266,8 @@ class _Generation:
                 return False
         return False
 
-    def _relaxed(self) -> tuple[float, Array, float]:
-        """Solve the relaxation over everything the parts might do; return its bound, prices and value."""
+    def _relaxed(self) -> tuple[float, Array]:
+        """Solve the relaxation over everything the parts might do; return its bound and prices."""
         bound, best = -math.inf, np.zeros(len(self.tying))
         lp, rounds = math.inf, 0
         for _ in range(ROUNDS):
@@ -281,15 +288,14 @@ class _Generation:
             if lp - bound <= CONVERGED * max(abs(lp), 1e-300) or not new or self._left() == 0:
                 break
         self.details.update(relaxation=bound + float(self.offsets[0]), rounds=rounds, plans=len(self.pool))
-        return bound, best, lp
+        return bound, best
 
     # whole picks ------------------------------------------------------------------------------------------------------
-    def _picked(self, bound: float, duals: Array) -> tuple[dict[int, float] | None, float, float]:
+    def _picked(self, bound: float, duals: Array) -> tuple[dict[int, float] | None, float]:
         """Return the best plan with one tuple for each group among the plans known: shares of plans, and its value."""
-        result, at, program = self._whole()
-        lowest = -math.inf
+        result, at = self._whole()
         if result.x is None:
-            return None, math.inf, lowest
+            return None, math.inf
         picked = self._picks_of(result.x, at)
         shares, value = self._refilled(picked)
         tried = 0
@@ -302,7 +308,7 @@ class _Generation:
                     self.pool.add(at_, oracle.price(np.concatenate([[1.0], -duals]), PER_GROUP * 4**tried))
             if len(self.pool) == before:
                 break
-            result, at, program = self._whole()
+            result, at = self._whole()
             if result.x is None:
                 break
             again, better = self._refilled(self._picks_of(result.x, at))
@@ -310,9 +316,9 @@ class _Generation:
                 shares, value = again, better
             else:
                 break
-        return shares, value, lowest
+        return shares, value
 
-    def _whole(self) -> tuple[Result, Array, LinearProgram]:
+    def _whole(self) -> tuple[Result, Array]:
         """Solve for whole picks: plans may be mixed, but only plans of one tuple of each group."""
         at = np.arange(len(self.pool))
         program = self._program(at)
@@ -351,7 +357,7 @@ class _Generation:
         if result.x is not None:
             self.details["nodes"] = self.details.get("nodes", 0) + result.nodes
         self._pairs, self._count = pairs, count
-        return result, at, program
+        return result, at
 
     def _picks_of(self, x: Array, at: Array) -> list[tuple[int, int, int]]:
         chosen = np.flatnonzero(x[self._count :] > 0.5)
@@ -398,9 +404,7 @@ class _Generation:
         found = Found(status, None, None, bound, f"column generation: {proof}", highs_name(), self.details)
         return Compiled(self.problem, {}, {}, [], _empty(), {}), found
 
-    def _answer(
-        self, shares: dict[int, float], value: float, bound: float, duals: Array, lp: float
-    ) -> tuple[Compiled, Found]:
+    def _answer(self, shares: dict[int, float], value: float, bound: float, duals: Array) -> tuple[Compiled, Found]:
         columns: dict[Family, Columns] = {}
         first: dict[Family, int] = {}
         parts: list[Array] = []
@@ -419,10 +423,8 @@ class _Generation:
                 at += table.count
         x = np.concatenate(parts) if parts else np.empty(0)
         rows = [
-            Rows(item.name, (), {}, low[None], high[None], Triplets.joined([]), item)
-            for item, low, high in zip(
-                self.tying, self.row_low[:, None].reshape(-1, 1)[:, 0], self.row_high.reshape(-1, 1)[:, 0], strict=True
-            )
+            Rows(item.name, (), {}, np.array([low]), np.array([high]), Triplets.joined([]), item)
+            for item, low, high in zip(self.tying, self.row_low, self.row_high, strict=True)
         ]
         compiled = Compiled(self.problem, columns, first, rows, _empty(), {})
         offset = float(self.offsets[0])
@@ -456,9 +458,7 @@ class _Generation:
         amounts = Columns(block.amounts, spread, len(row), raw * len(block.axis.values))
         return [(block.picks, picks, np.ones(len(chosen))), (block.amounts, amounts, table[row, place])]
 
-    def _shared(
-        self, block: Any, oracle: Any, mine: list[tuple[int, float]]
-    ) -> list[tuple[Family, Columns, Array]]:
+    def _shared(self, block: Any, oracle: Any, mine: list[tuple[int, float]]) -> list[tuple[Family, Columns, Array]]:
         held: dict[tuple[int, int], float] = {}
         weight = sum(share for _, share in mine)
         for i, share in mine:
