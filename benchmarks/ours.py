@@ -16,6 +16,7 @@ DEMO = {"model": "Llama3_405B", "fleet": "Meta_Llama3_16K_H100", "global_batch_s
 NODES = [512, 768, 1024, 1280, 1536, 1792, 1920, 2048]
 SOLVE = {"batch_size": 2048, "precision": "fp16", "tp_size": 8, "pp_size": 8, "microbatch_count": 16, "seq_len": 4096}
 LOOPS = 300
+SWEEPS = 5
 
 
 def search() -> dict[str, Any]:
@@ -122,12 +123,18 @@ def _sweep(axes: dict[str, Any]) -> dict[str, Any]:
 
     given = {"model": "Llama3_70B", "hardware": DEVICES, "precision": "fp16", **axes}
     model, wanted = ServingModel(), ("ttft", "itl", "total_memory_required")
-    model.sweep(outputs=wanted, **given)
     started = time.process_time()
-    found = model.sweep(outputs=wanted, **given)
-    seconds = time.process_time() - started
+    model.sweep(outputs=wanted, **given)
+    first = time.process_time() - started
+    for _ in range(SWEEPS):
+        found = model.sweep(outputs=wanted, **given)
+    started = time.process_time()
+    for _ in range(SWEEPS):
+        found = model.sweep(outputs=wanted, **given)
+    seconds = (time.process_time() - started) / SWEEPS
     points = found.si("ttft").size
-    return {"seconds": seconds, "points": points, "answer": f"ITL from {found.si('itl').min() * 1e3:.1f} ms"}
+    answer = f"ITL from {found.si('itl').min() * 1e3:.1f} ms; the first sweep of the process took {first:.2f} s"
+    return {"seconds": seconds, "points": points, "answer": answer}
 
 
 def load() -> dict[str, Any]:

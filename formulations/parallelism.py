@@ -7,12 +7,12 @@ Items: one training job. Everything nonlinear is physics (`mlsysim_opt.physics.t
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
-from mlsysim_opt.algebra.atoms import lookup
+from mlsysim_opt.formulations.givens import PLACE, PRICE, Bills, Counts, Names, allowed, divisors, renamed
+
 from mlsysim_opt.algebra.expression import Choice, Expression, Symbol, constant
-from mlsysim_opt.errors import InputError, MissingFieldError, UnknownNameError
+from mlsysim_opt.errors import InputError
 from mlsysim_opt.optimize.formulation import Formulation
 from mlsysim_opt.optimize.problem import Lever, Problem
 from mlsysim_opt.physics.inputs import REQUIRED, Given, Input, Number, Switch, Text
@@ -28,53 +28,7 @@ from mlsysim_opt.physics.training import (
 from mlsysim_opt.physics.view import View, entry_bindings
 from mlsysim_opt.registry import default_catalog
 from mlsysim_opt.registry.entry import Entry
-from mlsysim_opt.units import BYTE, CARBON, ENERGY, MONEY, NONE, TIME, TOKEN, divide, parse_unit
-
-
-@dataclass(frozen=True)
-class Names(Input):
-    """A name, or several: a candidate set from the catalog."""
-
-    fixed = False
-    kind: str = ""
-
-    def check(self, value: Any) -> tuple[Entry, ...]:
-        several = [value] if isinstance(value, str | Entry) else list(value)
-        if not several:
-            raise InputError("the set of candidates is empty", path=self.name)
-        return tuple(Given(self.name, kind=self.kind).check(item) for item in several)
-
-
-@dataclass(frozen=True)
-class Counts(Input):
-    """A count, several counts, or "any"."""
-
-    def check(self, value: Any) -> tuple[int, ...] | str:
-        if value == "any":
-            return "any"
-        several = [value] if isinstance(value, int | float | str) else list(value)
-        one = Number(self.name, integer=True, low=1)
-        counts = [int(one.check(item)) for item in several]
-        if not counts:
-            raise InputError("the set of counts is empty", path=self.name)
-        return tuple(sorted(set(counts)))
-
-
-@dataclass(frozen=True)
-class Prices(Number):
-    """One price, or one for each accelerator by name (a mapping, or text ``H100=2 USD/h, B200=4 USD/h``)."""
-
-    def check(self, value: Any) -> Any:
-        if isinstance(value, str) and "=" in value:
-            value = value.split(",")
-        if isinstance(value, list | tuple):
-            pairs = [str(item).partition("=") for item in value]
-            value = {name.strip(): amount.strip() for name, _, amount in pairs}
-        if not isinstance(value, Mapping):
-            return super().check(value)
-        named = [(Given(self.name, kind="accelerator").check(name), amount) for name, amount in value.items()]
-        return {entry.name: super(Prices, self).check(amount) for entry, amount in named}
-
+from mlsysim_opt.units import BYTE, NONE, TOKEN
 
 INPUTS: tuple[Input, ...] = (
     Given("model", "what is trained", kind="model"),
@@ -85,18 +39,8 @@ INPUTS: tuple[Input, ...] = (
     Number("token_budget", "tokens to train on", default=None, unit="token", of=TOKEN, open_low=True),
     Names("accelerator", "accelerators to choose among instead of the fleet's", default=None, kind="accelerator"),
     Counts("nodes", "node counts to choose among; 'any' for all sensible ones", default=None),
-    Prices(
-        "price",
-        "rent of one accelerator; of several: 'H100=2 USD/h, B200=4 USD/h'",
-        default=None,
-        unit="USD/h",
-        of=divide(MONEY, TIME),
-        open_low=True,
-    ),
-    Given("grid", "electricity grid", default=None, kind="grid"),
-    Given("datacenter", "building: grid and PUE", default=None, kind="datacenter"),
-    Number("pue", "facility energy over IT energy", default=None, low=1.0, high=10.0),
-    Number("carbon_intensity", "of electricity", default=None, unit="gCO2e/kWh", of=divide(CARBON, ENERGY)),
+    PRICE,
+    *PLACE,
     Number("goodput", "share of time not lost to failures", default=1.0, high=1.0, open_low=True),
     Number(
         "efficiency", "reached share of peak compute; calibrated when absent", default=None, high=1.0, open_low=True
@@ -131,12 +75,6 @@ UNCHANGED_SYMBOLS = (
 )  # fmt: skip
 SWITCHES = {item.name for item in INPUTS if isinstance(item, Switch)}
 INPUT_BY_NAME = {item.name: item for item in INPUTS}
-
-
-def divisors(number: int) -> list[int]:
-    """Return the divisors of a whole number, ascending."""
-    small = [item for item in range(1, int(number**0.5) + 1) if number % item == 0]
-    return sorted({*small, *(number // item for item in small)})
 
 
 def _nodes_of(accelerators: tuple[Entry, ...], fleet: Entry) -> list[Entry]:
@@ -184,28 +122,17 @@ def _build(values: dict[str, Any], narrowed: Mapping[str, Any]) -> Problem:
     numerics = default_catalog().find("numerics", values["precision"])
     problem.values.update(entry_bindings("numerics", numerics))
 
-    renamed = [METRIC_ALIASES.get(name, name) for name in narrowed]
-    if len(set(renamed)) < len(renamed):
-        twice = next(name for name in renamed if renamed.count(name) > 1)
-        raise InputError(f"{twice} is given twice", path=f"choices.{twice}")
-    narrowed = dict(zip(renamed, narrowed.values(), strict=True))
+    narrowed = renamed(narrowed, METRIC_ALIASES)
 
     def decide(name: str, candidates: Iterable[Any], about: str, *, closed: bool = False) -> Choice:
         options = list(candidates)
         if name in narrowed:
-            options = _narrowed(name, narrowed[name], options if closed else None)
+            options = allowed(name, narrowed[name], options if closed else None)
         return problem.choose(name, options, about=about)
 
     accelerators: tuple[Entry, ...] = values["accelerator"] or (fleet.node.accelerator,)
-    if values["price"] is not None and len(accelerators) > 1 and not isinstance(values["price"], dict):
-        raise InputError(
-            "one price cannot hold for several accelerators",
-            path="price",
-            hint="give one for each: price='" + ", ".join(f"{item.name}=... USD/h" for item in accelerators) + "'",
-        )
-    places = [name for name in ("grid", "datacenter", "carbon_intensity") if values[name] is not None]
-    if len(places) > 1:
-        raise InputError(f"{' and '.join(places)} both say how clean the electricity is; give one", path=places[1])
+    bills = Bills(problem, INPUTS, values, accelerators)
+    bills.check()
     system, counts = _system(problem, values, fleet, accelerators)
     sizes = sorted({count * int(node.accelerators_per_node) for count in counts for node in system.node.entries})
     if max(sizes) > 10**7:
@@ -258,7 +185,7 @@ def _build(values: dict[str, Any], narrowed: Mapping[str, Any]) -> Problem:
     result = training_equations(system, leaves)
     for name, holds in result.constraints.items():
         problem.require(name, holds, structural=name not in QUESTIONED)
-    _metrics(problem, result, system, values, leaves)
+    _metrics(problem, result, system, bills)
     problem.assumptions.update(
         {item.name: str(item.default) for item in INPUTS
          if item.default not in (None, REQUIRED) and values[item.name] == item.check(item.default)
@@ -269,27 +196,9 @@ def _build(values: dict[str, Any], narrowed: Mapping[str, Any]) -> Problem:
         str(values["efficiency"]) if values["efficiency"] is not None
         else f"calibrated: {', '.join(sorted({str(item.generation) for item in accelerators}))}"
     )  # fmt: skip
-    problem.request = {"formulation": "parallelism", "given": _plain(values), "choices": dict(narrowed)}
     if values["nodes"] is None:
         problem.levers.append(_more_nodes(values, narrowed, int(fleet.node_count)))
     return problem
-
-
-def _narrowed(name: str, given: Any, options: list[Any] | None) -> list[Any]:
-    """Return the values a user allows: some of a closed set of options, or else whole numbers from 1."""
-    if given is None:
-        raise InputError("no value is given", path=f"choices.{name}")
-    several = [given] if isinstance(given, str | int | float) else list(given)
-    if options is None:
-        size = Number(f"choices.{name}", integer=True, low=1)
-        return [size.check(item) for item in several]
-    values = [int(item) if isinstance(item, bool) else item for item in several]
-    for item in values:
-        if item not in options:
-            raise UnknownNameError(
-                f"value of {name}", str(item), [str(option) for option in options], path=f"choices.{name}"
-            )
-    return values
 
 
 def _system(
@@ -317,9 +226,7 @@ def _system(
     return System(accelerator, node, view.below("fabric"), devices), counts
 
 
-def _metrics(
-    problem: Problem, result: Any, system: System, values: Mapping[str, Any], leaves: Mapping[str, Any]
-) -> None:
+def _metrics(problem: Problem, result: Any, system: System, bills: Bills) -> None:
     for name, unit, about in (
         ("step_time", "s", "time of one optimizer step"),
         ("mfu", None, "useful work over peak"),
@@ -351,80 +258,32 @@ def _metrics(
 
     nodes = system.devices / system.node.accelerators_per_node
     goodput = Symbol("goodput", NONE, high=1.0)
-    problem.values["goodput"] = float(values["goodput"])
-
-    def given(name: str, needed_for: str, hint: str) -> Expression:
-        if values[name] is None:
-            raise InputError(f"not given, but {needed_for} needs it", path=name, hint=hint)
-        number = next(item for item in INPUTS if item.name == name)
-        assert isinstance(number, Number)
-        problem.values[name] = float(values[name])
-        return Symbol(name, number.of)
+    problem.values["goodput"] = float(bills.values["goodput"])
 
     def run(needed_for: str) -> Run:
-        tokens = given("token_budget", needed_for, "give token_budget, such as '15.6e12 token'")
+        tokens = bills.given("token_budget", needed_for, "give token_budget, such as '15.6e12 token'")
         return Run(tokens, result.tokens_per_second, goodput, system.devices, nodes, system.node, result.busy_fraction)
 
-    def price_hint() -> str:
-        return f"give price, such as '2.50 USD/h' per accelerator (catalog prices: {_price_names(system)})"
-
-    def price(needed_for: str) -> Expression:
-        if not isinstance(values["price"], dict):
-            return given("price", needed_for, price_hint() if values["price"] is None else "")
-        accelerators = [entry.name for entry in system.accelerator.entries]
-        missing = [name for name in accelerators if name not in values["price"]]
-        if missing:
-            raise MissingFieldError("price", missing[0], needed_for=needed_for, hint=price_hint())
-        if "accelerator" not in problem.decisions:
-            problem.values["price"] = values["price"][accelerators[0]]
-            return Symbol("price", divide(MONEY, TIME))
-        per_second = {name: values["price"][name] for name in accelerators}
-        return lookup(problem.decisions["accelerator"].choice, per_second, unit="USD/s", title="price")
-
-    def pue(needed_for: str) -> Expression:
-        if values["pue"] is None and values["datacenter"] is not None:
-            problem.values.update(entry_bindings("datacenter", values["datacenter"]))
-            return View("datacenter", [values["datacenter"]]).pue
-        return given("pue", needed_for, "give pue, such as 1.1, or a datacenter of the catalog")
-
-    def intensity(needed_for: str) -> Expression:
-        if values["carbon_intensity"] is not None:
-            return given("carbon_intensity", needed_for, "")
-        for name in ("grid", "datacenter"):
-            if values[name] is not None:
-                problem.values.update(entry_bindings(name, values[name]))
-                return View(name, [values[name]]).number("carbon_intensity")
-        return given("carbon_intensity", needed_for, "give grid or datacenter of the catalog, or carbon_intensity")
-
     problem.measure("time", lambda: run("time").time, unit="day", about="time to train the token budget")
-    problem.measure("cost", lambda: run("cost").cost(price("cost")), unit="USD", about="rent for the token budget")
+    problem.measure(
+        "cost", lambda: run("cost").cost(bills.price("cost")), unit="USD", about="rent for the token budget"
+    )
     problem.measure("it_energy", lambda: run("it_energy").it_energy, unit="MWh", about="energy of the nodes")
-    problem.measure("energy", lambda: run("energy").energy(pue("energy")), unit="MWh", about="energy of the facility")
+    problem.measure(
+        "energy", lambda: run("energy").energy(bills.pue("energy")), unit="MWh", about="energy of the facility"
+    )
     problem.measure(
         "carbon",
-        lambda: run("carbon").carbon(pue("carbon"), intensity("carbon")),
+        lambda: run("carbon").carbon(bills.pue("carbon"), bills.intensity("carbon")),
         unit="tCO2e",
         about="operational carbon for the token budget",
     )
     problem.measure(
         "throughput_per_dollar",
-        lambda: result.tokens_per_second / (system.devices * price("throughput_per_dollar")),
+        lambda: result.tokens_per_second / (system.devices * bills.price("throughput_per_dollar")),
         unit="token/USD",
         about="tokens per dollar of rent",
     )
-
-
-SHOWN_PRICES = 8
-
-
-def _price_names(system: System) -> str:
-    catalog = default_catalog()
-    wanted = {entry.name for entry in system.accelerator.entries}
-    found = (catalog.find("price", name) for name in catalog.names("price"))
-    rents = (item for item in found if item.accelerator is not None and item.plan != "purchase")
-    names = sorted(item.name for item in rents if item.accelerator.name in wanted)
-    more = f" and {len(names) - SHOWN_PRICES} more" if len(names) > SHOWN_PRICES else ""
-    return ", ".join(names[:SHOWN_PRICES]) + more if names else "none for this accelerator"
 
 
 def _more_nodes(values: dict[str, Any], narrowed: Mapping[str, Any], now: int) -> Lever:
@@ -441,29 +300,6 @@ def _more_nodes(values: dict[str, Any], narrowed: Mapping[str, Any], now: int) -
             f"{count} nodes ({count * int(values['fleet'].node.accelerators_per_node)} accelerators)"
         ),
     )
-
-
-def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the givens as JSON data from which the same problem can be built again."""
-    plain: dict[str, Any] = {}
-    for item in INPUTS:
-        value = values[item.name]
-        if value is None:
-            continue
-        if isinstance(value, Entry):
-            plain[item.name] = value.name
-        elif isinstance(value, tuple):
-            plain[item.name] = [entry.name if isinstance(entry, Entry) else entry for entry in value]
-        elif isinstance(value, dict):
-            factor = parse_unit(item.unit).factor if isinstance(item, Number) else 1.0
-            plain[item.name] = {name: f"{amount / factor!r} USD/h" for name, amount in value.items()}
-        elif isinstance(item, Number) and item.of != NONE:
-            plain[item.name] = f"{value / parse_unit(item.unit).factor!r} {item.unit}"
-        elif isinstance(item, Switch):
-            plain[item.name] = bool(value)
-        else:
-            plain[item.name] = value
-    return plain
 
 
 parallelism = Formulation(

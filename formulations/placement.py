@@ -11,8 +11,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from mlsysim_opt.formulations.parallelism import Counts, Names
-from mlsysim_opt.formulations.placement_givens import DEMAND, HOURLY, INTENSITY, JOB, ByRegion, Records, plain
+from mlsysim_opt.formulations.givens import Counts, Names
+from mlsysim_opt.formulations.placement_givens import DEMAND, HOURLY, INTENSITY, JOB, ByRegion, Records
 from mlsysim_opt.formulations.placement_plan import Plan
 
 from mlsysim_opt.errors import InputError
@@ -77,7 +77,6 @@ def _build(values: dict[str, Any], narrowed: Mapping[str, Any]) -> CoupledProble
     shown = ("serving_utilization",) if values["demands"] else ()
     problem.assumptions.update({name: str(values[name]) for name in shown})
     problem.assumptions["accounting"] = values["accounting"]
-    problem.request = {"formulation": "placement", "given": plain(INPUTS, values), "choices": dict(narrowed)}
     return problem
 
 

@@ -2,28 +2,24 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from mlsysim_opt.formulations.parallelism import Counts, Names
+from mlsysim_opt.formulations.givens import Counts, Names
 
 from mlsysim_opt.errors import InputError
-from mlsysim_opt.physics.inputs import REQUIRED, Given, Input, Number, Text, check_all
-from mlsysim_opt.registry.entry import Entry
+from mlsysim_opt.physics.inputs import Given, Input, Number, Text, check_all
 from mlsysim_opt.units import (
     CARBON,
     ENERGY,
     MONEY,
-    NONE,
     POWER,
     REQUEST,
     TIME,
     TOKEN,
     divide,
-    parse_unit,
 )
 
 Array = np.ndarray[Any, Any]
@@ -61,6 +57,12 @@ class Records(Input):
             raise InputError(f"two are named {twice!r}", path=self.name)
         return tuple(found)
 
+    def plain(self, value: tuple[dict[str, Any], ...]) -> list[dict[str, Any]]:
+        return [
+            {item.name: item.plain(record[item.name]) for item in self.of if record[item.name] is not None}
+            for record in value
+        ]
+
 
 def _mapping(value: Any, path: str) -> dict[str, Any]:
     if not isinstance(value, Mapping):
@@ -83,6 +85,11 @@ class Series(Number):
                 raise InputError("the list is empty", path=self.name)
             return tuple(super(Series, self).check(item) for item in value)
         return super().check(value)
+
+    def plain(self, value: Any) -> Any:
+        if isinstance(value, tuple):
+            return [self.plain(item) for item in value]
+        return super().plain(value)
 
 
 @dataclass(frozen=True)
@@ -110,6 +117,11 @@ class ByRegion(Series):
             else:
                 found[entry.name] = super().check(item)
         return found
+
+    def plain(self, value: Any) -> Any:
+        if isinstance(value, Mapping):
+            return {name: self.plain(item) for name, item in value.items()}
+        return value if value == CATALOG else super().plain(value)
 
     def number(self, value: Any, accelerator: str | None, region: str) -> Any:
         """Return what is given for an accelerator in a region: a number, a series, or None."""
@@ -184,26 +196,3 @@ def spans(value: Any, periods: int, name: str) -> tuple[Array, float]:
     parts = series.reshape(periods, -1)
     means = parts.mean(axis=1)
     return means, float(np.max(np.abs(parts - means[:, None])))
-
-
-def plain(inputs: Sequence[Input], values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the givens as JSON data from which the same plan can be built again."""
-    return {
-        item.name: _plain(item, values[item.name])
-        for item in inputs
-        if values[item.name] is not None and (item.default is REQUIRED or values[item.name] != item.default)
-    }
-
-
-def _plain(item: Input, value: Any) -> Any:
-    if isinstance(item, Records):
-        return [plain(item.of, record) for record in value]
-    if isinstance(value, Entry):
-        return value.name
-    if isinstance(value, tuple):
-        return [_plain(item, part) for part in value]
-    if isinstance(value, Mapping):
-        return {name: _plain(item, part) for name, part in value.items()}
-    if isinstance(item, Number) and item.of != NONE and not isinstance(value, str):
-        return math.inf if math.isinf(value) else f"{value / parse_unit(item.unit).factor!r} {item.unit}"
-    return value

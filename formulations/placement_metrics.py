@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from mlsysim_opt.formulations.placement_designs import may_use
-from mlsysim_opt.formulations.placement_numbers import Numbers, catalog_prices
+from mlsysim_opt.formulations.placement_numbers import Numbers, catalog_prices, several
 
 from mlsysim_opt.algebra.expression import Expression, constant, expression
 from mlsysim_opt.errors import InputError, MissingFieldError
@@ -175,4 +175,8 @@ class _Metrics:
                 needed_for="electricity of what is bought",
                 hint="give electricity_price",
             )
+        lacking = [item.name for item, price in zip(plan.regions, each, strict=True) if np.isnan(price)]
+        if lacking:
+            note = f"none published, left out where cost counts: {several(lacking)}"
+            plan.problem.assumptions["electricity_price"] = note
         return Numbers("electricity_price", "USD/kWh", np.repeat(each[None, :, None], plan.periods, axis=2))

@@ -126,7 +126,7 @@ def intensities(
         off = max(off, distance)
     if periods > 1 and flat:
         why = "no month is given" if month is None else "no hourly profile"
-        assumed["carbon_intensity"] = f"mean of the year ({why}): {_several(flat)}"
+        assumed["carbon_intensity"] = f"mean of the year ({why}): {several(flat)}"
     if off:
         shown = off / parse_unit("gCO2e/kWh").factor
         assumed["carbon_intensity of a period"] = (
@@ -160,12 +160,13 @@ def catalog_prices(
         if elsewhere is not None and not np.isnan(elsewhere.values[row, :, 0]).all():
             place = np.isnan(found[row])
             found[row, place] = elsewhere.values[row, place, 0]
-            notes[f"price of {accelerator.name}"] = f"price_elsewhere, not published: {_several(lacking)}"
+            notes[f"price of {accelerator.name}"] = f"price_elsewhere, not published: {several(lacking)}"
         else:
-            notes[f"price of {accelerator.name}"] = f"none published, left out where cost counts: {_several(lacking)}"
+            notes[f"price of {accelerator.name}"] = f"none published, left out where cost counts: {several(lacking)}"
     return found, notes
 
 
-def _several(names: Sequence[str]) -> str:
+def several(names: Sequence[str]) -> str:
+    """Return a list of names for people, the first few of a long one."""
     more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
     return ", ".join(names[:SHOWN]) + more

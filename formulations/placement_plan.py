@@ -59,7 +59,7 @@ class Plan:
             raise InputError("not given, but periods, demands and held nodes need it", path="duration",
                              hint="such as duration='7 day'")  # fmt: skip
         self.shared = values["hold"] is not None or values["capacity"] is not None
-        if values["hold"] is not None and self.jobs and self.periods == 1:
+        if values["hold"] == "reserved" and self.jobs and self.periods == 1:
             raise InputError("1 period says nothing of when jobs use what is held", path="periods",
                              hint="such as periods=42, for a week of periods of 4 hours")  # fmt: skip
         self.length = None if self.duration is None else self.duration / self.periods

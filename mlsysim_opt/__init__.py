@@ -39,6 +39,11 @@ if TYPE_CHECKING:
         UsageError,
         VerificationError,
     )
+    from mlsysim_opt.formulations.optimizers import (
+        BatchingOptimizer,
+        ParallelismOptimizer,
+        PlacementOptimizer,
+    )
     from mlsysim_opt.optimize import (
         Problem,
         Solution,
@@ -109,6 +114,7 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
+    "BatchingOptimizer",
     "Between",
     "CatalogError",
     "CheckpointModel",
@@ -141,6 +147,8 @@ __all__ = [
     "OOMError",
     "OrchestrationModel",
     "ParseError",
+    "ParallelismOptimizer",
+    "PlacementOptimizer",
     "PlanError",
     "Problem",
     "Q_",
@@ -214,6 +222,11 @@ _MODULES: dict[str, tuple[str, ...]] = {
         "UnsupportedPrecisionError",
         "UsageError",
         "VerificationError",
+    ),
+    "mlsysim_opt.formulations.optimizers": (
+        "BatchingOptimizer",
+        "ParallelismOptimizer",
+        "PlacementOptimizer",
     ),
     "mlsysim_opt.optimize": (
         "Problem",

@@ -15,6 +15,7 @@ from mlsysim_opt.algebra.atoms import (
     erlang_c,
     exp,
     exponential_mean,
+    filling_quantile,
     floor,
     gaussian_privacy,
     log,
@@ -22,10 +23,12 @@ from mlsysim_opt.algebra.atoms import (
     maximum,
     minimum,
     normal_tail,
+    poisson_below,
     private_noise,
     private_rate,
     sojourn_quantile,
     sqrt,
+    wait_decay,
     where,
 )
 from mlsysim_opt.algebra.bounds import all_bounds
@@ -70,6 +73,7 @@ __all__ = [
     "erlang_c",
     "exp",
     "exponential_mean",
+    "filling_quantile",
     "floor",
     "freeze",
     "gaussian_privacy",
@@ -80,6 +84,7 @@ __all__ = [
     "maximum",
     "minimum",
     "normal_tail",
+    "poisson_below",
     "private_noise",
     "private_rate",
     "sojourn_quantile",
@@ -88,5 +93,6 @@ __all__ = [
     "symbols",
     "thaw",
     "topological",
+    "wait_decay",
     "where",
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from typing import NamedTuple
 
 
@@ -26,6 +27,7 @@ EVERYTHING = Interval(-math.inf, math.inf)
 TRUE, FALSE, EITHER = Interval(1.0, 1.0), Interval(0.0, 0.0), Interval(0.0, 1.0)
 
 
+NORMAL = sys.float_info.min
 TINY = math.ulp(0.0)
 """The smallest positive float: what a product that underflows is at most."""
 
@@ -69,9 +71,15 @@ def divide(a: Interval, b: Interval) -> Interval:
         return EVERYTHING
     if b.high <= 0.0:
         a, b = Interval(-a.high, -a.low), Interval(-b.high, -b.low)
-    low = _quotient(a.low, b.high if a.low >= 0.0 else b.low)
-    high = _quotient(a.high, b.low if a.high >= 0.0 else b.high)
-    return outward(low, high)
+    least, most = (a.low, b.high if a.low >= 0.0 else b.low), (a.high, b.low if a.high >= 0.0 else b.high)
+    low, high = _quotient(*least), _quotient(*most)
+    wide = outward(low, high)
+    return Interval(low if _exact(*least, low) else wide.low, high if _exact(*most, high) else wide.high)
+
+
+def _exact(x: float, y: float, quotient: float) -> bool:
+    """Return whether a quotient is seen to have no rounding error: 1 - 1/n is then not below zero for n from 1 on."""
+    return math.frexp(y)[0] == 0.5 and NORMAL < abs(quotient) < math.inf
 
 
 def _quotient(x: float, y: float) -> float:

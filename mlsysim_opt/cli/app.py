@@ -112,7 +112,9 @@ Fleet = Annotated[
 ]
 Batch = Annotated[
     str | None,
-    typer.Option("--batch-size", "--global-batch-size", help="Sequences per optimizer step.", show_default=False),
+    typer.Option(
+        "--batch-size", "--global-batch-size", help="Sequences per optimizer step, or requests.", show_default=False
+    ),
 ]
 Sequence = Annotated[str | None, typer.Option("--seq-len", help="Tokens per sequence.", show_default=False)]
 Precision = Annotated[
@@ -191,7 +193,7 @@ def _named(
     return {
         "model": model,
         "fleet": fleet,
-        "global_batch_size": batch,
+        "batch_size": batch,
         "seq_len": length,
         "precision": precision,
     }
@@ -349,6 +351,7 @@ def explain(
     ] = None,
     model: Model = None,
     fleet: Fleet = None,
+    set_: Set = None,
     latex: Annotated[bool, typer.Option("--latex", help="Equations as LaTeX.")] = False,
     markdown: Annotated[bool, typer.Option("--markdown", help="The page of all walls, as Markdown.")] = False,
     json: Json = False,
@@ -357,8 +360,10 @@ def explain(
     from mlsysim_opt.cli import explain as topic
 
     asked = " ".join(name) if name else None
-    given = {"model": model, "fleet": fleet}
-    return give(topic.explain(asked, formulation, given, as_latex=latex, as_markdown=markdown), as_json=json)
+    given = {name: text for name, text in (("model", model), ("fleet", fleet)) if text is not None}
+    return give(
+        topic.explain(asked, formulation, given, set_ or [], as_latex=latex, as_markdown=markdown), as_json=json
+    )
 
 
 Using = Annotated[str, typer.Option(help="The model that is asked, by the name of its class.")]

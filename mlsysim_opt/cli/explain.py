@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from mlsysim_opt.cli import arguments
 from mlsysim_opt.cli.output import Answer, Screen
-from mlsysim_opt.errors import InputError, UnknownNameError, UsageError
+from mlsysim_opt.cli.question import flagged, read_texts
+from mlsysim_opt.errors import InputError, MlsysimError, UnknownNameError, UsageError
 
 if TYPE_CHECKING:
     from mlsysim_opt.algebra import Expression
     from mlsysim_opt.optimize import Formulation, Problem
 
 
+FIRST = "parallelism"
+"""Where a metric is looked for first, when several formulations have it: `--formulation` names another."""
+
+
 def explain(
     name: str | None,
     within: str | None,
-    given: Mapping[str, str | None],
+    named: Mapping[str, str],
+    texts: Sequence[str] = (),
     *,
     as_latex: bool,
     as_markdown: bool = False,
@@ -31,34 +38,50 @@ def explain(
 
     if as_markdown and name != "walls":
         raise UsageError("there is no such page", path="--markdown", hint="'explain walls --markdown' writes one")
+    given = _given(named, texts)
     names = formulation_names()
     if name is None:
         return _overview()
     if name in names:
         return _formulation(formulation(name), given)
+    if within is not None:
+        names = [formulation(within).name]
     found = physics.topic(name, as_latex=as_latex, as_markdown=as_markdown)
     if found is not None:
         return found
-    homes = [within] if within is not None else names
+    homes = (formulation(home) for home in dict.fromkeys([*([FIRST] if within is None else []), *names]))
+    problems = [sample(home, given) for home in homes if within is not None or home.fits(given)]
+    for own in (True, False):  # what is called so comes before what is also called so
+        for problem in problems:
+            real = name if own else problem.aliases.get(name, name)
+            if real in problem.metrics:
+                return _metric(problem, real, as_latex=as_latex)
+            for rule in problem.constraints:
+                if rule.name == name:
+                    about = f"a constraint of {problem.name}"
+                    return _equations(name, {"holds": rule.holds}, about, as_latex=as_latex)
     known: list[str] = []
-    for home in homes:
-        problem = sample(formulation(home), given)
-        real = problem.aliases.get(name, name)
-        if real in problem.metrics:
-            return _metric(problem, real, as_latex=as_latex)
-        for item in problem.constraints:
-            if item.name == name:
-                return _equations(name, {"holds": item.holds}, f"a constraint of {home}", as_latex=as_latex)
-        known += [*problem.metrics, *problem.aliases, *(item.name for item in problem.constraints)]
+    for item in problems:
+        known += [*item.metrics, *item.aliases, *(rule.name for rule in item.constraints)]
     raise UnknownNameError("formulation, model, metric or constraint", name, [*names, *physics.names(), *known])
 
 
-def sample(chosen: Formulation, given: Mapping[str, str | None]) -> Problem:
+def _given(named: Mapping[str, str], texts: Sequence[str]) -> dict[str, str]:
+    """Return the texts of what is given, by name."""
+    return {**arguments.pairs(texts, "--set", "precision=bf16"), **named}
+
+
+def sample(chosen: Formulation, given: Mapping[str, str]) -> Problem:
     """Return a small instance of a formulation, with what the user wants in its place."""
     from mlsysim_opt.optimize import Problem
 
-    wanted = {key: text for key, text in given.items() if text is not None}
-    made = chosen.problem({**chosen.example, **wanted})
+    wanted = read_texts(chosen, given)
+    replaced = {chosen.aliases.get(name, name) for name in wanted}
+    kept = {name: value for name, value in chosen.example.items() if chosen.aliases.get(name, name) not in replaced}
+    try:
+        made = chosen.problem({**kept, **wanted})
+    except MlsysimError as error:
+        raise flagged(error, chosen, given) from None
     if not isinstance(made, Problem):
         raise InputError(f"{chosen.name} is a coupled problem, which is not explained yet", path="formulation")
     return made
@@ -82,7 +105,7 @@ def _overview() -> Answer:
 
 
 # formulations ---------------------------------------------------------------------------------------------------------
-def _formulation(chosen: Formulation, given: Mapping[str, str | None]) -> Answer:
+def _formulation(chosen: Formulation, given: Mapping[str, str]) -> Answer:
     problem = sample(chosen, given)
     inputs = [(item.name, default_text(item.default), item.about) for item in chosen.inputs]
     decisions = [(item.name, _range(item.choice.values), item.about) for item in problem.decisions.values()]
@@ -108,7 +131,7 @@ def _formulation(chosen: Formulation, given: Mapping[str, str | None]) -> Answer
     def show(screen: Screen) -> None:
         screen.line(f"{chosen.name}: {chosen.about}", "bold")
         screen.table("Given (--model, --fleet, ..., --set name=value)", ("name", "default", ""), inputs)
-        shown = ", ".join(f"{name}={value}" for name, value in {**chosen.example, **_present(given)}.items())
+        shown = ", ".join(f"{name}={value}" for name, value in {**chosen.example, **given}.items())
         screen.table("Decisions (--choose name=v1,v2)", ("name", "values", ""), decisions)
         screen.line(f"(values for {shown})")
         screen.table("Constraints; your own are added by --constraint", ("constraint", ""), constraints)
@@ -116,10 +139,6 @@ def _formulation(chosen: Formulation, given: Mapping[str, str | None]) -> Answer
         screen.table("Other names", ("name", "means"), aliases.items())
 
     return Answer(data, show)
-
-
-def _present(given: Mapping[str, str | None]) -> dict[str, str]:
-    return {key: text for key, text in given.items() if text is not None}
 
 
 def default_text(value: Any) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -13,13 +13,19 @@ from mlsysim_opt.errors import InputError, MlsysimError, PlanError, UnknownNameE
 if TYPE_CHECKING:
     from mlsysim_opt.optimize import CoupledProblem, CoupledTask, Formulation, Problem, Task
 
+OPTIONS = {
+    "model": "--model", "fleet": "--fleet", "batch_size": "--batch-size", "global_batch_size": "--batch-size",
+    "seq_len": "--seq-len", "precision": "--precision",
+}  # fmt: skip
+"""Givens that have an option of their own; every other one is given by ``--set``."""
+
 
 @dataclass
 class Asked:
     """What the command line says: options win over the plan; its constraints are added to those of the plan.
 
     Attributes:
-        named: givens with an option of their own, by name; None where the option is absent.
+        named: givens with an option of their own (`OPTIONS`), by name; None where the option is absent.
         given, choices: the texts of ``--set`` and ``--choose``.
     """
 
@@ -40,20 +46,26 @@ class Asked:
         from mlsysim_opt.optimize import question
 
         plan = read_plan(self.plan) if self.plan is not None else None
-        mine, choices = self._values(plan)
-        chosen = self._formulation(plan, {**(plan.given if plan else {}), **mine})
-        given = _merged(plan, mine, chosen)
+        texts = self._texts()
+        choices = dict(plan.choices) if plan else {}
+        narrowed = arguments.pairs(self.choices, "--choose", "tp_size=4,8")
+        choices.update({name: arguments.values(text) for name, text in narrowed.items()})
+        chosen = self._formulation(plan, {**(plan.given if plan else {}), **texts})
+        given = _merged(plan, read_texts(chosen, texts), chosen)
         if plan is not None:
             _check_given(plan, chosen, given)
         try:
             problem = chosen.problem(given, choices)
         except MlsysimError as error:
-            raise _explained(error, plan, chosen, given, choices) from None
+            raise flagged(_explained(error, plan, chosen, given, choices), chosen, texts) from None
         objectives = list(self.objectives) or (plan.objective if plan else [])
         if plan is not None:
             _check_texts(plan, problem, with_objective=not self.objectives)
         constraints = [*(plan.constraints if plan else []), *self.constraints]
-        return question(problem, objectives or None, constraints)
+        try:
+            return question(problem, objectives or None, constraints)
+        except MlsysimError as error:
+            raise flagged(error, chosen, texts) from None
 
     def design_task(self) -> Task:
         """Return the question about one design.
@@ -72,19 +84,14 @@ class Asked:
             )
         return made
 
-    def _values(self, plan: Plan | None) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Return the givens of the command line, and the choices: those of the plan with its own in their place."""
-        choices = dict(plan.choices) if plan else {}
-        named = {name: text for name, text in self.named.items() if text is not None}
-        texts = arguments.pairs(self.given, "--set", "precision=bf16")
-        given = {name: arguments.scalar(text) for name, text in named.items()}
-        for name, text in texts.items():
-            if name in given:
-                raise UsageError(f"{name!r} is given twice", path="--set")
-            given[name] = arguments.value(text)
-        narrowed = arguments.pairs(self.choices, "--choose", "tp_size=4,8")
-        choices.update({name: arguments.values(text) for name, text in narrowed.items()})
-        return given, choices
+    def _texts(self) -> dict[str, str]:
+        """Return the givens of the command line as they are written."""
+        texts = {name: text for name, text in self.named.items() if text is not None}
+        for name, text in arguments.pairs(self.given, "--set", "precision=bf16").items():
+            if name in texts:
+                raise UsageError(f"{name!r} is given twice", path="--set", hint=f"{OPTIONS[name]} gives it too")
+            texts[name] = text
+        return texts
 
     def _formulation(self, plan: Plan | None, given: dict[str, Any]) -> Formulation:
         from mlsysim_opt.optimize import formulation
@@ -98,6 +105,34 @@ class Asked:
             except InputError as error:
                 raise plan.fault(("formulation",), error) from None
         return infer(given)
+
+
+def read_texts(chosen: Formulation, texts: Mapping[str, str]) -> dict[str, Any]:
+    """Return what the texts of givens mean to a formulation: some inputs want them as they are written."""
+    verbatim = {item.name for item in chosen.inputs if item.verbatim}
+    return {
+        name: text if chosen.aliases.get(name, name) in verbatim else arguments.value(text)
+        for name, text in texts.items()
+    }
+
+
+def flagged(error: MlsysimError, chosen: Formulation, texts: Mapping[str, str]) -> MlsysimError:
+    """Return an error about something given with the option that gives it as its place."""
+    if isinstance(error, PlanError):
+        return error
+    path = error.path or ""
+    name, _, rest = path.partition(".")
+    if isinstance(error, UnknownNameError) and not path and error.name in texts.keys() - chosen.takes:
+        error.path = OPTIONS.get(error.name, "--set")
+    elif name == "choices" and rest:
+        error.path = f"--choose {rest}"
+    elif name == "objective" or name.startswith("constraints["):
+        error.path = f"--{name.partition('[')[0].removesuffix('s')}"
+    elif name in chosen.takes:
+        option = OPTIONS.get(name, f"--set {name}")
+        told = option.lstrip("-").replace("-", "_").endswith(path)  # the option itself says which
+        error.path = option if told else f"{option} ({path})"
+    return error
 
 
 def _merged(plan: Plan | None, mine: dict[str, Any], chosen: Formulation) -> dict[str, Any]:

@@ -106,7 +106,8 @@ def _relaxation(task: Task, constraint: Constraint, violation: Violation) -> Rel
     design = task.design_values(violation.least_design)
     amount = _amount(task, constraint.sides[1], violation.least)
     changed = _changed_limit(task, constraint, design)
-    change = f"{constraint.name!r} by {amount}{changed} ({_brief(task, design)})"
+    by = amount if not constraint.strict else f"more than {amount}" if violation.least else "the least bit"
+    change = f"{constraint.name!r} by {by}{changed} ({_brief(task, design)})"
     return Relaxation(constraint.name, change, amount, design)
 
 
@@ -119,9 +120,9 @@ def _changed_limit(task: Task, constraint: Constraint, design: Mapping[str, Any]
     left = task.shown(constraint.sides[0], small)
     right = task.shown(constraint.sides[1], large)
     if not constraint.sides[1].choices:
-        return f": a limit of {left} instead of {right}"
+        return f": a limit {'above' if constraint.strict else 'of'} {left} instead of {right}"
     if not constraint.sides[0].choices:
-        return f": a limit of {right} instead of {left}"
+        return f": a limit {'below' if constraint.strict else 'of'} {right} instead of {left}"
     return f": {left} against {right}"
 
 

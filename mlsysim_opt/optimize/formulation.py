@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import functools
 import importlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from mlsysim_opt.errors import InputError, UnknownNameError
+from mlsysim_opt.errors import InputError, UnknownNameError, nearest
 from mlsysim_opt.optimize.coupled.problem import CoupledProblem
 from mlsysim_opt.optimize.problem import Problem
-from mlsysim_opt.physics.inputs import Input, check_all
+from mlsysim_opt.physics.inputs import REQUIRED, Input, Option, check_all
 
 GROUP = "mlsysim_opt.formulations"
 BUILT_IN = {
+    "batching": "mlsysim_opt.formulations.batching:batching",
+    "checkpointing": "mlsysim_opt.formulations.checkpointing:checkpointing",
+    "compression": "mlsysim_opt.formulations.compression:compression",
+    "disaggregated_serving": "mlsysim_opt.formulations.disaggregated_serving:disaggregated_serving",
     "parallelism": "mlsysim_opt.formulations.parallelism:parallelism",
     "placement": "mlsysim_opt.formulations.placement:placement",
 }
@@ -48,16 +52,52 @@ class Formulation:
             InputError: an input is missing, unknown or wrong.
         """
         values = check_all(self.inputs, dict(given), self.aliases, f"formulation {self.name!r}")
-        return self.build(values, dict(choices or {}))
+        narrowed = dict(choices or {})
+        problem = self.build(values, narrowed)
+        problem.request = {"formulation": self.name, "given": self._plain(values), "choices": narrowed}
+        return problem
+
+    def _plain(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the givens as JSON data from which the same problem can be built again."""
+        present = (item for item in self.inputs if values[item.name] is not None)
+        return {item.name: item.plain(values[item.name]) for item in present}
 
     def fits(self, given: Mapping[str, Any]) -> bool:
         """Return whether these givens are inputs of this formulation."""
         return set(given) <= self.takes
 
+    def missing(self, given: Mapping[str, Any]) -> list[str]:
+        """Return the inputs that are needed and not among these givens."""
+        have = {self.aliases.get(name, name) for name in given}
+        return [item.name for item in self.inputs if item.default is REQUIRED and item.name not in have]
+
     @property
     def takes(self) -> set[str]:
         """The names and aliases of its inputs."""
         return {item.name for item in self.inputs} | set(self.aliases)
+
+
+def leaves(problem: Problem, inputs: Sequence[Input], values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what equations get in place of checked values (None where one is absent), and bind it in the problem.
+
+    An option is a decision that has one value.
+    """
+    made: dict[str, Any] = {}
+    for item in inputs:
+        value = values[item.name]
+        if isinstance(item, Option):
+            made[item.name] = problem.choose(item.name, [value], about=item.about)
+            continue
+        made[item.name] = None if value is None else item.leaf(value)
+        if value is not None:
+            problem.values.update(item.bind(value))
+    return made
+
+
+def defaults(inputs: Sequence[Input], values: Mapping[str, Any]) -> dict[str, str]:
+    """Return the defaults that decided, as text, for `Problem.assumptions`."""
+    some = (item for item in inputs if item.default is not REQUIRED and item.default is not None)
+    return {item.name: str(item.default) for item in some if values[item.name] == item.check(item.default)}
 
 
 @functools.cache
@@ -106,22 +146,29 @@ def asked_again(request: Mapping[str, Any]) -> Problem | CoupledProblem:
     return formulation(request["formulation"]).problem(request["given"], request.get("choices"))
 
 
-def infer(given: Mapping[str, Any]) -> Formulation:
-    """Return the one formulation that takes all these givens; where none does, the one that knows most of them.
+def _strangeness(item: Formulation, given: Mapping[str, Any]) -> tuple[int, int, int]:
+    """Return how many givens a formulation does not know, how many of these are like none of its own, what it lacks."""
+    unknown = set(given) - item.takes
+    return len(unknown), sum(1 for name in unknown if not nearest(name, item.takes)), len(item.missing(given))
 
-    The latter then says itself which name it does not know.
+
+def infer(given: Mapping[str, Any]) -> Formulation:
+    """Return the one formulation that takes all these givens (or, of several, that needs no others).
+
+    Where none takes all, it is the one that was most likely meant, which then says itself what it does not know.
 
     Raises:
         InputError: several formulations do; the message lists them.
     """
     found = [formulation(name) for name in formulation_names()]
     fitting = [item for item in found if item.fits(given)]
-    if len(fitting) == 1:
-        return fitting[0]
+    complete = [item for item in fitting if not item.missing(given)]
+    if len(fitting) == 1 or len(complete) == 1:
+        return (complete or fitting)[0]
     if not fitting and given:
-        return min(found, key=lambda item: len(set(given) - item.takes))
+        return min(found, key=lambda item: _strangeness(item, given))
     raise InputError(
         f"{len(fitting)} formulations take {', '.join(given) or 'no givens'}: {', '.join(i.name for i in fitting)}",
         path="formulation",
-        hint="name it: optimize('parallelism', ...)",
+        hint=f"name it: optimize({(fitting or found)[0].name!r}, ...)",
     )

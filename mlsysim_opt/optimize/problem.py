@@ -62,11 +62,21 @@ class Constraint:
             raise InputError(f"{self.name!r} is not a comparison", hint="write it with <=, >= or ==")
 
     @property
+    def strict(self) -> bool:
+        """Whether equality violates it though a number may come as close as it likes."""
+        holds = self.holds
+        return isinstance(holds, Operation) and holds.atom.name == "less" and not _whole(holds)
+
+    @property
     def sides(self) -> tuple[Expression, Expression] | None:
         """The smaller and the larger side, if this is an inequality."""
         if isinstance(self.holds, Operation) and self.holds.atom.name in ("less_equal", "less"):
             return self.holds.args[0], self.holds.args[1]
         return None
+
+
+def _whole(comparison: Operation) -> bool:
+    return all(side.integer for side in comparison.args)
 
 
 @dataclass(frozen=True)
@@ -138,6 +148,7 @@ class Problem:
         assumptions: defaults that decide the answer, shown with it. levers: givens that could be changed when nothing
         is
             feasible. aliases: other names of decisions and metrics. request: what was asked, as JSON data.
+        allowed: for some decisions, the value or values that the user allows; `choose` keeps to them.
     """
 
     name: str
@@ -151,13 +162,18 @@ class Problem:
     levers: list[Lever] = field(default_factory=list)
     aliases: dict[str, str] = field(default_factory=dict)
     request: dict[str, Any] = field(default_factory=dict)
+    allowed: Mapping[str, Any] = field(default_factory=dict)
 
     # declaring --------------------------------------------------------------------------------------------------------
     def choose(self, name: str, values: Iterable[Any], *, about: str = "", limited: str | None = None) -> Choice:
         """Declare a decision and return its choice."""
         if name in self.decisions:
             raise InputError("is declared twice", path=name)
-        choice = Choice(name, values)
+        options = list(values)
+        given = next((given for key, given in self.allowed.items() if self.aliases.get(key, key) == name), None)
+        if given is not None:
+            options = among(name, given, options)
+        choice = Choice(name, options)
         self.decisions[name] = Decision(choice, about, limited)
         return choice
 
@@ -240,6 +256,17 @@ class Problem:
                 )
             chosen[choice] = choice.position[value]
         return chosen
+
+
+def among(name: str, given: Any, options: list[Any]) -> list[Any]:
+    """Return the options that a user allows, in their own order."""
+    several = [given] if isinstance(given, str | int | float) else list(given)
+    for value in several:
+        if value not in options:
+            raise UnknownNameError(
+                f"value of {name}", str(value), [str(item) for item in options], path=f"choices.{name}"
+            )
+    return [item for item in options if item in several]
 
 
 class _Names(Mapping[str, Expression]):

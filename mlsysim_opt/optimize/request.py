@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Protocol
 
-from mlsysim_opt.algebra.expression import Expression, Operation, Symbol, short, substitute, topological
+from mlsysim_opt.algebra.expression import Expression, Operation, Symbol, short, substitute, symbols
 from mlsysim_opt.algebra.parse import parse
 from mlsysim_opt.errors import InputError, ParseError, UnknownNameError, did_you_mean
 from mlsysim_opt.optimize.problem import Constraint, Metric, Objective
@@ -24,6 +24,7 @@ class Asked(Protocol):
     """What can be asked about: a problem, or a plan."""
 
     name: str
+    values: dict[str, float]
     default_objective: str | None
     metrics: dict[str, Metric]
     aliases: dict[str, str]
@@ -134,7 +135,8 @@ def read_constraints(problem: Asked, specs: Sequence[ConstraintSpec]) -> list[Co
     """Return the constraints a user means, each once, named by the user's own words.
 
     Raises:
-        InputError: one is a plain bool, is not a comparison, or compares a continuous quantity strictly.
+        InputError: one is a plain bool, is not a comparison, or compares strictly what is not known: choices and known
+            numbers have finitely many values, so that strict is exact there; an unknown can come as close as it likes.
     """
     read: list[Constraint] = []
     for index, spec in enumerate(specs):
@@ -193,11 +195,23 @@ def _constraint(problem: Asked, spec: ConstraintSpec, index: int) -> Constraint:
             hint="a comparison such as 'memory <= 76 GiB'",
         )
     constraint = Constraint(name, made, given_by_user=True)
-    for node in topological([constraint.holds]):
-        if isinstance(node, Operation) and node.atom.name == "less" and not all(item.integer for item in node.args):
-            raise InputError(
-                f"{name!r} is strict, but its sides are continuous",
-                path=f"constraints[{index}]",
-                hint="use <= or >=; strict comparison is only for whole numbers",
-            )
+    for node in _compared(constraint.holds):
+        if node.atom.name == "less" and not all(item.integer for item in node.args):
+            unknown = [leaf.name for leaf in symbols(node) if leaf.name not in problem.values]
+            if unknown:
+                raise InputError(
+                    f"{name!r} is strict, but {unknown[0]} is continuous",
+                    path=f"constraints[{index}]",
+                    hint="use <= or >=; strict comparison is for whole numbers, choices and what follows from them",
+                )
     return constraint
+
+
+def _compared(holds: Expression) -> Iterator[Operation]:
+    """Yield the comparisons a truth is made of; what stands inside a metric is not the user's."""
+    waiting = [holds]
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, Operation):
+            yield node
+            waiting.extend(item for item in node.args if item.sort == "truth")

@@ -226,12 +226,15 @@ class Search:
 
 
 def _excess(constraint: Constraint) -> Expression | None:
-    """Return by how much an inequality must give way where it is violated; strict ones are whole, and take one more."""
+    """Return by how much an inequality must give way where it is violated.
+
+    A strict one of whole numbers takes one more; any other strict one takes anything more than this.
+    """
     if constraint.sides is None:
         return None
     small, large = constraint.sides
-    strict = isinstance(constraint.holds, Operation) and constraint.holds.atom.name == "less"
-    return small - large + 1 if strict else small - large
+    less = isinstance(constraint.holds, Operation) and constraint.holds.atom.name == "less"
+    return small - large + 1 if less and not constraint.strict else small - large
 
 
 def _keep_least(part: Part, flat: Array, cost: Array, amounts: Array, violation: Violation) -> None:

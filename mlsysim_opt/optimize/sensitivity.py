@@ -332,7 +332,8 @@ class _Optimum:
         """Return at which factors the design is feasible and no known one that is feasible is better."""
         cost, feasible, _ = self.evaluated(leaf, factors)
         others = np.where(feasible[1:], cost[1:], np.inf).min(axis=0, initial=np.inf)
-        return feasible[0] & (others >= cost[0] - BETTER * np.abs(cost[0]))
+        limit = np.where(np.isfinite(cost[0]), cost[0] - BETTER * np.abs(cost[0]), cost[0])
+        return feasible[0] & (others >= limit)
 
     def evaluated(self, leaf: Symbol, factors: Any) -> tuple[Any, Any, list[Any]]:
         """Return cost, feasibility and the truth of each constraint for every known design and factor."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, ClassVar
 
@@ -17,11 +17,14 @@ from mlsysim_opt.physics.serving import (
     REPLICA_ALIASES,
     REPLICA_INPUTS,
     TOKEN,
+    draft_rules,
     limit,
     replica_bindings,
     replica_of,
     replica_rules,
+    speculation_of,
 )
+from mlsysim_opt.physics.speculation import DRAFT_INPUTS, Speculation
 from mlsysim_opt.physics.transformer import ONE, ZERO
 from mlsysim_opt.physics.view import View
 
@@ -39,6 +42,7 @@ class Batching:
         replica: the replica. clients: requests at hand, in the batch or waiting. prompt: tokens of a prompt that are
             not cached. cached: tokens of it that are. output: generated tokens. page: tokens of a page of the cache.
         room: memory of one rank for weights, work space and cache. scheduler: how requests are admitted.
+        speculation: a draft model that proposes tokens, if there is one.
     """
 
     replica: Replica
@@ -49,12 +53,24 @@ class Batching:
     page: Expression
     room: Expression
     scheduler: View
+    speculation: Speculation | None = None
 
     # memory -----------------------------------------------------------------------------------------------------------
     @cached_property
     def held(self) -> Expression:
         """Tokens that a request in the batch keeps, on average over its output."""
         return self.cached + self.prompt + self.output / 2
+
+    @cached_property
+    def weights(self) -> Expression:
+        """Bytes of the weights on one rank, those of the draft model included."""
+        own = self.replica.weights
+        return own if self.speculation is None else own + self.speculation.draft.weights
+
+    def kv(self, requests: Expression, tokens: Expression) -> Expression:
+        """Return the bytes of keys and values on one rank, those of the draft model included."""
+        own = self.replica.kv(requests, tokens)
+        return own if self.speculation is None else own + self.speculation.draft.kv(requests, tokens)
 
     @cached_property
     def workspace(self) -> Expression:
@@ -64,7 +80,7 @@ class Batching:
     @cached_property
     def cache_room(self) -> Expression:
         """Bytes of one rank that are left for keys and values."""
-        return maximum(self.room - self.replica.weights - self.workspace, expression("0 byte"))
+        return maximum(self.room - self.weights - self.workspace, expression("0 byte"))
 
     @cached_property
     def paged_capacity(self) -> Expression:
@@ -73,7 +89,13 @@ class Batching:
 
     def each(self, tokens: Expression) -> Expression:
         """Return the bytes of one rank that a request of so many tokens takes: its cache, and its part of a step."""
-        return self.replica.kv(ONE, tokens) + self.replica.workspace(ONE, ONE)
+        checked = ONE if self.speculation is None else self.speculation.proposed + 1
+        return self.kv(ONE, tokens) + self.replica.workspace(ONE, checked)
+
+    def memory(self, requests: Expression) -> Expression:
+        """Return the bytes that so many requests in the batch take of the fullest rank, without a reserve."""
+        each = self.each(self.held + self.page / 2)
+        return self.weights + self.replica.on_a_rank(requests) * each + self.workspace
 
     @cached_property
     def static_capacity(self) -> Expression:
@@ -98,8 +120,12 @@ class Batching:
 
     @cached_property
     def prompt_time(self) -> Expression:
-        """Time of the passes of one prompt."""
-        return where(self.prompt > 0, self.prefill.time * self.prefill_passes, NO_TIME)
+        """Time of the passes of one prompt, through the draft model too."""
+        each = self.prefill.time
+        if self.speculation is not None:
+            draft = self.speculation.draft
+            each = each + draft.prefill(draft.dp, self.prompt, self.cached, self.prefill_passes).time
+        return where(self.prompt > 0, each * self.prefill_passes, NO_TIME)
 
     @cached_property
     def at_once(self) -> Expression:
@@ -114,24 +140,48 @@ class Batching:
     @cached_property
     def mixed_passes(self) -> Expression:
         """Passes of a cycle that process the prompt of another request and also give the one at hand a token."""
-        others = (self.active - 1 - self.companions) * self.prefill_passes
-        return where(self.prompt > 0, minimum(others, self.output - 1), ZERO)
+        return where(self.prompt > 0, minimum(self.other_passes, (self.output - 1) / self.step_tokens), ZERO)
 
-    def decode(self, requests: Expression) -> Pass:
-        """Return the decode step of so many requests in the middle of their output."""
-        return self.replica.decode(requests, self.cached + self.prompt + (self.output + 1) / 2)
+    @cached_property
+    def other_passes(self) -> Expression:
+        """Passes of a cycle that process the prompts of other requests after one's own."""
+        return (self.active - 1 - self.companions) * self.prefill_passes
+
+    @cached_property
+    def middle(self) -> Expression:
+        """Tokens that a request in the middle of its output attends to."""
+        return self.cached + self.prompt + (self.output + 1) / 2
 
     @cached_property
     def step(self) -> Pass:
-        """The decode step of the batch."""
-        return self.decode(self.active)
+        """The decode step of the batch in the middle of the output: one token each, or the check of drafted ones."""
+        if self.speculation is not None:
+            return self.speculation.check(self.active, self.middle)
+        return self.replica.decode(self.active, self.middle)
+
+    @cached_property
+    def step_tokens(self) -> Expression:
+        """Tokens that a step gives each request."""
+        return ONE if self.speculation is None else self.speculation.tokens
+
+    @cached_property
+    def drafting(self) -> Expression:
+        """Time of a step in which the draft model proposes tokens."""
+        return NO_TIME if self.speculation is None else self.speculation.drafting(self.active, self.middle)
+
+    @cached_property
+    def token_time(self) -> Expression:
+        """Time of an undisturbed step for each of its tokens."""
+        if self.speculation is None:
+            return self.step.time
+        return (self.step.time + self.drafting) / self.step_tokens
 
     @cached_property
     def cycle(self) -> Expression:
         """Time from one completion of a place in the batch to the next: a request's own prompt and those before it, its
         decode steps, and the prompts of all others in between."""
         others = (self.active - 1 - self.companions) * self.prompt_cost - self.mixed_passes * self.shared / self.at_once
-        return self.first_token + (self.output - 1) * self.step.time + others
+        return self.first_token + (self.output - 1) * self.token_time + others
 
     @cached_property
     def shared(self) -> Expression:
@@ -162,7 +212,25 @@ class Batching:
     def between_tokens(self) -> Expression:
         """Mean time between two tokens of a request: what is left of the cycle after its first token."""
         rest = self.cycle - self.first_token
-        return where(self.output > 1, rest / maximum(self.output - 1, 1), self.step.time)
+        return where(self.output > 1, rest / maximum(self.output - 1, 1), self.token_time)
+
+    @cached_property
+    def passes_between_tokens(self) -> Expression:
+        """Passes of other prompts that come, on average, between two tokens of a request."""
+        return where(self.prompt > 0, self.other_passes / self.at_once / maximum(self.output - 1, 1), ZERO)
+
+    def token_gap(self, level: Expression) -> Expression:
+        """Return the time that a share of `level` of all gaps between two tokens of a request does not exceed.
+
+        A gap is a step, or a step with a pass of a prompt (with several, where there are more passes than gaps); that
+        pass is taken to be the longest, the last of a prompt. Tokens of one round of speculation count as evenly
+        spread.
+        """
+        disturbed = minimum(self.passes_between_tokens, 1) > 1 - level
+        chunk = minimum(self.prompt, self.scheduler.tokens_per_pass)
+        longest = self.replica.last_chunk(self.replica.dp, maximum(chunk, 1), self.cached + maximum(self.prompt, 1))
+        passes = maximum(self.passes_between_tokens, 1) * longest.time
+        return self.token_time + where(disturbed, maximum(passes - self.shared, NO_TIME), NO_TIME)
 
 
 class ContinuousBatchingResult(Result):
@@ -223,7 +291,7 @@ class ContinuousBatchingModel(Model):
     are generated; without `output_len` all but one are, and prompts cost nothing. `itl` is the mean time between two
     tokens of a request, the prompts of others that come between them included; `decode_step` is that of an undisturbed
     step. `ttft` counts from the arrival. With `requests_per_client` the mean over a run that begins with all clients at
-    once is taken: the first request of each waits for half of all prompts.
+    once is taken: the first request of each waits for half of all prompts. A `draft_model` works as in `ServingModel`.
 
     Sources: Kwon et al. 2023 (pages); Yu et al. 2022 (iteration-level scheduling); Agrawal et al. 2024 (prompts stall
     decoding); Little 1961; see `forward`.
@@ -241,6 +309,7 @@ class ContinuousBatchingModel(Model):
         Given("scheduler", "how requests are admitted", default="continuous", kind="scheduler"),
         Number("requests_per_client", "of a run that starts with all clients at once", default=None, low=1.0),
         *REPLICA_INPUTS[4:],
+        *DRAFT_INPUTS,
     )
     aliases: ClassVar[dict[str, str]] = {
         **REPLICA_ALIASES, "max_seq_len": "seq_len", "max_batch": "max_batch_size", "concurrency": "max_batch_size",
@@ -262,17 +331,18 @@ class ContinuousBatchingModel(Model):
         b = Batching(
             replica, leaves["max_batch_size"], prompt, cached, output, leaves["page_size"],
             replica.hardware.number("memory.capacity") - leaves["memory_reserve"], scheduler,
+            speculation_of(leaves, replica),
         )  # fmt: skip
         start = leaves["requests_per_client"]
         burst = NO_TIME if start is None else (b.active - 1) / 2 * b.prompt_cost / start
         ttft = b.queueing + scheduler.front_end + b.first_token + burst
         static = minimum(b.clients, maximum(b.static_capacity, 1))
-        alone = Batching(replica, static, prompt, cached, output, leaves["page_size"], b.room, scheduler)
+        alone = replace(b, clients=static)
         throughput = b.active * output * TOKEN / b.cycle
         slower = static * output * TOKEN / alone.cycle
-        held = replica.kv(b.active, b.held + b.page / 2)
+        held = b.kv(b.active, b.held + b.page / 2)
         step = b.step
-        rules = replica_rules(replica)
+        rules = {**replica_rules(replica), **draft_rules(b.speculation)}
         if leaves["output_len"] is not None:
             rules["output_len leaves a prompt"] = output < total
             rules["the cached prefix is part of the prompt"] = cached <= total - output
@@ -293,21 +363,18 @@ class ContinuousBatchingModel(Model):
             paged_internal_fragmentation=(b.page / 2) / (b.held + b.page / 2),
             static_internal_fragmentation=1 - b.held / (cached + prompt + output),
             paged_kv_cache_size=held * replica.devices,
-            static_kv_cache_size=replica.kv(static, cached + prompt + output) * replica.devices,
-            model_weights_size=replica.weights * replica.devices,
-            total_memory_required=(
-                replica.weights + b.active * b.each(b.held + b.page / 2) + b.workspace + leaves["memory_reserve"]
-            )
-            * replica.devices,
+            static_kv_cache_size=b.kv(static, cached + prompt + output) * replica.devices,
+            model_weights_size=b.weights * replica.devices,
+            total_memory_required=(b.memory(b.active) + leaves["memory_reserve"]) * replica.devices,
             prefill_share=b.active * b.prompt_cost / b.cycle,
             decode_mfu=step.mfu,
             decode_bandwidth_utilization=step.bandwidth_utilization,
             bottleneck=limit(step),
-            itl_compute=step.compute,
-            itl_bandwidth=step.bandwidth,
-            itl_communication=step.communication,
-            itl_overhead=step.overhead,
-            itl_interference=b.between_tokens - step.time,
+            itl_compute=step.compute / b.step_tokens,
+            itl_bandwidth=step.bandwidth / b.step_tokens,
+            itl_communication=step.communication / b.step_tokens,
+            itl_overhead=(step.overhead + b.drafting) / b.step_tokens,
+            itl_interference=b.between_tokens - b.token_time,
             constraints={
                 **rules,
                 CONTEXT_RULE: total <= replica.model.context_length,

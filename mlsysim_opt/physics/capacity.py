@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, ClassVar
 
-from mlsysim_opt.algebra.atoms import argmax_label, maximum, minimum, where
+from mlsysim_opt.algebra.atoms import argmax_label, exp, maximum, minimum, where
 from mlsysim_opt.algebra.evaluate import ScalarProgram
-from mlsysim_opt.algebra.expression import constant, expression
+from mlsysim_opt.algebra.expression import Expression, constant, expression
 from mlsysim_opt.physics.base import Model, Result
 from mlsysim_opt.physics.batching import Batching
 from mlsysim_opt.physics.inputs import Given, Number
@@ -17,15 +18,97 @@ from mlsysim_opt.physics.serving import (
     CONTEXT_RULE,
     REPLICA_ALIASES,
     REPLICA_INPUTS,
+    draft_rules,
     replica_bindings,
     replica_of,
     replica_rules,
+    speculation_of,
 )
+from mlsysim_opt.physics.speculation import DRAFT_INPUTS
 from mlsysim_opt.physics.transformer import ONE, ZERO
 from mlsysim_opt.units import RATE, TIME
 
 P99 = 0.99
 MOST_REPLICAS = 2**30
+
+
+@dataclass(frozen=True)
+class Pool:
+    """Replicas with continuous batching, all places of which serve one queue (M/G/c, see `queueing`).
+
+    Attributes:
+        inside: a full replica; its requests are the places. replicas: how many there are. arrival_rate: of requests.
+        service_cv: standard deviation over mean of the time a request stays.
+    """
+
+    inside: Batching
+    replicas: Expression
+    arrival_rate: Expression
+    service_cv: Expression
+
+    @cached_property
+    def places(self) -> Expression:
+        """Requests that a replica holds at once."""
+        return self.inside.active
+
+    @cached_property
+    def rate(self) -> Expression:
+        """Requests that one full replica answers per time."""
+        return self.places / self.inside.cycle
+
+    @cached_property
+    def alone(self) -> Batching:
+        """A replica with one request."""
+        return replace(self.inside, clients=ONE)
+
+    @cached_property
+    def present(self) -> Batching:
+        """A replica with the requests that it holds on average under the load.
+
+        The cycle is almost affine in the requests of the batch; how many there are follows from Little's law.
+        """
+        inside, places = self.inside, self.places
+        slope = where(places > 1, (inside.cycle - self.alone.cycle) / maximum(places - 1, 1), 0 * self.alone.cycle)
+        each = self.arrival_rate / self.replicas
+        held = each * (self.alone.cycle - slope) / maximum(1 - each * slope, 1e-9)
+        return replace(inside, clients=where(each * slope < 1, maximum(minimum(held, places), 1), places))
+
+    @cached_property
+    def queue(self) -> Queue:
+        """All places behind one queue."""
+        return Queue(self.arrival_rate, self.present.cycle, self.replicas * self.places, self.service_cv)
+
+    @cached_property
+    def front_end(self) -> Expression:
+        """Time of a request outside the passes."""
+        return self.inside.scheduler.front_end
+
+    @cached_property
+    def mean_ttft(self) -> Expression:
+        """Mean time from arrival to the first token."""
+        return self.front_end + self.queue.mean_wait + self.present.first_token
+
+    def ttft(self, level: Expression) -> Expression:
+        """Return the time from arrival to the first token that a share of `level` of all requests does not exceed."""
+        return self.front_end + self.queue.wait_quantile(level) + self.present.first_token
+
+    @cached_property
+    def mean_latency(self) -> Expression:
+        """Mean time from arrival to the last token."""
+        return self.front_end + self.queue.mean_wait + self.queue.service
+
+    def latency(self, level: Expression) -> Expression:
+        """Return the time from arrival to the last token that a share of `level` of all requests does not exceed."""
+        return self.front_end + self.queue.latency_quantile(level)
+
+    @cached_property
+    def busy(self) -> Expression:
+        """Share of the time in which a replica holds a request.
+
+        Places are seldom all taken, and the number of requests is then Poisson (M/G/infinity, Kleinrock 1975, section
+        3.4).
+        """
+        return 1 - exp(-self.queue.load / self.replicas)
 
 
 class ServingCapacityResult(Result):
@@ -83,6 +166,7 @@ class ServingCapacityModel(Model):
         Number("page_size", "tokens of a page of the cache", default=16, integer=True, low=1),
         Given("scheduler", "how requests are admitted", default="continuous", kind="scheduler"),
         *REPLICA_INPUTS[4:],
+        *DRAFT_INPUTS,
     )  # fmt: skip
     aliases: ClassVar[dict[str, str]] = {
         **REPLICA_ALIASES, "target_p99_latency": "target_p99_latency_ms", "qps_target": "qps",
@@ -118,20 +202,14 @@ class ServingCapacityModel(Model):
         inside = Batching(
             replica, leaves["max_batch_size"], tokens - output, ZERO, output, leaves["page_size"],
             replica.hardware.number("memory.capacity") - leaves["memory_reserve"], leaves["scheduler"],
+            speculation_of(leaves, replica),
         )  # fmt: skip
-        places = inside.active
-        rate = places / inside.cycle
-        replicas, qps, target = leaves["num_replicas"], leaves["qps"], leaves["target_p99_latency_ms"]
-        alone = replace(inside, clients=ONE)
-        # The cycle is almost affine in the requests of the batch; how many there are follows from Little's law.
-        slope = where(places > 1, (inside.cycle - alone.cycle) / maximum(places - 1, 1), 0 * alone.cycle)
-        each = qps / replicas
-        held = each * (alone.cycle - slope) / maximum(1 - each * slope, 1e-9)
-        present = replace(inside, clients=where(each * slope < 1, maximum(minimum(held, places), 1), places))
-        queue = Queue(qps, present.cycle, replicas * places, leaves["service_time_cv"])
+        pool = Pool(inside, leaves["num_replicas"], leaves["qps"], leaves["service_time_cv"])
+        places, alone, present, queue = pool.places, pool.alone, pool.present, pool.queue
+        rate, replicas, qps, target = pool.rate, pool.replicas, leaves["qps"], leaves["target_p99_latency_ms"]
         level = expression(P99)
-        p99 = leaves["scheduler"].front_end + queue.latency_quantile(level)
-        base = leaves["scheduler"].front_end + alone.cycle
+        p99 = pool.latency(level)
+        base = pool.front_end + alone.cycle
         unhurried = Queue(constant(1e-9, RATE), alone.cycle, replicas * places, leaves["service_time_cv"])
         return ServingCapacityResult(
             required_replicas=replicas,
@@ -144,7 +222,7 @@ class ServingCapacityModel(Model):
             estimated_p99_latency=p99,
             base_request_latency=base,
             queue_wait_p99=queue.wait_quantile(level),
-            ttft=leaves["scheduler"].front_end + present.first_token,
+            ttft=pool.front_end + present.first_token,
             itl=present.between_tokens,
             decode_step=inside.step.time,
             active_batch_size=present.clients,
@@ -154,6 +232,7 @@ class ServingCapacityModel(Model):
             ),
             constraints={
                 **replica_rules(replica),
+                **draft_rules(inside.speculation),
                 "the output leaves a prompt": output < tokens,
                 CONTEXT_RULE: leaves["max_seq_len"] <= replica.model.context_length,
                 "mean requests are no longer than the longest": tokens <= leaves["max_seq_len"],

@@ -67,6 +67,11 @@ class Replica:
         """Accelerators of the replica."""
         return self.group * self.pp
 
+    @property
+    def alone(self) -> bool:
+        """Whether the replica is one accelerator by its equations, so that links have no part in them."""
+        return self.tp is ONE and self.pp is ONE and self.dp is ONE
+
     @cached_property
     def expert_slices(self) -> Expression:
         """Ranks over which one expert is split."""
@@ -117,7 +122,7 @@ class Replica:
 
     def all_reduce(self, size: Expression, ranks: Expression) -> Expression:
         """Return the time to add up `size` over `ranks`; the latency of small ones does not depend on the ranks."""
-        if self.link is None or ranks is ONE:
+        if ranks is ONE or self.link is None:
             return NO_TIME
         c = self.calibration
         time = 2 * size * (1 - 1 / ranks) / self.link + c.serving_collective_hops * c.scale_up_latency
@@ -146,11 +151,13 @@ class Replica:
 
     def together(self, sequences: Expression) -> Expression:
         """Return the sequences of one pipeline microbatch: all stages work when there are enough of them."""
-        return sequences if self.pp is ONE else ceil(sequences / minimum(self.pp, sequences))
+        if self.pp is ONE:
+            return sequences
+        return where(self.pp > 1, ceil(sequences / minimum(self.pp, sequences)), sequences)
 
     def on_a_rank(self, sequences: Expression) -> Expression:
         """Return how many of these sequences the fullest attention group holds."""
-        return sequences if self.dp is ONE else ceil(sequences / self.dp)
+        return sequences if self.dp is ONE else where(self.dp > 1, ceil(sequences / self.dp), sequences)
 
 
 @dataclass(frozen=True)
@@ -289,7 +296,7 @@ class Pass:
         if r.shapes.experts and r.dp is not ONE:
             exchange = where(r.dp > 1, r.all_reduce(hidden * r.dp, r.group), reduce)
         inside = r.model.layers * (reduce + exchange)
-        if r.link is None or r.pp is ONE:
+        if r.pp is ONE or r.link is None:
             return inside
         hop = hidden / r.link + r.calibration.scale_up_latency
         return inside + (r.pp - 1) * hop

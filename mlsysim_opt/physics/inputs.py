@@ -42,6 +42,8 @@ class Input:
 
     fixed = True
     """Whether a value is always read the same; names of the catalog are not."""
+    verbatim = False
+    """Whether text is the value, such as the name of a file: the command line then reads nothing into it."""
 
     def check(self, value: Any) -> Any:
         """Return the plain value, or raise `InputError` naming what is wrong with it."""
@@ -54,6 +56,10 @@ class Input:
         except InputError as error:
             error.path = error.path or self.name
             raise
+
+    def plain(self, value: Any) -> Any:
+        """Return a checked value as JSON data that `check` reads again."""
+        return value
 
     def leaf(self, value: Any) -> Any:
         """Return what the equations get in place of a checked value."""
@@ -125,6 +131,9 @@ class Number(Input):
                 raise
             raise InputError(f"expected {wanted}, got {value!r}", path=self.name, hint=error.hint) from error
 
+    def plain(self, value: Any) -> Any:
+        return value if self.of == NONE else f"{value / parse_unit(self.unit).factor!r} {self.unit}"
+
     @property
     def range_text(self) -> str:
         """The allowed range, for messages."""
@@ -180,6 +189,9 @@ class Switch(Input):
             return int(value)
         raise InputError(f"expected true or false, got {value!r}", path=self.name)
 
+    def plain(self, value: Any) -> bool:
+        return bool(value)
+
     def leaf(self, value: Any) -> Expression:
         return value if isinstance(value, Expression) else Choice(self.name, (0, 1))
 
@@ -206,6 +218,9 @@ class Given(Input):
             if catalog.lookup(kind, value) is not None:
                 return catalog.find(kind, value)
         raise UnknownNameError(wanted, value, [name for kind in kinds for name in catalog.names(kind)])
+
+    def plain(self, value: Entry) -> str:
+        return value.name
 
     def leaf(self, value: Any) -> View:
         return value if isinstance(value, View) else View(self.name, [value])

@@ -111,6 +111,29 @@ class Interrupted:
         return self.goodput * self.saving / self.between
 
 
+def tiered(
+    frequent: Expression,
+    severe: Expression,
+    saving: Expression,
+    recovery: Expression,
+    interval: Expression,
+    persist_every: Expression,
+) -> Interrupted:
+    """Return work whose checkpoints stay in host memory, every so many-th also in storage, as failures of hosts see it.
+
+    Failures that leave the hosts up go back to the last checkpoint; those of hosts to the last one in storage. To the
+    latter, the work between two checkpoints in storage is one interval, as long as the former make it on average. (With
+    its mean for its distribution, the goodput is off by less than 0.002 where it is above 0.6.)
+
+    Args:
+        frequent, severe: rates of failures that leave host memory, and that do not. saving, recovery, interval: as in
+            `Interrupted`. persist_every: checkpoints from one in storage to the next.
+    """
+    near = Interrupted(1 / frequent, saving, recovery, interval)
+    work = persist_every * interval
+    return Interrupted(1 / severe, work / near.goodput - work, recovery, work)
+
+
 def longest_stretch(duration: Expression, mtbf: Expression) -> Expression:
     """Return the expected longest time without a failure within a duration.
 

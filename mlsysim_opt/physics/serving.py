@@ -6,13 +6,14 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any, ClassVar
 
-from mlsysim_opt.algebra.atoms import argmax_label, ceildiv, divides, exp, log, maximum, minimum, where
+from mlsysim_opt.algebra.atoms import argmax_label, ceildiv, divides, maximum, minimum
 from mlsysim_opt.algebra.expression import Expression, expression
 from mlsysim_opt.errors import InputError
 from mlsysim_opt.physics.base import Model, Result, known
 from mlsysim_opt.physics.formats import bytes_of, inference_format
 from mlsysim_opt.physics.forward import NO_BYTES, NO_TIME, Pass, Replica
 from mlsysim_opt.physics.inputs import Degree, Given, Input, Number, Text
+from mlsysim_opt.physics.speculation import DRAFT_INPUTS, Speculation
 from mlsysim_opt.physics.training import calibration_of, calibration_view, rates
 from mlsysim_opt.physics.transformer import ONE, ZERO
 from mlsysim_opt.physics.view import View, entry_bindings
@@ -52,7 +53,7 @@ REPLICA_ALIASES = {"tp": "tp_size", "pp": "pp_size", "ep": "ep_size", "batch": "
 def replica_of(leaves: Mapping[str, Any], model: str = "model", hardware: str = "hardware") -> Replica:
     """Return the replica that the leaves of `REPLICA_INPUTS` describe."""
     accelerator: View = leaves[hardware]
-    numerics = View("numerics", [inference_format(leaves["precision"], leaves["weight_precision"])])
+    numerics = leaves.get("numerics") or numerics_of(leaves["precision"], leaves["weight_precision"])
     rate, attention_rate = rates(accelerator, numerics)
     kept = leaves["kv_precision"]
     element = SIXTEEN_BITS if kept is None else bytes_of(kept, "kv_precision")
@@ -70,6 +71,11 @@ def replica_of(leaves: Mapping[str, Any], model: str = "model", hardware: str = 
         ep=leaves["ep_size"],
         node=_home(leaves, hardware),
     )
+
+
+def numerics_of(precision: str, weights: str | None, name: str = "numerics") -> View:
+    """Return the number format of inference with these precisions, its leaves under this name."""
+    return View(name, [inference_format(precision, weights)])
 
 
 def _home(leaves: Mapping[str, Any], hardware: str) -> View | None:
@@ -142,7 +148,7 @@ def replica_rules(replica: Replica) -> dict[str, Expression]:
         rules["ep divides the ranks"] = divides(r.ep, r.group)
     else:
         rules["ep and attention groups are for models with experts"] = (r.ep == 1) & (r.dp == 1)
-    if r.link is None:
+    if not r.alone and r.link is None:
         rules["one accelerator, as it has no link"] = r.devices == 1
     return rules
 
@@ -238,12 +244,11 @@ class ServingModel(Model):
         Number(
             "network_bandwidth", "between both phases", default="100 GB/s", unit="GB/s", of=BANDWIDTH, open_low=True
         ),
-        Given("draft_model", "proposes tokens", default=None, kind="model"),
-        Number("draft_acceptance_rate", "chance that a proposed token is accepted", default=0.7, high=1.0),
+        *DRAFT_INPUTS[:2],
         Degree("cached_prefix_len", "tokens of the prompt found in the cache", default=0, integer=True, neutral=0),
         Number("prefill_chunk_tokens", "tokens of a chunk", default=None, integer=True, low=1),
         Number("output_len", "generated tokens, of seq_len", default=None, integer=True, low=1),
-        Number("draft_tokens", "tokens proposed a round", default=4, integer=True, low=1),
+        *DRAFT_INPUTS[2:],
         *REPLICA_INPUTS[4:],
     )
     aliases = REPLICA_ALIASES
@@ -275,16 +280,15 @@ class ServingModel(Model):
         decode = second.decode(batch, mean_context)
         step, drafted = decode, ONE
         round_time, drafting = decode.time, NO_TIME
-        draft_weights, draft_kv, draft_rules = NO_BYTES, NO_BYTES, {}
-        if leaves["draft_model"] is not None:
-            draft = replica_of(leaves, "draft_model", "hardware" if second is first else "decode_hardware")
-            proposed, chance = leaves["draft_tokens"], leaves["draft_acceptance_rate"]
-            step = second.decode(batch, mean_context, proposed + 1)
-            drafting = proposed * draft.decode(batch, mean_context).time
+        draft_weights, draft_kv = NO_BYTES, NO_BYTES
+        speculation = speculation_of(leaves, second, "hardware" if second is first else "decode_hardware")
+        if speculation is not None:
+            draft = speculation.draft
+            step = speculation.check(batch, mean_context)
+            drafting = speculation.drafting(batch, mean_context)
             prompts = prompts + draft.prefill(batch, new, prompt - new).time
-            draft_rules = {f"draft: {name}": holds for name, holds in replica_rules(draft).items()}
             round_time = step.time + drafting
-            drafted = accepted_tokens(chance, proposed)
+            drafted = speculation.tokens
             draft_weights, draft_kv = draft.weights, draft.kv(batch, context)
         itl = round_time / drafted
         ttft = prompts + transfer
@@ -297,7 +301,7 @@ class ServingModel(Model):
         capacity = second.hardware.number("memory.capacity")
         rules = {
             **replica_rules(second),
-            **draft_rules,
+            **draft_rules(speculation),
             CONTEXT_RULE: context <= second.model.context_length,
             "output_len leaves a prompt": output < context,
             "the cached prefix is part of the prompt": cached <= prompt,
@@ -343,12 +347,19 @@ class ServingModel(Model):
         )
 
 
-def accepted_tokens(chance: Expression, proposed: Expression) -> Expression:
-    """Return the expected tokens of a round of speculation: 1 + a + a^2 + ... + a^k (Leviathan et al. 2023, Eq. 1)."""
-    inner = (chance > 0) & (chance < 1)
-    share = where(inner, chance, 0.5)
-    series = (1 - exp((proposed + 1) * log(share))) / (1 - share)
-    return where(inner, series, where(chance >= 1, proposed + 1, 1))
+def speculation_of(leaves: Mapping[str, Any], replica: Replica, hardware: str = "hardware") -> Speculation | None:
+    """Return how a draft model speeds up a replica; None where the leaves of `DRAFT_INPUTS` name none."""
+    if leaves["draft_model"] is None:
+        return None
+    draft = replica_of(leaves, "draft_model", hardware)
+    return Speculation(replica, draft, leaves["draft_tokens"], leaves["draft_acceptance_rate"])
+
+
+def draft_rules(speculation: Speculation | None) -> dict[str, Expression]:
+    """Return what makes the split of the draft model a valid one, by name; nothing without one."""
+    if speculation is None:
+        return {}
+    return {f"draft: {name}": holds for name, holds in replica_rules(speculation.draft).items()}
 
 
 def limit(step: Pass) -> Expression:

@@ -130,7 +130,7 @@ def _fill(result: Sweep, part: Part, outputs: Sequence[str] | None) -> None:
             raise UnknownNameError("output", name, [*traced.result.field_names(), FEASIBLE])
     names, roots = wanted(traced, outputs)
     program = traced.arrays(names)
-    raw = program.run({leaf.name: part.leaf(leaf) for leaf in program.leaves}, part.shape)
+    raw = program.run({leaf.name: part.leaf(leaf) for leaf in program.leaves}, part.shape, as_written=False)
     found = dict(zip(names, map(part.in_order, raw), strict=True))
     if outputs is None or FEASIBLE in outputs:
         holds = np.ones([1] * len(part.lengths), dtype=bool)

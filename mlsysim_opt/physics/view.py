@@ -103,6 +103,11 @@ class View:
         return self._entries[0].name if self._choice is None else self._choice.name
 
     @property
+    def choice(self) -> Choice | None:
+        """The choice among its entries; None for a single one."""
+        return self._choice
+
+    @property
     def entries(self) -> tuple[Entry, ...]:
         return self._entries
 

@@ -37,6 +37,7 @@ _MODULES = {
     ),
     "rank_uncertainty": "ranking", "solve_system": "systems", "uncertain": "uncertainty",
 }  # fmt: skip
+_FRONTS = ("BatchingOptimizer", "ParallelismOptimizer", "PlacementOptimizer")
 _FIRST_NAMES = {
     "DistributedSolver": "DistributedModel", "EconomicsSolver": "EconomicsModel", "ServingSolver": "ServingModel",
 }  # fmt: skip
@@ -45,6 +46,8 @@ _FIRST_NAMES = {
 def __getattr__(name: str) -> Any:
     if name in _MODULES:
         return getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)
+    if name in _FRONTS:
+        return getattr(importlib.import_module("mlsysim_opt.formulations.optimizers"), name)
     physics = importlib.import_module("mlsysim_opt.physics")
     if name in physics.__all__ or name in _FIRST_NAMES:
         return getattr(physics, _FIRST_NAMES.get(name, name))
@@ -52,4 +55,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__, *importlib.import_module("mlsysim_opt.physics").__all__})
+    return sorted({*globals(), *__all__, *_FRONTS, *importlib.import_module("mlsysim_opt.physics").__all__})

@@ -31,8 +31,9 @@ ROOTS: list[Expression] = [
 @pytest.mark.parametrize("tile", [1, 7, 1 << 17])
 @pytest.mark.parametrize("whole", [0, 10, 1 << 17])
 def test_every_place_equals_the_exact_evaluation(monkeypatch: Any, tile: int, whole: int) -> None:
-    monkeypatch.setattr("mlsysim_opt.algebra.arrays.TILE", tile)
+    monkeypatch.setattr("mlsysim_opt.algebra.tiles.TILE", tile)
     monkeypatch.setattr("mlsysim_opt.algebra.arrays.WHOLE", whole)
+    monkeypatch.setattr("mlsysim_opt.algebra.arrays.LITTLE", whole)
     axes: dict[str, list[Any]] = {"kind": ["ring", "tree"], "z": [0.0, 2.5], "count": [8, 1, 4], "y": [1.0, 2.0, 30.0]}
     shape = [len(values) for values in axes.values()]
     given: dict[str, Any] = {"x": 5.0}

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mlsysim_opt.algebra import Symbol, ceil, exp, log, maximum, minimum, sqrt, where
+from mlsysim_opt.algebra.bounds import bounds
 from mlsysim_opt.algebra.enclose import enclose, truth
 from mlsysim_opt.algebra.evaluate import evaluate
 from mlsysim_opt.algebra.expression import Expression
@@ -137,3 +138,9 @@ def test_a_truth_that_is_not_proven_says_so() -> None:
     rule = (x < 1.7) | (x > 1.7 + 1e-9)
     assert truth(rule, {}, {"x": Interval(1.0, 3.0)}, parts=5) == (None, False)
     assert truth(x * y <= 12, {}, {"x": Interval(1.0, 3.0), "y": Interval(2.0, 4.0)}) == (None, False)
+
+
+def test_a_quotient_by_a_power_of_two_is_not_widened() -> None:
+    count = Symbol("count", NONE, low=1.0, high=8.0)
+    assert bounds(1 - 1 / count) == (0.0, math.nextafter(1 - 1 / 8, 1))  # what the others do is never negative
+    assert bounds(1 / (count + 2)).low < 1 / 10 < 1 / 3 < bounds(1 / (count + 2)).high

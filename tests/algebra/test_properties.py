@@ -274,8 +274,9 @@ def test_arrays_give_the_scalar_value_at_every_place(
         shaped = [-1 if here == at else 1 for here in range(len(axes))]
         arrays[choice.name] = np.arange(len(choice.values)).reshape(shaped)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("mlsysim_opt.algebra.arrays.TILE", sizes[0])
+        patch.setattr("mlsysim_opt.algebra.tiles.TILE", sizes[0])
         patch.setattr("mlsysim_opt.algebra.arrays.WHOLE", sizes[1])
+        patch.setattr("mlsysim_opt.algebra.arrays.LITTLE", sizes[1])
         try:
             found = ArrayProgram(roots).run(arrays, shape)
         except ScaleError:

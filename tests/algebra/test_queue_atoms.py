@@ -20,15 +20,18 @@ from mlsysim_opt.algebra import (
     constant,
     erlang_c,
     exponential_mean,
+    filling_quantile,
     freeze,
     gaussian_privacy,
     gradient,
     latex,
     normal_tail,
+    poisson_below,
     private_noise,
     private_rate,
     sojourn_quantile,
     thaw,
+    wait_decay,
 )
 from mlsysim_opt.algebra.atoms import ATOMS
 from mlsysim_opt.algebra.bounds import bounds
@@ -55,6 +58,9 @@ ROOTS: dict[str, Expression] = {
     "erlang_c": erlang_c(LOAD, SERVERS),
     "exponential_mean": exponential_mean(RATE_LEFT),
     "sojourn_quantile": QUANTILE,
+    "filling_quantile": filling_quantile(SERVERS, LEVEL),
+    "poisson_below": poisson_below(SERVERS, LOAD),
+    "wait_decay": wait_decay(CHANCE),
     "normal_tail": normal_tail(LOAD),
     "gaussian_privacy": gaussian_privacy(EPSILON, DELTA),
     "private_noise": private_noise(EPSILON, DELTA, SAMPLED, STEPS),
@@ -176,6 +182,56 @@ def test_the_survival_at_the_quantile_is_what_is_left(
         return math.exp(-time / mean) + chance * both
 
     assert share * survival(fast) + (1 - share) * survival(slow) == pytest.approx(1 - level, rel=2e-2)
+
+
+# batches that fill ---------------------------------------------------------------------------------------------------
+def test_the_share_that_waits_for_its_batch_by_hand() -> None:
+    # A batch of two: its first request waits for one arrival, its second for none. P(wait > x) = e^-x / 2 is 0.01 at
+    # ln 50. Of three, E[(2 - N)+] / 3 = (2 e^-x + x e^-x) / 3.
+    atom = ATOMS["filling_quantile"]
+    assert atom.scalar(2, 0.99) == pytest.approx(math.log(50), rel=1e-12)
+    assert atom.scalar(3, 1 - (2 + 1.5) * math.exp(-1.5) / 3) == pytest.approx(1.5, rel=1e-12)
+    # Nobody waits alone; the last third of a batch of three does not wait either; some wait without limit.
+    assert [atom.scalar(1, 0.999), atom.scalar(3, 1 / 3), atom.scalar(1, 1.0)] == [0.0, 0.0, 0.0]
+    assert atom.scalar(2, 1.0) == math.inf
+    assert math.isnan(atom.scalar(0, 0.5))
+    assert math.isnan(atom.scalar(2, 1.5))
+
+
+def test_fewer_poisson_events_by_hand() -> None:
+    # mean 2: P(N < 3) = e^-2 (1 + 2 + 2) = 5 e^-2
+    assert ATOMS["poisson_below"].scalar(3, 2.0) == pytest.approx(5 * math.exp(-2), rel=1e-13)
+    assert [ATOMS["poisson_below"].scalar(*at) for at in ((0, 2.0), (3, 0.0), (3, math.inf))] == [0.0, 1.0, 0.0]
+
+
+@given(st.integers(2, 3000), LEVELS)
+def test_the_share_that_waits_at_the_quantile_is_what_is_left(size: int, level: float) -> None:
+    time = ATOMS["filling_quantile"].scalar(size, level)
+    chance, waiting = math.exp(-time) if time < 700 else 0.0, 0.0
+    if time == 0:
+        assert (size - 1) / size <= 1 - level + 1e-15
+        return
+    for count in range(size - 1):  # the definition, term by term
+        chance = math.exp(count * math.log(time) - time - math.lgamma(count + 1))
+        waiting += (size - 1 - count) * chance
+    assert waiting / size == pytest.approx(1 - level, rel=1e-8)
+
+
+def test_the_decay_of_the_wait_by_hand() -> None:
+    # ln(1 + y) = y / 2 ... at utilization ln(3) / 2 the root is y = 2; near saturation y = 2 (1 - u) + 8/3 (1 - u)^2
+    atom = ATOMS["wait_decay"]
+    assert atom.scalar(math.log(3) / 2) == pytest.approx(2.0, rel=1e-13)
+    assert atom.scalar(math.log(1.001) / 0.001) == pytest.approx(0.001, rel=1e-9)
+    assert [atom.scalar(0.0), atom.scalar(1.0), atom.scalar(7.0)] == [math.inf, 0.0, 0.0]
+    assert math.isnan(atom.scalar(-0.1))
+
+
+@given(st.floats(1e-12, 1 - 1e-12))
+def test_the_decay_solves_its_equation(load: float) -> None:
+    root = ATOMS["wait_decay"].scalar(load)
+    # y/2 - y^2/3 ... = 1 - u is what tells the root from 0 near saturation
+    assert load * root == pytest.approx(math.log1p(root), rel=1e-9)
+    assert root >= 2 * (1 - load) * (1 - 1e-9)
 
 
 # all views of each agree ----------------------------------------------------------------------------------------------

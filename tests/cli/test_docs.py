@@ -33,11 +33,38 @@ def test_the_tables_of_parallelism_are_what_runs(page: str) -> None:
     assert set(column(page, "Constraints")) == set(both)
 
 
+def test_the_tables_of_disaggregated_serving_are_what_runs(root: Path) -> None:
+    page = (root / "docs/disaggregated.md").read_text()
+    chosen = formulation("disaggregated_serving")
+    problem = sample(chosen, {})
+    assert column(page, "Given") == [item.name for item in chosen.inputs]
+    assert column(page, "Decisions") == list(problem.decisions)
+    assert column(page, "Metrics") == list(problem.metrics)
+
+
 def test_which_constraints_may_give_way(page: str) -> None:
     problem = sample(formulation("parallelism"), {})
     for item in problem.constraints:
         row = next(line for line in page.splitlines() if line.startswith(f"| `{item.name}` |"))
         assert row.split("|")[2].strip().startswith("no" if item.structural else "yes"), item.name
+
+
+def test_the_tables_of_batching_are_what_runs(root: Path) -> None:
+    page, chosen = (root / "docs/batching.md").read_text(), formulation("batching")
+    several = {
+        "hardware": ["H100", "H200"], "price": "H100=2 USD/h, H200=3 USD/h", "precision": ["fp16", "fp8"], "devices": 8,
+        "policy": ["continuous", "static"], "draft_model": ["none", "Llama3_8B"],
+    }  # fmt: skip
+    every = chosen.problem({**chosen.example, **several})
+    experts = chosen.problem({**chosen.example, "model": "Mixtral_8x7B", "devices": 8})
+    assert column(page, "Given") == [item.name for item in chosen.inputs]
+    assert column(page, "Decisions") == list(every.decisions)
+    assert column(page, "Metrics") == list(every.metrics)
+    both = {item.name: item for problem in (every, experts) for item in problem.constraints}
+    assert set(column(page, "Constraints")) == set(both)
+    for name, item in both.items():
+        row = next(line for line in page.splitlines() if line.startswith(f"| `{name}` |"))
+        assert row.split("|")[2].strip().startswith("no" if item.structural else "yes"), name
 
 
 def test_every_fault_is_tested_or_deferred(root: Path) -> None:

@@ -11,7 +11,7 @@ import mlsysim_opt as mo
 from mlsysim_opt.algebra.expression import Choice, Symbol, expression
 from mlsysim_opt.errors import DimensionError, InputError, UnknownNameError, VerificationError
 from mlsysim_opt.optimize import Problem, formulation, task
-from mlsysim_opt.units import BYTE
+from mlsysim_opt.units import BYTE, NONE, TIME
 
 JOB: dict[str, Any] = {"model": "Llama3_8B", "fleet": "Lab_64_H100", "global_batch_size": 128, "seq_len": 4096}
 MONEY: dict[str, Any] = {"token_budget": "1e12 token", "price": "2.50 USD/h", "pue": 1.2, "grid": "US_Avg"}
@@ -65,10 +65,28 @@ def test_a_constraint_that_is_no_comparison_is_refused(spec: Any) -> None:
         mo.optimize("parallelism", constraints=[spec], **JOB)
 
 
-def test_strict_comparison_is_for_whole_numbers_only() -> None:
+def test_a_strict_comparison_of_choices_and_known_numbers_is_exact() -> None:
     assert mo.optimize("parallelism", constraints=["tp_size < 2"], **JOB).design["tp_size"] == 1
-    with pytest.raises(InputError, match="strict"):
-        mo.optimize("parallelism", constraints=["step_time < 5 s"], **JOB)
+    problem = Problem("steps", values={"each": 0.1})
+    count = problem.choose("count", range(1, 6))
+    problem.measure("time", count * Symbol("each", TIME), unit="s")
+    for backend in ("enumerate", "milp", "cpsat"):
+        found = mo.optimize(problem, objective="max_time", constraints=["time < 0.3 s"], backend=backend)
+        assert found.design == {"count": 2}  # 3 * 0.1 is 0.30000000000000004, and would not do for <= either
+        assert mo.optimize(problem, objective="max_time", constraints=["time < 0.4 s"]).design == {"count": 3}
+        assert mo.optimize(problem, objective="max_time", constraints=["time <= 0.4 s"]).design == {"count": 4}
+    with pytest.raises(mo.InfeasibleError, match=r"by more than 50 ms: a limit above 0\.1 s instead of 50 ms"):
+        mo.optimize(problem, objective="max_time", constraints=["time < 0.05 s"])
+    with pytest.raises(mo.InfeasibleError) as caught:
+        mo.optimize(problem, objective="max_time", constraints=["time < 0.1 s"])
+    assert "by the least bit: a limit above 0.1 s instead of 100 ms (the simplest design)" in str(caught.value)
+
+
+def test_a_strict_comparison_of_an_unknown_is_refused() -> None:
+    problem = Problem("open")
+    problem.measure("share", problem.choose("count", range(1, 6)) * Symbol("part", NONE))
+    with pytest.raises(InputError, match="strict, but part is continuous"):
+        mo.optimize(problem, objective="max_share", constraints=["share < 0.5"])
 
 
 def test_units_that_do_not_add_are_named() -> None:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from mlsysim_opt.physics.batching import ContinuousBatchingModel
 from mlsysim_opt.physics.capacity import ServingCapacityModel
 from mlsysim_opt.physics.reasoning import InferenceScalingModel
+from mlsysim_opt.physics.serving import ServingModel
 
 ASKED: dict[str, Any] = {"model": "Llama3_8B", "hardware": "H100", "seq_len": 2048, "output_len": 256}
 
@@ -179,3 +180,23 @@ def test_an_idle_service_is_as_fast_as_one_request() -> None:
 def test_the_longest_request_must_fit() -> None:
     given = {**SERVICE, "max_seq_len": 2_000_000, "mean_request_tokens": 1000}
     assert ServingCapacityModel().solve(**given, qps=1).constraints["memory fits the longest request"] is False
+
+
+def test_a_draft_in_a_continuous_batch_is_that_of_a_static_one() -> None:
+    # One request, no prompt: nothing but rounds. The mean context is the same through both models.
+    asked = {"model": "Llama3_70B", "hardware": "H200", "precision": "fp8", "draft_model": "Llama3_8B"}
+    static = ServingModel().solve(**asked, seq_len=1024 + 256, batch_size=1)
+    stream = ContinuousBatchingModel().solve(**asked, seq_len=1024 + 511, output_len=511, max_batch_size=1)
+    assert stream.si("itl") == pytest.approx(static.si("itl"), rel=1e-12)
+    assert stream.si("model_weights_size") == pytest.approx(static.si("model_weights_size"), rel=1e-12)
+    bare = ContinuousBatchingModel().solve(
+        model="Llama3_70B", hardware="H200", precision="fp8", seq_len=1024 + 511, output_len=511, max_batch_size=1
+    )
+    assert stream.si("itl") < bare.si("itl")
+    assert stream.si("ttft") > bare.si("ttft")
+    assert stream.max_active_requests < bare.max_active_requests
+
+
+def test_a_wrong_split_of_a_draft_is_a_violated_rule() -> None:
+    found = solve(draft_model="GPT2", tp_size=8)
+    assert not found.constraints["draft: tp divides the heads"]

@@ -11,8 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mlsysim_opt.algebra.evaluate import evaluate
+from mlsysim_opt.algebra.expression import Expression, expression
 from mlsysim_opt.errors import DimensionError, InputError, NotInvertibleError
 from mlsysim_opt.physics import OrchestrationModel, TailLatencyModel
+from mlsysim_opt.physics.queueing import Gathered
 
 SECOND: dict[str, Any] = {"service_latency": "1 s"}
 
@@ -333,3 +336,74 @@ def test_the_tail_has_a_kink_at_exponential_service() -> None:
     below, above = (at(1.0) - at(1.0 - 1e-5)) / 1e-5, (at(1.0 + 1e-5) - at(1.0)) / 1e-5
     assert below == pytest.approx(5.4, abs=0.05)
     assert above == pytest.approx(7.0, abs=0.05)
+
+
+# batches that are gathered --------------------------------------------------------------------------------------------
+def gathered(rate: float, size: int, service: float, servers: int) -> Gathered:
+    return Gathered(
+        expression(f"{rate} 1/s"), expression(size), expression(f"{service} s"), expression(servers)
+    )  # fmt: skip
+
+
+def of(root: Expression) -> float:
+    return float(evaluate(root, {}))
+
+
+def test_a_batch_fills_as_its_requests_come() -> None:
+    # 5 requests per s, batches of 256: the first waits for 255 others, 255 / 5 = 51 s on average; all of them 25.5 s.
+    # Of two: half wait for one arrival; P(wait > t) = e^-5t / 2 is 0.01 at ln 50 / 5 = 782.4 ms.
+    assert of(gathered(5, 256, 1, 1).mean_filling) == pytest.approx(25.5)
+    assert of(gathered(5, 2, 0.1, 1).filling(expression(0.99))) == pytest.approx(math.log(50) / 5)
+    assert of(gathered(5, 1, 0.1, 1).filling(expression(0.999))) == 0.0
+
+
+def test_the_bound_of_the_wait_by_hand() -> None:
+    # 1 request per s, batches of 2 and a service of ln 3 s: utilization ln(3) / 2, whose y is 2. Behind the batches
+    # before: the mean of 3^0 and 3^1 is 2, and 2 e^-2t is 0.005 at ln(400) / 2 = 2.996 s. The first of two waits for
+    # the second: e^-t / 2 is 0.005 at ln 100 = 4.605 s, which is longer, so that 99 % start within it.
+    batches = gathered(1, 2, math.log(3), 1)
+    assert of(batches.behind(expression(0.005))) == pytest.approx(math.log(400) / 2, rel=1e-12)
+    assert of(batches.wait_quantile(expression(0.99))) == pytest.approx(math.log(100), rel=1e-12)
+    assert of(batches.latency_quantile(expression(0.99))) == pytest.approx(math.log(300), rel=1e-12)
+    # Daley: u (2 - u) / 2 / (1 - u) s behind others for u = 0.5493, that is 0.8843 s, and 0.5 s of filling.
+    assert of(batches.mean_wait) == pytest.approx(0.5 + 0.549306 * 1.450694 / 2 / 0.450694, rel=1e-5)
+
+
+def test_gathered_batches_beyond_saturation_wait_for_ever() -> None:
+    full = gathered(10, 4, 0.5, 1)  # 2.5 batches per s of 0.5 s each
+    assert not of(full.stable)
+    assert of(full.utilization) == pytest.approx(1.25)
+    assert of(full.latency_quantile(expression(0.99))) == of(full.mean_wait) == math.inf
+
+
+@pytest.mark.parametrize("level", [0.5, 0.95, 0.99, 0.999])
+def test_a_batch_of_one_is_an_ordinary_request(level: float) -> None:
+    alone = TailLatencyModel().solve(
+        arrival_rate=5, service_latency=300, num_replicas=2, service_time_cv=0.0, quantile=level
+    )
+    assert of(gathered(5, 1, 0.3, 2).latency_quantile(expression(level))) == pytest.approx(alone.si("latency"))
+
+
+@pytest.mark.parametrize(
+    ("rate", "size", "utilization", "servers", "closer"),
+    [(5, 2, 0.1, 1, 1.3), (5, 2, 0.8, 1, 1.3), (5, 8, 0.9, 1, 1.3), (5, 64, 0.7, 1, 1.1), (50, 16, 0.9, 4, 1.2)],
+)
+def test_the_bounds_of_gathered_batches_hold_in_a_simulation(
+    rate: float, size: int, utilization: float, servers: int, closer: float
+) -> None:
+    # Bounds: never below what is simulated (but for its noise), and the P99 not far above.
+    service = utilization * servers * size / rate
+    dice = np.random.default_rng(3)
+    arrivals = np.cumsum(dice.exponential(1 / rate, 200_000 // size * size)).reshape(-1, size)
+    free = [0.0] * servers
+    starts = []
+    for full in arrivals[:, -1]:
+        starts.append(max(heapq.heappop(free), full))
+        heapq.heappush(free, starts[-1] + service)
+    waits = (np.array(starts)[:, None] - arrivals).ravel()
+    batches = gathered(rate, size, service, servers)
+    for level in (0.5, 0.95, 0.99, 0.999):
+        assert of(batches.wait_quantile(expression(level))) >= np.quantile(waits, level) * 0.98
+        assert of(batches.latency_quantile(expression(level))) >= np.quantile(waits + service, level) * 0.98
+    assert of(batches.latency_quantile(expression(0.99))) <= np.quantile(waits + service, 0.99) * closer
+    assert of(batches.mean_wait) >= waits.mean() * 0.98

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mlsysim_opt.errors import InputError, MissingFieldError, UnknownNameError, UnsupportedPrecisionError
+from mlsysim_opt.optimize import task
 from mlsysim_opt.physics.batching import ContinuousBatchingModel
 from mlsysim_opt.physics.capacity import ServingCapacityModel
 from mlsysim_opt.physics.reasoning import InferenceScalingModel
@@ -208,7 +209,15 @@ def test_the_same_decode_step_from_every_model() -> None:
     thinking = InferenceScalingModel().solve(
         **asked, context_length=1024, reasoning_steps=511, tokens_per_step=1, num_samples=batch
     )
-    for other in (output, batching.si("decode_step"), capacity.si("decode_step"), thinking.si("itl")):
+    # What the batching optimizer compiles, for both ways of batching, its splits left open.
+    asked_again = task(
+        "batching", **asked, arrival_rate="1 request/s", seq_len=1024 + 511, output_len=511, devices=8,
+        policy=["static", "continuous"],
+    )  # fmt: skip
+    first = {name: item.choice.values[0] for name, item in asked_again.problem.decisions.items()}
+    designs = [{**first, "batch_size": batch, "policy": policy} for policy in ("static", "continuous")]
+    optimized = [asked_again.scalar.at(design)[1]["decode_step"] for design in designs]
+    for other in (output, batching.si("decode_step"), capacity.si("decode_step"), thinking.si("itl"), *optimized):
         assert other == pytest.approx(serving, rel=1e-12)
     # The accelerator that is synthesized for this very time takes it, asked through each of them.
     spec = SynthesisSolver().solve(

@@ -70,8 +70,8 @@ def values_of(item: Input, given: Any) -> list[Any]:
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.data())
-def test_any_model_over_any_inputs(data: st.DataObject) -> None:
+@given(st.data(), st.booleans())
+def test_any_model_over_any_inputs(data: st.DataObject, regrouped: bool) -> None:
     kind = data.draw(st.sampled_from(MODELS))
     usual = {item.name: None if item.default is REQUIRED else item.default for item in kind.inputs}
     single = {kind.aliases.get(name, name): value for name, value in kind.example.items()}
@@ -82,13 +82,30 @@ def test_any_model_over_any_inputs(data: st.DataObject) -> None:
     swept = {name: every[name] for name in names}
     single = {name: value for name, value in single.items() if name not in swept}
     try:
-        sweep = kind().sweep(**single, **swept)
+        with pytest.MonkeyPatch.context() as patch:
+            if regrouped:  # as large sweeps are
+                patch.setattr("mlsysim_opt.algebra.arrays.REGROUPED", 0)
+                patch.setattr("mlsysim_opt.algebra.least_work.FEW", 1 << 30)
+            sweep = kind().sweep(**single, **swept)
     except InputError:
         for point in itertools.product(*swept.values()):
             with pytest.raises(InputError):
                 kind().solve(**single, **dict(zip(swept, point, strict=True)))
         return
     same(kind(), sweep, swept, **single)
+
+
+@pytest.mark.parametrize("kind", MODELS)
+def test_a_sweep_of_many_axes_regrouped(kind: type[Model], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mlsysim_opt.algebra.arrays.REGROUPED", 0)
+    monkeypatch.setattr("mlsysim_opt.algebra.least_work.FEW", 1 << 30)
+    single = {kind.aliases.get(name, name): value for name, value in kind.example.items()}
+    every = {item.name: values_of(item, single.get(item.name)) for item in kind.inputs if isinstance(item, Number)}
+    swept = {name: values[:3] for name, values in every.items() if len(values) > 1}
+    swept = dict(list(swept.items())[:4])
+    single = {name: value for name, value in single.items() if name not in swept}
+    if swept:
+        same(kind(), kind().sweep(**single, **swept), swept, **single)
 
 
 def test_entries_formats_and_numbers_of_one_device() -> None:

@@ -6,8 +6,20 @@ inverse, text and LaTeX. A new operation is one more class, in any module that i
 
 from __future__ import annotations
 
-from mlsysim_opt.algebra.atoms import arithmetic, normal, privacy, queues, renewal, selection, truths, whole
+from mlsysim_opt.algebra.atoms import (
+    arithmetic,
+    contraction,
+    filling,
+    normal,
+    privacy,
+    queues,
+    renewal,
+    selection,
+    truths,
+    whole,
+)
 from mlsysim_opt.algebra.atoms.base import Atom, Infix, Inversion
+from mlsysim_opt.algebra.atoms.queues import sojourn_tail
 from mlsysim_opt.algebra.atoms.selection import Grid, Table
 from mlsysim_opt.algebra.atoms.whole import EXACT
 from mlsysim_opt.algebra.atoms.writing import (
@@ -19,6 +31,7 @@ from mlsysim_opt.algebra.atoms.writing import (
     erlang_c,
     exp,
     exponential_mean,
+    filling_quantile,
     floor,
     gaussian_privacy,
     grid_lookup,
@@ -27,10 +40,12 @@ from mlsysim_opt.algebra.atoms.writing import (
     maximum,
     minimum,
     normal_tail,
+    poisson_below,
     private_noise,
     private_rate,
     sojourn_quantile,
     sqrt,
+    wait_decay,
     where,
 )
 from mlsysim_opt.algebra.expression import ATOMS
@@ -48,10 +63,13 @@ __all__ = [
     "best_interval",
     "ceil",
     "ceildiv",
+    "contraction",
     "divides",
     "erlang_c",
     "exp",
     "exponential_mean",
+    "filling",
+    "filling_quantile",
     "floor",
     "gaussian_privacy",
     "grid_lookup",
@@ -61,6 +79,7 @@ __all__ = [
     "minimum",
     "normal",
     "normal_tail",
+    "poisson_below",
     "privacy",
     "private_noise",
     "private_rate",
@@ -68,8 +87,10 @@ __all__ = [
     "renewal",
     "selection",
     "sojourn_quantile",
+    "sojourn_tail",
     "sqrt",
     "truths",
+    "wait_decay",
     "where",
     "whole",
 ]

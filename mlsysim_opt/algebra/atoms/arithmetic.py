@@ -67,6 +67,12 @@ class Add(Infix):
     def monotone(self, index: int, intervals: Sequence[Interval]) -> int | None:
         return 1
 
+    def steady(self, index: int, intervals: Sequence[Interval]) -> bool:
+        return sign(intervals[0]) is not None and sign(intervals[0]) == sign(intervals[1])
+
+    def addends(self, args: tuple[Expression, ...]) -> tuple[Expression, ...] | None:
+        return args
+
     def log_curve(self, curves: Sequence[int | None], args: Sequence[Expression]) -> int | None:
         return sum_curve(curves)
 
@@ -138,6 +144,12 @@ class Multiply(Infix):
     def monotone(self, index: int, intervals: Sequence[Interval]) -> int | None:
         return sign(intervals[1 - index])
 
+    def steady(self, index: int, intervals: Sequence[Interval]) -> bool:
+        return True
+
+    def factors(self, args: tuple[Expression, ...]) -> tuple[tuple[Expression, float], ...] | None:
+        return (args[0], 1.0), (args[1], 1.0)
+
     def log_curve(self, curves: Sequence[int | None], args: Sequence[Expression]) -> int | None:
         return product_curve(*curves)
 
@@ -190,6 +202,15 @@ class Divide(Infix):
 
     def jumps(self, intervals: Sequence[Interval]) -> bool:
         return intervals[1].low < 0.0 < intervals[1].high
+
+    def defined(self, intervals: Sequence[Interval]) -> bool:
+        return not intervals[1].contains(0.0)
+
+    def steady(self, index: int, intervals: Sequence[Interval]) -> bool:
+        return True
+
+    def factors(self, args: tuple[Expression, ...]) -> tuple[tuple[Expression, float], ...] | None:
+        return (args[0], 1.0), (args[1], -1.0)
 
     def log_curve(self, curves: Sequence[int | None], args: Sequence[Expression]) -> int | None:
         return product_curve(curves[0], None if curves[1] is None else -curves[1])
@@ -255,6 +276,11 @@ class Power(Infix):
         raised = np.power(np.asarray(base, dtype=float), exponent)
         return np.where((np.asarray(base) == 0) & (np.asarray(exponent) < 0), np.nan, raised)
 
+    def ufunc(self, args: tuple[Expression, ...]) -> tuple[np.ufunc, int] | None:
+        exponent = args[1]
+        known = {0.5: np.sqrt, 2.0: np.square}.get(exponent.value) if isinstance(exponent, Constant) else None
+        return None if known is None else (known, 1)
+
     def bounds(self, *intervals: Interval, param: Any = None) -> Interval:
         return iv.raise_to(intervals[0], intervals[1].low)
 
@@ -275,6 +301,16 @@ class Power(Infix):
 
     def jumps(self, intervals: Sequence[Interval]) -> bool:
         return intervals[1].low < 0.0 and intervals[0].low < 0.0 < intervals[0].high
+
+    def defined(self, intervals: Sequence[Interval]) -> bool:
+        return intervals[0].low > 0.0
+
+    def steady(self, index: int, intervals: Sequence[Interval]) -> bool:
+        return index == 0 and abs(intervals[1].low) <= 4.0
+
+    def factors(self, args: tuple[Expression, ...]) -> tuple[tuple[Expression, float], ...] | None:
+        exponent = args[1]
+        return ((args[0], exponent.value),) if isinstance(exponent, Constant) and exponent.value else None
 
     def log_curve(self, curves: Sequence[int | None], args: Sequence[Expression]) -> int | None:
         exponent = args[1]
@@ -329,6 +365,9 @@ class Negate(Atom):
     def monotone(self, index: int, intervals: Sequence[Interval]) -> int | None:
         return -1
 
+    def steady(self, index: int, intervals: Sequence[Interval]) -> bool:
+        return True
+
     def inverse(self, index: int, args: tuple[Expression, ...], target: Expression) -> Inversion | None:
         return Inversion(-target)
 
@@ -369,6 +408,9 @@ class Absolute(Atom):
 
     def monotone(self, index: int, intervals: Sequence[Interval]) -> int | None:
         return sign(intervals[0])
+
+    def steady(self, index: int, intervals: Sequence[Interval]) -> bool:
+        return True
 
     def latex(self, args: Sequence[str], param: Any) -> str:
         return rf"\left|{args[0]}\right|"

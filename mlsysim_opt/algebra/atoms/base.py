@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, NamedTuple
+
+import numpy as np
 
 from mlsysim_opt.algebra import interval as iv
 from mlsysim_opt.algebra.expression import ATOMS, Constant, Expression, Operand, Sort, expression, operation, short
@@ -22,6 +24,18 @@ class Inversion(NamedTuple):
 
     value: Expression
     conditions: tuple[Expression, ...] = ()
+
+
+class Staged(NamedTuple):
+    """An operation on arrays in two steps.
+
+    Attributes:
+        parts: functions of every n-th argument, of those after them, and so on; n functions.
+        whole: the value, from theirs. Where the arguments vary little, it alone is computed tile by tile.
+    """
+
+    parts: tuple[Callable[..., Any], ...]
+    whole: Callable[..., Any]
 
 
 class Atom:
@@ -74,6 +88,14 @@ class Atom:
         """Return the value for broadcastable NumPy arrays."""
         raise NotImplementedError
 
+    def ufunc(self, args: tuple[Expression, ...]) -> tuple[np.ufunc, int] | None:
+        """Return the NumPy function that gives the value for arrays of the first so many of these arguments, if any."""
+        return (self.array, len(args)) if isinstance(self.array, np.ufunc) else None
+
+    def staged(self) -> Staged | None:
+        """Return how arrays are computed in two steps; None where `array` is all."""
+        return None
+
     def bounds(self, *intervals: Interval, param: Any = None) -> Interval:
         """Return an interval that contains every value for arguments inside `intervals`."""
         return iv.EVERYTHING
@@ -84,6 +106,29 @@ class Atom:
 
     def monotone(self, index: int, intervals: Sequence[Interval]) -> int | None:
         """Return +1, -1 or 0 if the value never falls, never rises or ignores argument `index`; None if unknown."""
+        return None
+
+    def defined(self, intervals: Sequence[Interval]) -> bool:
+        """Return whether there is a finite value for all finite arguments inside `intervals`."""
+        return self.total
+
+    def picked(self, intervals: Sequence[Interval]) -> int | None:
+        """Return which argument the value is, for all arguments inside `intervals`; None where that is not one."""
+        return None
+
+    def steady(self, index: int, intervals: Sequence[Interval]) -> bool:
+        """Return whether a small relative error of argument `index` becomes one of about that size in the value."""
+        return False
+
+    def factors(self, args: tuple[Expression, ...]) -> tuple[tuple[Expression, float], ...] | None:
+        """Return the value as a product: each factor with its power; None if it is none.
+
+        Undefined factors make the value undefined, unless the atom `guards`.
+        """
+        return None
+
+    def addends(self, args: tuple[Expression, ...]) -> tuple[Expression, ...] | None:
+        """Return what the value is the sum of; None if it is no sum."""
         return None
 
     def jumps(self, intervals: Sequence[Interval]) -> bool:

@@ -306,10 +306,8 @@ class SojournQuantile(Atom):
         chance, wait, fast, slow, share, _ = stand
         survival = _survival(time, chance, wait, fast, slow, share, _EXPRESSIONS)
         actual: dict[Expression, Expression] = {time: node, **dict(zip(stand, node.args, strict=True))}
-        # As the value is found: no mean is quite zero, so that a service of fixed length (means of zero) has a slope.
-        largest = ATOMS["maximum"](ATOMS["maximum"](node.args[2], node.args[3]), node.args[1])
-        for at in (1, 2, 3):
-            actual[stand[at]] = ATOMS["maximum"](node.args[at], TINIEST * largest)
+        for at, mean in enumerate(_not_zero(*node.args[1:4]), start=1):
+            actual[stand[at]] = mean
         density, slope = gradient(survival, [time, stand[index]])
         return substitute(-1 / density if index == 5 else -slope / density, actual)
 
@@ -325,6 +323,22 @@ class SojournQuantile(Atom):
         chance, wait, fast, slow, share, level = args
         service = rf"\mathrm{{Exp}}_{{{share}:\,{fast},\,{slow}}}"
         return rf"Q_{{{level}}}\left({service} + \mathrm{{Exp}}_{{{chance}:\,{wait}}}\right)"
+
+
+def _not_zero(*means: Expression) -> list[Expression]:
+    """Return means as a quantile is found: none is quite zero, so that a service of fixed length has a slope."""
+    wait, fast, slow = means
+    largest = ATOMS["maximum"](ATOMS["maximum"](fast, slow), wait)
+    return [ATOMS["maximum"](mean, TINIEST * largest) for mean in means]
+
+
+def sojourn_tail(
+    time: Expression, chance: Expression, wait: Expression, fast: Expression, slow: Expression, share: Expression
+) -> Expression:
+    """Return the probability that waiting and service take longer than `time`; see `SojournQuantile`."""
+    wait, fast, slow = _not_zero(wait, fast, slow)
+    found: Expression = _survival(time, chance, wait, fast, slow, share, _EXPRESSIONS)
+    return found
 
 
 def _quantiles(chance: Any, wait: Any, fast: Any, slow: Any, share: Any, level: Any) -> Any:

@@ -16,6 +16,7 @@ from mlsysim_opt.algebra.atoms.base import (
     Atom,
     Inversion,
     Typing,
+    is_constant,
     need_numbers,
     need_truths,
     same_dimension,
@@ -67,6 +68,13 @@ class Extreme(Atom):
         mine, other = intervals[index], intervals[1 - index]
         beaten = mine.high <= other.low if self.larger else mine.low >= other.high
         return 0 if beaten else 1
+
+    def picked(self, intervals: Sequence[Interval]) -> int | None:
+        beaten = [self.monotone(index, intervals) == 0 for index in (0, 1)]
+        return beaten.index(False) if any(beaten) and not all(beaten) else None
+
+    def steady(self, index: int, intervals: Sequence[Interval]) -> bool:
+        return True
 
     def log_curve(self, curves: Sequence[int | None], args: Sequence[Expression]) -> int | None:
         if self.larger:
@@ -138,6 +146,16 @@ class Where(Atom):
             return None if intervals[0] == iv.EITHER else 0
         dead = iv.FALSE if index == 1 else iv.TRUE
         return 0 if intervals[0] == dead else 1
+
+    def picked(self, intervals: Sequence[Interval]) -> int | None:
+        return {iv.TRUE: 1, iv.FALSE: 2}.get(intervals[0])
+
+    def steady(self, index: int, intervals: Sequence[Interval]) -> bool:
+        return index > 0
+
+    def factors(self, args: tuple[Expression, ...]) -> tuple[tuple[Expression, float], ...] | None:
+        condition, then, otherwise = args
+        return ((ATOMS["where"](condition, 1, 0), 1.0), (then, 1.0)) if is_constant(otherwise, 0.0) else None
 
     def inverse(self, index: int, args: tuple[Expression, ...], target: Expression) -> Inversion | None:
         if index == 0:

@@ -137,6 +137,9 @@ class WholeNumbers(Atom):
         result = self.exact(*whole)
         return result if self.sort == "truth" else float(result)
 
+    def defined(self, intervals: Sequence[Interval]) -> bool:
+        return not intervals[0 if self.sort == "truth" else 1].contains(0.0)
+
     def undefined(self, a: int, b: int) -> bool:
         """Return whether there is no result."""
         return b == 0

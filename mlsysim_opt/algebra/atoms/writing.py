@@ -87,6 +87,23 @@ def sojourn_quantile(
     return ATOMS["sojourn_quantile"](chance, wait, fast, slow, share, level)
 
 
+def poisson_below(count: Operand, mean: Operand) -> Expression:
+    """Return the chance of fewer than `count` events where `mean` are expected (Poisson)."""
+    return ATOMS["poisson_below"](count, mean)
+
+
+def filling_quantile(size: Operand, level: Operand) -> Expression:
+    """Return how long a share `level` of the requests of a batch waits at most until it is full, in mean times between
+    arrivals; see `filling.FillingQuantile`."""
+    return ATOMS["filling_quantile"](size, level)
+
+
+def wait_decay(utilization: Operand) -> Expression:
+    """Return how fast the chance of a wait of full batches falls, per mean time between arrivals; see
+    `filling.WaitDecay`."""
+    return ATOMS["wait_decay"](utilization)
+
+
 def best_interval(cost: Operand) -> Expression:
     """Return the best work between checkpoints that cost so much, both in mean times between failures."""
     return ATOMS["best_interval"](cost)

@@ -25,6 +25,8 @@ from mlsysim_opt.optimize.coupled.program import Array, LinearProgram
 Stop = Literal["optimal", "infeasible", "unbounded", "limit", "interrupted"]
 LARGE = 4096.0
 """The size that the answer is scaled to: absolute tolerances of 1e-6 are then 1e-10 of it."""
+NOTHING = 1e-9
+"""An answer below this share of the largest cost is a difference of costs near zero, and no measure for them."""
 BEYOND = 1e30
 """HiGHS has no finite number of this size; it stands for none."""
 
@@ -285,8 +287,9 @@ def _column_units(program: LinearProgram, rows: Array) -> Array:
 
 
 def _cost_unit(program: LinearProgram, columns: Array, size: float | None) -> float:
-    if size is None or not math.isfinite(size) or size == 0:
-        size = float(np.max(np.abs(program.cost) * columns, initial=0.0))
+    largest = float(np.max(np.abs(program.cost) * columns, initial=0.0))
+    if size is None or not math.isfinite(size) or abs(size) < NOTHING * largest:
+        size = largest
     if size == 0:
         return 1.0
     return float(2.0 ** math.floor(math.log2(abs(size) / LARGE)))

@@ -157,7 +157,8 @@ class ScheduleOracle:
     @staticmethod
     def _argmin(bound: Array, least: Array, run: Array) -> Array:
         at = np.flatnonzero(bound == least[run])
-        return at[np.concatenate([[True], np.diff(run[at]) > 0])]
+        first: Array = at[np.concatenate([[True], np.diff(run[at]) > 0])]
+        return first
 
     def _at(self, weights: Array, tuples: Array) -> Array:
         price = np.zeros((len(tuples), self.high.shape[1]))

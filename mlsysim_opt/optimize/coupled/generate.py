@@ -121,7 +121,7 @@ class _Generation:
 
     # parts ------------------------------------------------------------------------------------------------------------
     def _coefficients(self, total: Total, family: Family, columns: Columns, axis: Any) -> Array:
-        """Return what one unit of a family takes of a sum, of shape (tuples, places); (tuples, 1) where it is steady."""
+        """Return what one unit of a family takes of a sum, (tuples, places) or, where steady, (tuples, 1)."""
         found: Array = np.zeros((columns.count, 1))
         for term in total.terms:
             if term.family is family:

@@ -1,8 +1,9 @@
 """Leaving out columns that no optimum needs.
 
 **Dominance.** Of two columns of one pick that stand in the same rows, one can take the other's place wherever it costs
-no more and takes no more of anything that is limited (and gives no less of anything that is asked for). The senses of
-the rows are the proof. Ties keep the first.
+no more and takes no more of anything that is limited (and gives no less of anything that is asked for). So it is with
+two whole amounts from zero on, where the one that takes the place has no upper limit. The senses of the rows are the
+proof. Ties keep the first.
 
 **Reduced costs.** A column whose reduced cost lifts the bound of the relaxation above a known plan is in no better one.
 """
@@ -30,7 +31,8 @@ def undominated(program: LinearProgram, criteria: Sequence[Array] = ()) -> Array
     keep = np.ones(program.columns, dtype=bool)
     if program.group is None:
         return keep
-    free = (program.low == 0) & program.whole & (program.group >= 0)
+    free = (program.low == 0) & program.whole & ((program.group >= 0) | np.isinf(program.high))
+    most = np.where(np.isinf(program.high), -1, program.high)
     candidates = np.flatnonzero(free)
     if len(candidates) < 2:
         return keep
@@ -51,7 +53,7 @@ def undominated(program: LinearProgram, criteria: Sequence[Array] = ()) -> Array
                 parts.append(np.where(limited, values[:, place], 0.0))
             if asked.any():
                 parts.append(np.where(asked, -values[:, place], 0.0))
-        bucket = np.stack([program.group[mine], _codes(rows), program.high[mine].astype(np.int64)])
+        bucket = np.stack([program.group[mine], _codes(rows), most[mine].astype(np.int64)])
         keep[mine[_dominated(bucket, parts)]] = False
     return keep
 

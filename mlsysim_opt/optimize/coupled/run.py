@@ -138,6 +138,9 @@ def _ratio(task: CoupledTask, engine: ProgramBackend, options: Options) -> Solve
     assert linear.divisor is not None
     compiled = task.compiled(-linear.divisor)
     held = engine.solve(compiled.program, options)
+    if held.status == "unbounded":  # any plan will do to begin with
+        compiled = task.compiled(linear.divisor)
+        held = engine.solve(compiled.program, options)
     if held.x is None:
         return Solved(compiled, held)
     best: tuple[float, Array] | None = None

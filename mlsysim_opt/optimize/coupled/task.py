@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
+from mlsysim_opt.algebra.atoms import where
 from mlsysim_opt.algebra.expression import expression
 from mlsysim_opt.errors import InputError
 from mlsysim_opt.optimize.coupled.compile import Compiled, Compiler
@@ -128,9 +129,11 @@ class UserConstraint:
 def _user_constraint(problem: CoupledProblem, constraint: Constraint) -> UserConstraint:
     holds = constraint.holds
     if not metric_symbols(problem, holds):
-        touched = [item for item in problem.families.values() if holds.choices and holds.choices <= set(item.over)]
-        if not touched:
-            names = ", ".join(sorted(choice.name for choice in holds.choices)) or "no choice"
+        if not holds.choices:  # the same for all tuples: it holds of the whole plan, or nothing can
+            decided = Total((), where(holds, 0, 1)) <= 0
+            return UserConstraint(constraint, (Coupled(constraint.name, decided, given_by_user=True),))
+        if not any(holds.choices <= set(item.over) for item in problem.families.values()):
+            names = ", ".join(sorted(choice.name for choice in holds.choices))
             raise InputError(f"{constraint.name!r} is about {names}, which no amounts depend on together")
         return UserConstraint(constraint)
     if holds.choices:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from unittest import mock
 
@@ -23,26 +23,35 @@ SIZES = {
 """Sizes that decide how a space is cut up, and small values of them: the answer may not depend on any."""
 
 
+LONG = {
+    **SIZES,
+    "mlsysim_opt.optimize.space.ROWS_AT_ONCE": (20, 200),
+    "mlsysim_opt.algebra.evaluate.BLOCK": (16, 64),
+    "mlsysim_opt.algebra.evaluate.TABLE_LIMIT": (5, 40),
+}
+"""The same for equations of thousands of nodes: a piece takes as long as a whole space of short ones."""
+
+
 @contextmanager
-def cut_up(dice: random.Random) -> Iterator[dict[str, int]]:
+def cut_up(dice: random.Random, sizes: Mapping[str, tuple[int, ...]] = SIZES) -> Iterator[dict[str, int]]:
     """Make some of the sizes so small that even a small space is cut into many pieces."""
     with ExitStack() as stack:
-        chosen = {name: dice.choice(values) for name, values in SIZES.items() if dice.random() < 0.4}
+        chosen = {name: dice.choice(values) for name, values in sizes.items() if dice.random() < 0.4}
         for name, value in chosen.items():
             stack.enter_context(mock.patch(name, value))
         yield chosen
 
 
-def examine(task: Task, seed: int, *, rows: int = 400) -> str:
+def examine(task: Task, seed: int, *, rows: int = 400, sizes: Mapping[str, tuple[int, ...]] = SIZES) -> str:
     """Hold every backend, and every explanation, against the scalar enumeration; return the status.
 
     Args:
-        rows: more feasible designs than this are not handed to the solvers unpruned.
+        rows: more feasible designs than this are not handed to the solvers unpruned. sizes: how the space is cut up.
     """
     dice = random.Random(seed)
     oracle = Oracle(task)
     feasible = len(oracle.satisfying())
-    with cut_up(dice):
+    with cut_up(dice, sizes):
         prune = feasible > rows or dice.random() < 0.15
         answers = {name: _solved(task, name, prune=prune) for name in BACKENDS}
         if not feasible:
@@ -81,10 +90,10 @@ def _ask_why_not(oracle: Oracle, solution: Solution, dice: random.Random) -> Non
         oracle.check_why_not(asked, solution.why_not(**asked))
 
 
-def examine_seed(make: Callable[[int], Task], seed: int) -> str:
+def examine_seed(make: Callable[[int], Task], seed: int, *, sizes: Mapping[str, tuple[int, ...]] = SIZES) -> str:
     """Examine the instance of a seed; the seed stands in the message of a failure."""
     try:
-        return examine(make(seed), seed)
+        return examine(make(seed), seed, sizes=sizes)
     except Exception as error:
         error.add_note(f"instance: {make.__name__}({seed})")
         raise

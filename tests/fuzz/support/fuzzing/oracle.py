@@ -157,7 +157,8 @@ class Oracle:
         known = [amount for point in points if (amount := point.excess[index]) is not None and amount == amount]
         if not known:
             return None
-        return min(known) + (1.0 if self.asked[index].holds.atom.name == "less" else 0.0)  # type: ignore[attr-defined]
+        less = self.asked[index].holds.atom.name == "less"  # type: ignore[attr-defined]
+        return min(known) + (1.0 if less and not self.asked[index].strict else 0.0)
 
     def check_infeasible(self, error: InfeasibleError) -> None:
         """Hold a conflict and its ways out against all designs."""

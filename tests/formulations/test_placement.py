@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import json
 import math
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,7 +15,9 @@ from hypothesis import strategies as st
 from scipy.optimize import linprog
 
 import mlsysim_opt as mo
+from mlsysim_opt.cli import main
 from mlsysim_opt.errors import InfeasibleError, InputError, MissingFieldError, UnknownNameError
+from mlsysim_opt.optimize.coupled import generate
 from mlsysim_opt.optimize.coupled.solution import PlanSolution
 from mlsysim_opt.registry import default_catalog
 
@@ -212,6 +216,82 @@ def test_random_instances_have_the_cost_of_brute_force(item: dict[str, Any]) -> 
         assert capped.metrics["cost"].m_as("USD") == pytest.approx(expected, rel=1e-6)
         assert capped.metrics["carbon"].m_as("kgCO2e") <= cap * (1 + 1e-9)
         assert capped.verify()["constraints_hold"]
+
+
+@settings(max_examples=25, deadline=None)
+@given(instances(), st.data())
+def test_generated_columns_are_as_good_as_the_program_that_holds_all(item: dict[str, Any], data: st.DataObject) -> None:
+    asked = {name: value for name, value in item.items() if name != "cap"}
+    asked |= {"periods": 4, "duration": "8 h"}
+    for region in asked["regions"]:
+        draws = data.draw(st.lists(st.integers(10, 900), min_size=4, max_size=4))
+        asked["carbon_intensity"][region] = {"values": draws, "unit": "gCO2e/kWh"}
+    cheapest, cleanest = place(**asked), place(objective="min_carbon", **asked)
+    low, high = (plan.metrics["carbon"].m_as("kgCO2e") for plan in (cleanest, cheapest))
+    cap = low + item["cap"] * (high - low) + 1e-6
+    limits = [f"carbon <= {cap!r} kgCO2e"]
+    held = place(constraints=limits, **asked)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(generate, "LARGE", 0)
+        made = place(constraints=limits, **asked)
+        assert place(**asked).metrics["cost"].m_as("USD") == pytest.approx(cheapest.metrics["cost"].m_as("USD"))
+        assert place(objective="min_carbon", **asked).metrics["carbon"].m_as("kgCO2e") == pytest.approx(low)
+    assert "column generation" in made.certificate.proof
+    best = held.metrics["cost"].m_as("USD")
+    assert made.bound is not None
+    assert made.bound.value <= best * (1 + 1e-9)  # the bound is below every plan
+    assert made.metrics["cost"].m_as("USD") >= best * (1 - 1e-7)
+    if made.status == "optimal":
+        assert made.metrics["cost"].m_as("USD") == pytest.approx(best, rel=1e-7)
+    assert made.verify()["constraints_hold"]
+
+
+def test_generated_columns_say_when_nothing_is_possible(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(generate, "LARGE", 0)
+    given: dict[str, Any] = {
+        "jobs": [{"name": "a", "designs": [design(1, 5.0, 10.0)]}], "price": "2 USD/h", "duration": "8 h", "periods": 8,
+        "carbon_intensity": "400 gCO2e/kWh",
+    }  # fmt: skip
+    assert place(**given).metrics["cost"].m_as("USD") == pytest.approx(80)
+    with pytest.raises(InfeasibleError, match="cost"):
+        place(constraints=["cost <= 79 USD"], **given)
+    with pytest.raises(InfeasibleError):
+        place(constraints=["carbon <= 1 kgCO2e", "cost <= 200 USD"], **given)
+
+
+# the command line and the front ---------------------------------------------------------------------------------------
+def test_a_plan_file_is_answered_on_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    study = tmp_path / "study.yaml"
+    study.write_text(
+        "formulation: placement\n"
+        "given:\n"
+        "  accelerators: H100\n"
+        "  regions: [AWS_us_east_1, AWS_ca_central_1]\n"
+        "  price: 2 USD/h\n"
+        "  jobs:\n"
+        "    - name: a\n"
+        "      designs: [{name: d, accelerator: H100, nodes: 2, time: 10 h, node_power: 5 kW}]\n"
+        "objective: min_carbon\n"
+        "constraints: [cost <= 400 USD]\n"
+    )
+    assert main(["optimize", "--plan", str(study), "--json"]) == 0
+    plan = json.loads(capsys.readouterr().out)
+    assert plan["amounts"]["jobs"][0]["region"] == "AWS_ca_central_1"
+    assert main(["optimize", "--plan", str(study), "--constraint", "cost <= 300 USD", "--json"]) == 5
+
+
+def test_the_front_is_the_economics_of_the_site() -> None:
+    found = mo.PlacementOptimizer().solve("Research_256", 30, ["AWS_us_east_1", "AWS_us_west_2"])
+    assert found.best_region in ("AWS_us_east_1", "AWS_us_west_2")
+    alone = mo.EconomicsModel().solve(fleet="Research_256", duration_days=30, datacenter=found.best_region)
+    assert found.lowest_tco.m_as("USD") == pytest.approx(alone.tco_usd, rel=1e-9)
+    assert found.carbon_footprint.m_as("kgCO2e") == pytest.approx(alone.carbon_footprint_kg, rel=1e-9)
+    assert found.objective_value == pytest.approx(alone.tco_usd + 0.1 * alone.carbon_footprint_kg, rel=1e-9)
+    assert found.pue == pytest.approx(pue(found.best_region))
+    with pytest.raises(UnknownNameError, match="Quebek"):
+        mo.PlacementOptimizer().solve("Research_256", 30, ["Quebek"])
+    with pytest.raises(InfeasibleError):
+        mo.PlacementOptimizer().solve("Research_256", 30, ["AWS_us_east_1"], budget="1 USD")
 
 
 # from models, catalog prices and profiles ----------------------------------------------------------------------------

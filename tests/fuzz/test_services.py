@@ -1,0 +1,24 @@
+"""All backends and a scalar enumeration agree on random services, and so do all explanations.
+
+A failure names its seed: `examine_seed(service, 17, sizes=LONG)` runs that instance again.
+"""
+
+from __future__ import annotations
+
+import pytest
+from fuzzing.examine import LONG, examine_seed
+from fuzzing.services import service
+
+QUICK, CAMPAIGN, STEP = 40, 5000, 50
+
+
+@pytest.mark.parametrize("seed", range(QUICK))
+def test_backends_agree_with_a_scalar_enumeration(seed: int) -> None:
+    examine_seed(service, seed, sizes=LONG)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("first", range(QUICK, QUICK + CAMPAIGN, STEP))
+def test_campaign(first: int) -> None:
+    for seed in range(first, first + STEP):
+        examine_seed(service, seed, sizes=LONG)
