@@ -113,7 +113,7 @@ class ScheduleOracle:
         self.may = np.flatnonzero(fits & known)
         order = self.may[np.argsort(groups[self.may], kind="stable")]
         self.order = order
-        self.first = np.concatenate([[0], np.flatnonzero(np.diff(groups[order])) + 1]) if len(order) else order
+        self.first = _starts(groups[order])
         self.count = int(groups.max(initial=-1)) + 1
 
     @property
@@ -125,10 +125,10 @@ class ScheduleOracle:
         """Return the best plans of each group, at most so many, and the least they cost together.
 
         Args:
-            weights: of the cost and of each row. only: tuples to look at; all when None.
+            weights: of the cost and of each row. only: tuples to look at, in the order of `order`; all when None.
         """
         order = self.order if only is None else only
-        first = self.first if only is None else np.arange(len(only))
+        first = self.first if only is None else _starts(self.groups[only])
         bound = weights @ self.own[:, order]
         for weight, low, high in zip(weights, self.low, self.most, strict=True):
             if weight:
@@ -181,6 +181,12 @@ class ScheduleOracle:
     def _totals(self, tuples: Array, amounts: Array) -> tuple[Array, Array]:
         parts = [self.own[at, tuples] + (item[tuples] * amounts).sum(axis=1) for at, item in enumerate(self.each)]
         return parts[0], np.stack(parts[1:], axis=1) if len(parts) > 1 else np.empty((len(tuples), 0))
+
+
+def _starts(codes: Array) -> Array:
+    """Return where each run of equal codes begins."""
+    found: Array = np.flatnonzero(np.concatenate([[True], codes[1:] != codes[:-1]])) if len(codes) else codes
+    return found
 
 
 class ShareOracle:

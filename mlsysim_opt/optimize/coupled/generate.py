@@ -2,17 +2,19 @@
 
 The relaxation is solved over the plans that are known; at its prices every part is asked for its best plan over
 everything it might do, until none is better. What the parts can cost at least at some prices, together with what the
-rows are worth, is below every plan (weak duality): that is the proof, and it covers all tuples, held or not. Then one
-tuple is picked for each group among the plans that are known, and the amounts of these picks are chosen again.
+rows are worth, is below every plan (weak duality): that is the proof, and it covers all tuples, held or not. Where a
+group is a mixture of several tuples, the problem is divided, and each part is asked in the same way (branch and price).
 
-Sources: Dantzig and Wolfe, Operations Research 8 (1960); Luebbecke and Desrosiers, Operations Research 53 (2005).
+Sources: Dantzig and Wolfe, Operations Research 8 (1960); Barnhart et al., Operations Research 46 (1998).
 """
 
 from __future__ import annotations
 
+import heapq
+import itertools
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -36,6 +38,10 @@ ROUNDS = 200
 PER_GROUP = 3
 """Plans of each group that one pricing adds."""
 CONVERGED = 1e-9
+TINY = 1e-9
+"""Shares of plans below this are rounding."""
+Part = Mapping[int, Array]
+"""A part of the problem: by block, the tuples that may still be picked; all of a block that is not named."""
 
 
 def generates(task: CoupledTask) -> bool:
@@ -59,6 +65,16 @@ def generates(task: CoupledTask) -> bool:
 def solve_generated(task: CoupledTask, options: Options) -> tuple[Compiled, Found]:
     """Return the best plan of a task of parts, as tuples that are not zero, with its proof."""
     return _Generation(task, options).run()
+
+
+@dataclass(frozen=True, eq=False)
+class Relaxed:
+    """A relaxation: no plan is below the bound; prices of the rows; the value and the shares of the plans it takes."""
+
+    bound: float
+    prices: Array
+    value: float
+    plans: dict[int, float]
 
 
 @dataclass(eq=False)
@@ -162,29 +178,39 @@ class _Generation:
         return ShareOracle(columns, groups, asked.reshape(-1, len(axis.values)), each)
 
     # the relaxation ---------------------------------------------------------------------------------------------------
-    def _priced(self, weights: Array, most: int) -> tuple[float, int]:
+    def _priced(self, weights: Array, most: int, part: Part) -> tuple[float, int]:
         """Ask every part for its best plans; return what they cost together, and how many are new."""
         value, new = 0.0, 0
         for at, oracle in enumerate(self.oracles):
-            found = oracle.price(weights, most) if isinstance(oracle, ScheduleOracle) else oracle.price(weights)
+            if isinstance(oracle, ScheduleOracle):
+                found = oracle.price(weights, most, part.get(at))
+            else:
+                found = oracle.price(weights)
             value += found.value
             new += self.pool.add(at, found)
         return value, new
 
-    def _master(self, slack_only: bool, among: Sequence[int] | None = None) -> tuple[Result, Array]:
-        """Solve the relaxation over the plans that are known.
+    def _known(self, part: Part) -> Array:
+        """Return the plans that are known, of the tuples of a part of the problem."""
+        if not part:
+            return np.arange(len(self.pool))
+        block, tuple_ = np.array(self.pool.block), np.array(self.pool.tuple_)
+        keep = np.ones(len(block), dtype=bool)
+        for at, only in part.items():
+            allowed = np.zeros(self.oracles[at].columns.count, dtype=bool)
+            allowed[only] = True
+            mine = block == at
+            keep[mine] = allowed[tuple_[mine]]
+        return np.flatnonzero(keep)
 
-        Args:
-            slack_only: minimise by how much rows are violated instead of the cost.
-        """
-        at = np.arange(len(self.pool)) if among is None else np.asarray(among)
-        program = self._program(at, slack_only)
-        return HighsProgram(program).relaxation(time_limit=self._left()), at
+    def _master(self, at: Array, slack_only: bool) -> Result:
+        """Solve the relaxation over some plans; with `slack_only`, minimise by how much rows are violated instead."""
+        return HighsProgram(self._program(at, slack_only)).relaxation(time_limit=self._left())
 
-    def _program(self, at: Array, slack_only: bool = False) -> LinearProgram:
+    def _program(self, at: Array, slack_only: bool) -> LinearProgram:
         """Return plans as columns: one plan in all of each group, and rows; with amounts by which rows are violated."""
         count, rows = len(at), len(self.tying)
-        group = np.array([self.first_group[self.pool.block[i]] + self.pool.group[i] for i in at])
+        group = np.array([self.first_group[self.pool.block[i]] + self.pool.group[i] for i in at], dtype=np.int64)
         uses = np.array([self.pool.uses[i] for i in at]).reshape(count, rows)
         row, column = np.nonzero(uses.T)
         entries = [
@@ -231,173 +257,165 @@ class _Generation:
         limit = self.options.time_limit
         return None if limit is None else max(0.0, limit - (time.monotonic() - self.began))
 
-    def run(self) -> tuple[Compiled, Found]:
-        if not all(oracle.possible for oracle in self.oracles):
-            return self._none("infeasible", "a group has no tuple that fits", math.inf)
-        rows = len(self.tying)
-        self._priced(np.concatenate([[1.0], np.zeros(rows)]), PER_GROUP)
-        if rows:
-            for row in range(rows):  # the plans that are easiest on each row
-                for sense, limit in ((1.0, self.row_high[row]), (-1.0, self.row_low[row])):
-                    if math.isfinite(limit):
-                        self._priced(np.concatenate([[0.0], sense * np.eye(rows)[row]]), 1)
-            if not self._made_feasible():
-                return self._none(
-                    "infeasible", "no plans of the parts satisfy the rows together, at any prices", math.inf
-                )
-        bound, duals = self._relaxed()
-        best, value = self._picked(bound, duals)
-        if best is None:
-            return self._none(
-                "unknown", "no whole plan was found among the plans of the relaxation", bound + self.offsets[0]
-            )
-        return self._answer(best, value, bound, duals)
-
-    def _made_feasible(self) -> bool:
+    def _made_feasible(self, part: Part) -> bool:
         """Add plans until the rows can be satisfied together; return whether they can."""
         for _ in range(ROUNDS):
-            result, _ = self._master(slack_only=True)
-            assert result.value is not None
+            result = self._master(self._known(part), slack_only=True)
+            if result.value is None:
+                return False
             if result.value <= 1e-9:
                 return True
             duals = self._row_duals(result)
-            value, new = self._priced(np.concatenate([[0.0], -duals]), PER_GROUP)
+            value, new = self._priced(np.concatenate([[0.0], -duals]), PER_GROUP, part)
             if self._bound(duals, value) > 1e-9 or not new:
                 return False
         return False
 
-    def _relaxed(self) -> tuple[float, Array]:
-        """Solve the relaxation over everything the parts might do; return its bound and prices."""
-        bound, best = -math.inf, np.zeros(len(self.tying))
-        lp, rounds = math.inf, 0
+    def _relaxed(self, part: Part, beaten: float = math.inf) -> Relaxed | None:
+        """Solve the relaxation over everything that a part of the problem might do; None if that is nothing.
+
+        Args:
+            beaten: a value; a part that cannot be below it is of no interest.
+        """
+        bound, value, prices = -math.inf, math.inf, np.zeros(len(self.tying))
+        plans: dict[int, float] = {}
         for _ in range(ROUNDS):
-            rounds += 1
-            result, _ = self._master(slack_only=False)
-            if result.value is None or result.duals is None or result.stop != "optimal":
-                break
-            lp = result.value
-            duals = self._row_duals(result)
-            value, new = self._priced(np.concatenate([[1.0], -duals]), PER_GROUP)
-            here = self._bound(duals, value)
-            if here > bound:
-                bound, best = here, duals
-            if self.options.watch is not None:
-                shown = Progress(time.monotonic() - self.began, None, bound + self.offsets[0], rounds)
-                if self.options.watch(shown):
-                    break
-            if lp - bound <= CONVERGED * max(abs(lp), 1e-300) or not new or self._left() == 0:
-                break
-        self.details.update(relaxation=bound + float(self.offsets[0]), rounds=rounds, plans=len(self.pool))
-        return bound, best
-
-    # whole picks ------------------------------------------------------------------------------------------------------
-    def _picked(self, bound: float, duals: Array) -> tuple[dict[int, float] | None, float]:
-        """Return the best plan with one tuple for each group among the plans known: shares of plans, and its value."""
-        result, at = self._whole()
-        if result.x is None:
-            return None, math.inf
-        picked = self._picks_of(result.x, at)
-        shares, value = self._refilled(picked)
-        tried = 0
-        while value - bound > max(self.options.gap, CONVERGED) * abs(value) and tried < 3 and self._left() != 0:
-            # tuples whose plans are nearly as good at the prices of the relaxation
-            tried += 1
-            before = len(self.pool)
-            for at_, oracle in enumerate(self.oracles):
-                if isinstance(oracle, ScheduleOracle):
-                    self.pool.add(at_, oracle.price(np.concatenate([[1.0], -duals]), PER_GROUP * 4**tried))
-            if len(self.pool) == before:
-                break
-            result, at = self._whole()
-            if result.x is None:
-                break
-            again, better = self._refilled(self._picks_of(result.x, at))
-            if better < value - CONVERGED * abs(value):
-                shares, value = again, better
-            else:
-                break
-        return shares, value
-
-    def _whole(self) -> tuple[Result, Array]:
-        """Solve for whole picks: plans may be mixed, but only plans of one tuple of each group."""
-        at = np.arange(len(self.pool))
-        program = self._program(at)
-        pairs = sorted(
-            {
-                (self.pool.block[i], self.pool.group[i], self.pool.tuple_[i])
-                for i in at
-                if isinstance(self.oracles[self.pool.block[i]], ScheduleOracle)
-            }
-        )
-        number = {pair: place for place, pair in enumerate(pairs)}
-        # a whole amount for each tuple: its plans add up to it
-        link_row, link_column = [], []
-        for i in at:
-            pair = (self.pool.block[i], self.pool.group[i], self.pool.tuple_[i])
-            if pair in number:
-                link_row.append(number[pair])
-                link_column.append(int(i))
-        count, rows = program.columns, program.rows
-        existing = Triplets(program.index.astype(np.int64), program.entry_column, program.value)
-        linked = Triplets(np.array(link_row, dtype=np.int64) + rows, np.array(link_column), np.ones(len(link_row)))
-        picks = np.arange(len(pairs))
-        picked = Triplets(picks + rows, picks + count, -np.ones(len(pairs)))
-        zeros = np.zeros(len(pairs))
-        whole = LinearProgram.of(
-            Triplets.joined([existing, linked, picked]),
-            cost=np.concatenate([program.cost, zeros]),
-            low=np.concatenate([program.low, zeros]),
-            high=np.concatenate([program.high, np.ones(len(pairs))]),
-            whole=np.concatenate([np.zeros(count, dtype=bool), np.ones(len(pairs), dtype=bool)]),
-            row_low=np.concatenate([program.row_low, zeros]),
-            row_high=np.concatenate([program.row_high, zeros]),
-        )
-        limit = self._left()
-        result = HighsProgram(whole).solve(gap=max(self.options.gap / 4, 1e-7), time_limit=limit)
-        if result.x is not None:
-            self.details["nodes"] = self.details.get("nodes", 0) + result.nodes
-        self._pairs, self._count = pairs, count
-        return result, at
-
-    def _picks_of(self, x: Array, at: Array) -> list[tuple[int, int, int]]:
-        chosen = np.flatnonzero(x[self._count :] > 0.5)
-        return [self._pairs[int(place)] for place in chosen]
-
-    def _refilled(self, picked: Sequence[tuple[int, int, int]]) -> tuple[dict[int, float], float]:
-        """Return the best amounts for given picks: shares of plans, and their cost."""
-        allowed = {(block, tuple_) for block, _, tuple_ in picked}
-        only: dict[int, Array] = {}
-        for block, _, tuple_ in sorted(picked):
-            only[block] = np.append(only.get(block, np.empty(0, dtype=np.int64)), tuple_)
-        shares: dict[int, float] = {}
-        value, bound = math.inf, -math.inf
-        for _ in range(ROUNDS):
-            among = [
-                i
-                for i in range(len(self.pool))
-                if not isinstance(self.oracles[self.pool.block[i]], ScheduleOracle)
-                or (self.pool.block[i], self.pool.tuple_[i]) in allowed
-            ]
-            result, at = self._master(slack_only=False, among=among)
-            if result.x is None or result.duals is None or result.value is None:
+            at = self._known(part)
+            result = self._master(at, slack_only=False)
+            if result.stop == "infeasible":
+                if not self._made_feasible(part):
+                    return None
+                continue
+            if result.x is None or result.value is None or result.duals is None:
                 break
             value = result.value
-            shares = {int(i): float(share) for i, share in zip(at, result.x, strict=True) if share > 0}
+            plans = {int(i): float(share) for i, share in zip(at, result.x, strict=True) if share > TINY}
             duals = self._row_duals(result)
-            weights = np.concatenate([[1.0], -duals])
-            total, new = 0.0, 0
-            for place, oracle in enumerate(self.oracles):
-                if isinstance(oracle, ScheduleOracle):
-                    mine = only[place]
-                    found = oracle.price(weights, 1, mine[np.argsort(oracle.groups[mine])])
-                else:
-                    found = oracle.price(weights)
-                total += found.value
-                new += self.pool.add(place, found)
-            bound = max(bound, self._bound(duals, total))
-            if value - bound <= 1e-10 * max(abs(value), 1e-300) or not new:
+            total, new = self._priced(np.concatenate([[1.0], -duals]), PER_GROUP, part)
+            self.details["rounds"] = self.details.get("rounds", 0) + 1
+            here = self._bound(duals, total)
+            if here > bound:
+                bound, prices = here, duals
+            if value - bound <= CONVERGED * max(abs(value), 1e-300) or not new or self._left() == 0 or bound >= beaten:
                 break
-        return shares, value
+        return Relaxed(min(bound, value), prices, value, plans)
+
+    # whole picks ------------------------------------------------------------------------------------------------------
+    def run(self) -> tuple[Compiled, Found]:
+        """Return the best plan as tuples that are not zero, with its proof."""
+        if not all(oracle.possible for oracle in self.oracles):
+            return self._none("infeasible", "a group has no tuple that fits", math.inf)
+        rows = len(self.tying)
+        self._priced(np.concatenate([[1.0], np.zeros(rows)]), PER_GROUP, {})
+        for row in range(rows):  # the plans that are easiest on each row
+            for sense, limit in ((1.0, self.row_high[row]), (-1.0, self.row_low[row])):
+                if math.isfinite(limit):
+                    self._priced(np.concatenate([[0.0], sense * np.eye(rows)[row]]), 1, {})
+        root = self._relaxed({})
+        if root is None:
+            return self._none("infeasible", "no plans of the parts satisfy the rows together", math.inf)
+        self.details["relaxation"] = root.bound + float(self.offsets[0])
+        best, value, bound = self._branched(root)
+        if best is None:
+            status = "infeasible" if math.isinf(bound) else "unknown"
+            return self._none(status, "no picks of whole tuples satisfy the rows", bound + self.offsets[0])
+        return self._answer(best, value, bound, root.prices)
+
+    def _branched(self, root: Relaxed) -> tuple[dict[int, float] | None, float, float]:
+        """Search for whole picks, the part with the least bound first; return plans, their value and the bound.
+
+        Where a group is mixed of several tuples, the problem is divided by a value of one of its choices: those that
+        have it, and those that have not.
+        """
+        best: dict[int, float] | None = None
+        value = math.inf
+        room = max(self.options.gap, CONVERGED)
+        waiting: list[tuple[float, int, Part, Relaxed]] = [(root.bound, 0, {}, root)]
+        made = 0
+        while waiting:
+            bound = waiting[0][0]
+            enough = best is not None and value - bound <= room * abs(value)
+            if enough or self._left() == 0 or self._stopped(value, bound, made):
+                break
+            _, _, part, here = heapq.heappop(waiting)
+            for picks in self._roundings(here):
+                tried = self._relaxed(picks)
+                if tried is not None and tried.value < value and self._mixed(tried.plans) is None:
+                    best, value = tried.plans, tried.value
+            mixed = self._mixed(here.plans)
+            if mixed is None:
+                continue
+            for child in self._divided(part, *mixed):
+                below = self._relaxed(child, value)
+                if below is None or (best is not None and below.bound >= value - room * abs(value)):
+                    continue
+                if self._mixed(below.plans) is None and below.value < value:
+                    best, value = below.plans, below.value
+                made += 1
+                heapq.heappush(waiting, (max(below.bound, here.bound), made, child, below))
+        self.details["nodes"] = made
+        return best, value, min([item[0] for item in waiting] + [value])
+
+    def _stopped(self, value: float, bound: float, nodes: int) -> bool:
+        if self.options.watch is None:
+            return False
+        offset = float(self.offsets[0])
+        held = value + offset if math.isfinite(value) else None
+        return bool(self.options.watch(Progress(time.monotonic() - self.began, held, bound + offset, nodes)))
+
+    def _weights(self, plans: Mapping[int, float]) -> dict[tuple[int, int], dict[int, float]]:
+        """Return, for each group of picks, how much of each tuple a relaxation takes."""
+        found: dict[tuple[int, int], dict[int, float]] = {}
+        for i, share in plans.items():
+            block = self.pool.block[i]
+            if isinstance(self.oracles[block], ScheduleOracle):
+                tuples = found.setdefault((block, self.pool.group[i]), {})
+                tuples[self.pool.tuple_[i]] = tuples.get(self.pool.tuple_[i], 0.0) + share
+        return found
+
+    def _mixed(self, plans: Mapping[int, float]) -> tuple[int, dict[int, float]] | None:
+        """Return the block and the tuples of the group that is farthest from one tuple; None where all are whole."""
+        mixed = [(max(t.values()), block, t) for (block, _), t in self._weights(plans).items() if len(t) > 1]
+        if not mixed:
+            return None
+        _, block, tuples = min(mixed, key=lambda item: item[:2])
+        return block, tuples
+
+    def _roundings(self, here: Relaxed) -> list[Part]:
+        """Return parts of the problem with one tuple for each group: those that the relaxation takes most of."""
+        weights = self._weights(here.plans)
+        mixed = [key for key, tuples in weights.items() if len(tuples) > 1]
+        if len(mixed) <= 3:
+            several = [list(weights[key]) for key in mixed]
+        else:
+            several = [[max(weights[key], key=lambda t: weights[key][t])] for key in mixed]
+        found: list[Part] = []
+        for chosen in itertools.islice(itertools.product(*several), 8):
+            taken = {key: next(iter(tuples)) for key, tuples in weights.items()}
+            taken.update(zip(mixed, chosen, strict=True))
+            part: dict[int, list[int]] = {}
+            for (block, _), tuple_ in sorted(taken.items()):
+                part.setdefault(block, []).append(tuple_)
+            found.append({block: np.array(tuples) for block, tuples in part.items()})
+        return found
+
+    def _divided(self, part: Part, block: int, tuples: Mapping[int, float]) -> list[Part]:
+        """Return a part of the problem divided in two by a value of the choice that divides a mixed group best."""
+        oracle = self.oracles[block]
+        assert isinstance(oracle, ScheduleOracle)
+        held = np.array(list(tuples))
+        weight = np.array(list(tuples.values()))
+        options: list[tuple[float, Any, int]] = []
+        for choice, column in oracle.columns.positions.items():
+            values = column[held]
+            share = np.bincount(values, weights=weight)
+            if np.count_nonzero(share) > 1:
+                options.append((abs(float(share.max()) / float(weight.sum()) - 0.5), choice, int(share.argmax())))
+        _, choice, value = min(options, key=lambda item: item[0])
+        order = part.get(block, oracle.order)
+        mine = oracle.groups[order] == oracle.groups[held[0]]
+        has = oracle.columns.positions[choice][order] == value
+        return [{**part, block: order[~mine | has]}, {**part, block: order[~mine | ~has]}]
 
     # the answer -------------------------------------------------------------------------------------------------------
     def _none(self, status: Any, proof: str, bound: float) -> tuple[Compiled, Found]:
@@ -430,7 +448,7 @@ class _Generation:
         offset = float(self.offsets[0])
         near = within(value + offset, bound + offset, max(self.options.gap, CONVERGED))
         proof = "column generation: parts priced over everything they might do; bound " + (
-            "reached" if near else "not reached: picks of the relaxation are not whole"
+            "reached" if near else "not reached: stopped"
         )
         found = Found(
             "optimal" if near else "feasible", x, value + offset, min(bound, value) + offset, proof, highs_name(),
