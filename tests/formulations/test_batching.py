@@ -245,7 +245,6 @@ def test_no_promise_is_broken(
         ({"objective": "max_goodput"}, InputError, "no time is promised"),
         ({"objective": "min_carbon_per_million_tokens"}, InputError, "pue"),
         ({"objective": "max_speed"}, UnknownNameError, "max_speed"),
-        ({"constraints": ["itl_p99 < 50 ms"]}, InputError, "strict"),
         ({"hardware": ["H100", "A100"], "price": "2 USD/h"}, InputError, "several accelerators"),
         ({"hardware": ["H100", "A100"], "price": "H100=2 USD/h", "objective": "min_cost_per_hour"}, MissingFieldError,
          "A100"),
