@@ -104,7 +104,7 @@ def draw_front(front: list[Point], path: Path) -> None:
     axes.plot([point.carbon for point in front], [point.cost / 1000 for point in front], "o-", markersize=4)
     axes.set_xlabel("carbon of the week, tCO2e")
     axes.set_ylabel("cost, kUSD")
-    figure.savefig(path)
+    figure.savefig(path, metadata={"Date": None})
 
 
 def draw_week(plan: PlanSolution, path: Path) -> None:
@@ -120,7 +120,7 @@ def draw_week(plan: PlanSolution, path: Path) -> None:
     axes.set_xlabel("hour of the week, UTC")
     axes.set_ylabel("requests/s; below: jobs at work")
     axes.legend(fontsize=6, loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=3)
-    figure.savefig(path)
+    figure.savefig(path, metadata={"Date": None})
 
 
 def _figure(height: float = 3.0) -> Any:

@@ -50,7 +50,7 @@ def explain(
     if found is not None:
         return found
     homes = (formulation(home) for home in dict.fromkeys([*([FIRST] if within is None else []), *names]))
-    problems = [sample(home, given) for home in homes if within is not None or home.fits(given)]
+    problems = [sample(home, given) for home in homes if within is not None or (home.fits(given) and _single(home))]
     for own in (True, False):  # what is called so comes before what is also called so
         for problem in problems:
             real = name if own else problem.aliases.get(name, name)
@@ -85,6 +85,13 @@ def sample(chosen: Formulation, given: Mapping[str, str]) -> Problem:
     if not isinstance(made, Problem):
         raise InputError(f"{chosen.name} is a coupled problem, which is not explained yet", path="formulation")
     return made
+
+
+def _single(chosen: Formulation) -> bool:
+    """Return whether a formulation is about one design; plans of coupled ones are not explained yet."""
+    from mlsysim_opt.optimize import Problem
+
+    return isinstance(chosen.problem(chosen.example), Problem)
 
 
 def _overview() -> Answer:
