@@ -71,8 +71,8 @@ def _columns(catalog: Catalog, given: tuple[tuple[str, Any], ...]) -> tuple[Trai
     problem = formulation("parallelism").problem({**values, "token_budget": "1 token"})
     assert isinstance(problem, Problem)
     choices = [item.choice for item in problem.decisions.values()]
-    names = [choice.name for choice in choices]
-    sizes = problem.decisions["nodes"].choice.values if "nodes" in problem.decisions else tuple(values["nodes"])
+    held = [choice for choice in choices if choice.name == "nodes"]
+    sizes = held[0].values if held else tuple(values["nodes"])
     try:
         wanted = [problem.metric("time"), problem.metric("it_energy")]
     except MissingFieldError:
@@ -86,11 +86,14 @@ def _columns(catalog: Catalog, given: tuple[tuple[str, Any], ...]) -> tuple[Trai
             time, truths = tables[0], tables[len(wanted) :]
             part = Part(choices, axes, start, time, truths, [])
             flat = np.flatnonzero(part.feasible())
-            at = np.stack(part.positions(flat)) if len(flat) else np.empty((len(choices), 0))
-            size = at[names.index("nodes")] if "nodes" in names else np.zeros(len(flat))
+            (size,) = (
+                Part(held, axes, start, time, [], []).positions(flat) if held else (np.zeros(len(flat), dtype=int),)
+            )
+            mine = time.reshape(-1)[flat]
             energy = tables[1].reshape(-1)[flat] if len(wanted) > 1 else np.zeros(len(flat))
-            rows = np.column_stack([size, time.reshape(-1)[flat], energy, *at])
-            front = _front(np.concatenate([front, rows]))
+            near = _candidates(front, size, mine, energy)
+            at = part.positions(flat[near])
+            front = _front(np.concatenate([front, np.column_stack([size[near], mine[near], energy[near], *at])]))
     return tuple(
         TrainingColumn(
             nodes=int(sizes[int(row[0])]),
@@ -100,6 +103,21 @@ def _columns(catalog: Catalog, given: tuple[tuple[str, Any], ...]) -> tuple[Trai
         )
         for row in front
     )
+
+
+def _candidates(front: Array, size: Array, time: Array, energy: Array) -> Array:
+    """Return which points nothing known beats: the front so far, and of each size the fastest and the thriftiest."""
+    found: list[Array] = []
+    for value in np.unique(size):
+        mine = np.flatnonzero(size == value)
+        best = mine[[int(np.argmin(time[mine])), int(np.argmin(energy[mine]))]]
+        known = np.concatenate([front[front[:, 0] == value, 1:3], np.column_stack([time[best], energy[best]])])
+        known = known[np.lexsort((known[:, 1], known[:, 0]))]
+        least = np.minimum.accumulate(known[:, 1])
+        place = np.searchsorted(known[:, 0], time[mine], side="right") - 1
+        beaten = (place >= 0) & (energy[mine] >= least[np.maximum(place, 0)])
+        found.append(np.union1d(mine[~beaten], best))
+    return np.concatenate(found) if found else np.empty(0, dtype=int)
 
 
 def _front(rows: Array) -> Array:

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from mlsysim_opt.formulations import training_columns
 from scipy.optimize import linprog
 
 import mlsysim_opt as mo
@@ -349,6 +350,28 @@ def test_catalog_prices_leave_out_what_has_none() -> None:
     there = place(jobs=[job], regions=regions[1], price="catalog", price_elsewhere="9 USD/h")
     assert there.metrics["cost"].m_as("USD") == pytest.approx(72)
     assert place(jobs=[job], regions=regions[1], objective="min_carbon").status == "optimal"
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(1, 60))
+def test_columns_are_the_same_whether_points_come_at_once_or_in_blocks(seed: int, count: int) -> None:
+    numbers = np.random.default_rng(seed)
+    size = numbers.integers(0, 3, count).astype(float)
+    time, energy = numbers.integers(1, 12, (2, count)).astype(float)
+    rows = np.column_stack([size, time, energy, np.arange(count)])
+    by_hand = {
+        tuple(row[:3])
+        for row in rows
+        if not any(
+            other[0] == row[0] and other[1] <= row[1] and other[2] <= row[2] and tuple(other[1:3]) != tuple(row[1:3])
+            for other in rows
+        )
+    }
+    front = np.empty((0, 4))
+    for block in np.array_split(rows, 3):
+        near = training_columns._candidates(front, block[:, 0], block[:, 1], block[:, 2])
+        front = training_columns._front(np.concatenate([front, block[near]]))
+    assert {tuple(row[:3]) for row in front} == by_hand
+    assert len(front) == len(by_hand)
 
 
 # faults ---------------------------------------------------------------------------------------------------------------
