@@ -107,6 +107,28 @@ def test_half_the_nodes_are_held_and_the_peak_is_rented() -> None:
     assert plan.metrics["it_energy"].m_as("J") == pytest.approx(6 * 3600 * (idle + busy) / 2, rel=1e-9)
 
 
+def test_jobs_take_turns_in_whole_periods_where_accelerators_are_few() -> None:
+    # 8 accelerators: jobs of 2.5 h and 1 h, one node each, take 3 and 1 of the 4 periods, and never the same one
+    given: dict[str, Any] = {
+        "jobs": [
+            {"name": "long", "designs": [design(1, 2.5, 10.0)]},
+            {"name": "short", "designs": [design(1, 1.0, 10.0)]},
+        ],
+        "regions": "AWS_us_east_1", "price": "2 USD/h", "capacity": 8,
+    }  # fmt: skip
+    plan = place(duration="4 h", periods=4, **given)
+    works = [(row["period"], row["job"]) for row in plan.amounts["work"]]
+    assert sorted(period for period, _ in works) == [0, 1, 2, 3]
+    assert sum(job == "long" for _, job in works) == 3
+    assert plan.metrics["cost"].m_as("USD") == pytest.approx(8 * 4 * 2)  # whole periods are paid
+    with pytest.raises(InfeasibleError):
+        place(duration="3 h", periods=3, **given)
+    straight = place(duration="4 h", periods=4, pauses=False, **given)
+    begins = {row["job"]: row["start"] for row in straight.amounts["jobs"]}
+    assert begins in ({"long": 0, "short": 3}, {"long": 1, "short": 0})
+    assert straight.metrics["cost"].m_as("USD") == pytest.approx(8 * 3.5 * 2)
+
+
 def test_bought_nodes_draw_power_and_lose_value() -> None:
     # 4 years of 35,064 h: 24 h carry 24 / 35064 of the price, and 5 percent a year in maintenance
     plan = place(
