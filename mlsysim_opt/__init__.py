@@ -45,10 +45,14 @@ if TYPE_CHECKING:
         PlacementOptimizer,
     )
     from mlsysim_opt.optimize import (
+        CoupledProblem,
+        Front,
+        PlanSolution,
         Problem,
         Solution,
         evaluate,
         optimize,
+        pareto,
     )
     from mlsysim_opt.physics import (
         CheckpointModel,
@@ -120,6 +124,7 @@ __all__ = [
     "CheckpointModel",
     "CompressionModel",
     "ContinuousBatchingModel",
+    "CoupledProblem",
     "DataModel",
     "DimensionError",
     "Discrete",
@@ -130,6 +135,7 @@ __all__ = [
     "EfficiencyModel",
     "Engine",
     "FileError",
+    "Front",
     "Hardware",
     "InfeasibleError",
     "InferenceScalingModel",
@@ -150,6 +156,7 @@ __all__ = [
     "ParallelismOptimizer",
     "PlacementOptimizer",
     "PlanError",
+    "PlanSolution",
     "Problem",
     "Q_",
     "ReliabilityModel",
@@ -188,6 +195,7 @@ __all__ = [
     "__version__",
     "evaluate",
     "optimize",
+    "pareto",
     "rank_uncertainty",
     "sensitivity",
     "solve_for",
@@ -229,10 +237,14 @@ _MODULES: dict[str, tuple[str, ...]] = {
         "PlacementOptimizer",
     ),
     "mlsysim_opt.optimize": (
+        "CoupledProblem",
+        "Front",
+        "PlanSolution",
         "Problem",
         "Solution",
         "evaluate",
         "optimize",
+        "pareto",
     ),
     "mlsysim_opt.physics": (
         "CheckpointModel",

@@ -245,6 +245,7 @@ class InfeasibleError(MlsysimError):
     Attributes:
         conflict: an irreducible set of constraints, in the user's words, that cannot hold together.
         relaxations: for each constraint that can give way, the smallest change that makes a design possible.
+        solves: feasibility programs that the conflict took, where it took some.
     """
 
     code = "infeasible"
@@ -256,17 +257,20 @@ class InfeasibleError(MlsysimError):
         *,
         conflict: Sequence[str] = (),
         relaxations: Sequence[Any] = (),
+        solves: int | None = None,
         hint: str | None = None,
     ) -> None:
         super().__init__(message, hint=hint)
         self.conflict = tuple(conflict)
         self.relaxations = tuple(relaxations)
+        self.solves = solves
 
     def as_dict(self) -> dict[str, Any]:
         """Return the error as JSON, with the conflict and the relaxations."""
         result = super().as_dict()
         result["status"] = "infeasible"
         result["conflict"] = list(self.conflict)
+        result["feasibility_solves"] = self.solves
         result["relaxations"] = [item.as_dict() if hasattr(item, "as_dict") else item for item in self.relaxations]
         return result
 

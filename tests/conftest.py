@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -25,6 +26,22 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
 def root() -> Path:
     """The root of the source tree."""
     return Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture
+def third_party(tmp_path: Path, root: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """Put a distribution on the path that brings the formulation `shoptalk`; return that name."""
+    entries = importlib.import_module("mlsysim_opt.optimize.formulation")._entry_points
+    folder = tmp_path / "site" / "shoptalk-1.0.dist-info"
+    folder.mkdir(parents=True)
+    (folder / "METADATA").write_text("Metadata-Version: 2.1\nName: shoptalk\nVersion: 1.0\n")
+    (folder / "entry_points.txt").write_text("[mlsysim_opt.formulations]\nshoptalk = fuzzing.shoptalk:shoptalk\n")
+    monkeypatch.syspath_prepend(str(root / "tests" / "fuzz" / "support"))
+    monkeypatch.syspath_prepend(str(folder.parent))
+    entries.cache_clear()
+    yield "shoptalk"
+    monkeypatch.undo()
+    entries.cache_clear()
 
 
 @pytest.fixture

@@ -48,6 +48,7 @@ HEAVY: dict[str, tuple[str, ...]] = {
     "matplotlib": PLOTS,
     "plotly": PLOTS,
     "pandas": (),
+    "pyarrow": ("mlsysim_opt.optimize.front",),
     "scipy": ("mlsysim_opt.solvers.sampling",),
     "sympy": (),
 }

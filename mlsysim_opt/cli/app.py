@@ -150,6 +150,8 @@ Design = Annotated[
     list[str], typer.Option("--design", metavar="NAME=VALUE,...", help="Values of decisions.", show_default=False)
 ]
 
+TimeLimit = Annotated[str | None, typer.Option(help="Seconds, or such as '2 min'.", show_default=False)]
+
 
 def _version(wanted: bool) -> None:
     if wanted:
@@ -218,7 +220,15 @@ def optimize(
     no_prune: Annotated[
         bool, typer.Option("--no-prune", help="Let solvers see designs that cannot be optimal too.")
     ] = False,
-    time_limit: Annotated[str | None, typer.Option(help="Seconds, or such as '2 min'.", show_default=False)] = None,
+    time_limit: TimeLimit = None,
+    gap: Annotated[
+        str | None,
+        typer.Option(help="Of coupled problems: stop when so near the bound, such as 0.01 or 1%.", show_default=False),
+    ] = None,
+    start: Annotated[
+        str | None,
+        typer.Option(metavar="FILE", help="Of coupled problems: a plan of --json to begin with.", show_default=False),
+    ] = None,
     json: Json = False,
 ) -> int:
     """Find the best design, with the proof that none is better."""
@@ -226,7 +236,56 @@ def optimize(
 
     named = _named(model, fleet, batch_size, seq_len, precision)
     asked = _asked(formulation, named, set_, choose, objective, constraint, plan)
-    return give(solve.optimize(asked, backend=backend, prune=not no_prune, time_limit=time_limit), as_json=json)
+    return give(
+        solve.optimize(asked, backend=backend, prune=not no_prune, time_limit=time_limit, gap=gap, start=start),
+        as_json=json,
+    )
+
+
+@cli.command()
+def pareto(
+    formulation: Formulation = None,
+    model: Model = None,
+    fleet: Fleet = None,
+    batch_size: Batch = None,
+    seq_len: Sequence = None,
+    precision: Precision = None,
+    set_: Set = None,
+    choose: Choose = None,
+    objective: Objective = None,
+    constraint: Constraint = None,
+    plan: PlanFile = None,
+    points: Annotated[
+        int | None,
+        typer.Option(min=2, help="About so many points, with the guarantee of a cover; else all.", show_default=False),
+    ] = None,
+    backend: Annotated[
+        str, typer.Option(help="Of coupled problems: milp, cpsat, pyomo or auto.", autocompletion=complete_backend)
+    ] = "auto",
+    no_prune: Annotated[
+        bool, typer.Option("--no-prune", help="Let solvers see designs that cannot be optimal too.")
+    ] = False,
+    time_limit: TimeLimit = None,
+    csv: Annotated[str | None, typer.Option(metavar="FILE", help="Also write a table.", show_default=False)] = None,
+    parquet: Annotated[
+        str | None, typer.Option(metavar="FILE", help="The same as Parquet; needs pyarrow.", show_default=False)
+    ] = None,
+    plot: Annotated[
+        str | None,
+        typer.Option(metavar="FILE", help="Also draw it (png, svg, pdf); needs matplotlib.", show_default=False),
+    ] = None,
+    json: Json = False,
+) -> int:
+    """Find all designs that no other one beats in two to four objectives, each with its proof."""
+    from mlsysim_opt.cli import pareto as topic
+
+    named = _named(model, fleet, batch_size, seq_len, precision)
+    asked = _asked(formulation, named, set_, choose, objective, constraint, plan)
+    answer = topic.pareto(
+        asked, points=points, backend=backend, prune=not no_prune, time_limit=time_limit,
+        csv=csv, parquet=parquet, plot=plot,
+    )  # fmt: skip
+    return give(answer, as_json=json)
 
 
 @cli.command("eval")

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 from mlsysim_opt.cli import arguments
 from mlsysim_opt.cli.output import Answer, Screen
 from mlsysim_opt.cli.question import flagged, read_texts
-from mlsysim_opt.errors import InputError, MlsysimError, UnknownNameError, UsageError
+from mlsysim_opt.errors import MlsysimError, UnknownNameError, UsageError
 
 if TYPE_CHECKING:
     from mlsysim_opt.algebra import Expression
-    from mlsysim_opt.optimize import Formulation, Problem
+    from mlsysim_opt.optimize import CoupledProblem, Formulation, Problem
 
 
 FIRST = "parallelism"
@@ -33,8 +33,9 @@ def explain(
     Raises:
         UnknownNameError: there is nothing of this name. UsageError: the form is not one of this topic.
     """
+    from mlsysim_opt.cli import explain_coupled
     from mlsysim_opt.cli import explain_physics as physics
-    from mlsysim_opt.optimize import formulation, formulation_names
+    from mlsysim_opt.optimize import CoupledProblem, formulation, formulation_names
 
     if as_markdown and name != "walls":
         raise UsageError("there is no such page", path="--markdown", hint="'explain walls --markdown' writes one")
@@ -49,20 +50,30 @@ def explain(
     found = physics.topic(name, as_latex=as_latex, as_markdown=as_markdown)
     if found is not None:
         return found
-    homes = (formulation(home) for home in dict.fromkeys([*([FIRST] if within is None else []), *names]))
-    problems = [sample(home, given) for home in homes if within is not None or (home.fits(given) and _single(home))]
+    homes = [formulation(home) for home in dict.fromkeys([*([FIRST] if within is None else []), *names])]
+    fitting = [home for home in homes if within is not None or home.fits(given)]
+    made: dict[str, Problem | CoupledProblem] = {}  # some take seconds to make: only those that are looked at
     for own in (True, False):  # what is called so comes before what is also called so
-        for problem in problems:
+        for home in fitting:
+            problem = made[home.name] = made.get(home.name) or sample(home, given)
             real = name if own else problem.aliases.get(name, name)
+            if isinstance(problem, CoupledProblem):
+                coupled = explain_coupled.part(problem, real, as_latex=as_latex)
+                if coupled is not None:
+                    return coupled
+                continue
             if real in problem.metrics:
                 return _metric(problem, real, as_latex=as_latex)
             for rule in problem.constraints:
                 if rule.name == name:
                     about = f"a constraint of {problem.name}"
-                    return _equations(name, {"holds": rule.holds}, about, as_latex=as_latex)
+                    return equations(name, {"holds": rule.holds}, about, as_latex=as_latex)
     known: list[str] = []
-    for item in problems:
-        known += [*item.metrics, *item.aliases, *(rule.name for rule in item.constraints)]
+    for item in made.values():
+        if isinstance(item, CoupledProblem):
+            known += explain_coupled.parts(item)
+        else:
+            known += [*item.metrics, *item.aliases, *(rule.name for rule in item.constraints)]
     raise UnknownNameError("formulation, model, metric or constraint", name, [*names, *physics.names(), *known])
 
 
@@ -71,27 +82,15 @@ def _given(named: Mapping[str, str], texts: Sequence[str]) -> dict[str, str]:
     return {**arguments.pairs(texts, "--set", "precision=bf16"), **named}
 
 
-def sample(chosen: Formulation, given: Mapping[str, str]) -> Problem:
+def sample(chosen: Formulation, given: Mapping[str, str]) -> Problem | CoupledProblem:
     """Return a small instance of a formulation, with what the user wants in its place."""
-    from mlsysim_opt.optimize import Problem
-
     wanted = read_texts(chosen, given)
     replaced = {chosen.aliases.get(name, name) for name in wanted}
     kept = {name: value for name, value in chosen.example.items() if chosen.aliases.get(name, name) not in replaced}
     try:
-        made = chosen.problem({**kept, **wanted})
+        return chosen.problem({**kept, **wanted})
     except MlsysimError as error:
         raise flagged(error, chosen, given) from None
-    if not isinstance(made, Problem):
-        raise InputError(f"{chosen.name} is a coupled problem, which is not explained yet", path="formulation")
-    return made
-
-
-def _single(chosen: Formulation) -> bool:
-    """Return whether a formulation is about one design; plans of coupled ones are not explained yet."""
-    from mlsysim_opt.optimize import Problem
-
-    return isinstance(chosen.problem(chosen.example), Problem)
 
 
 def _overview() -> Answer:
@@ -113,9 +112,14 @@ def _overview() -> Answer:
 
 # formulations ---------------------------------------------------------------------------------------------------------
 def _formulation(chosen: Formulation, given: Mapping[str, str]) -> Answer:
+    from mlsysim_opt.cli import explain_coupled
+    from mlsysim_opt.optimize import CoupledProblem
+
     problem = sample(chosen, given)
+    if isinstance(problem, CoupledProblem):
+        return explain_coupled.formulation(chosen, problem, given)
     inputs = [(item.name, default_text(item.default), item.about) for item in chosen.inputs]
-    decisions = [(item.name, _range(item.choice.values), item.about) for item in problem.decisions.values()]
+    decisions = [(item.name, values_text(item.choice.values), item.about) for item in problem.decisions.values()]
     metrics = [(name, item.unit or "", item.about) for name, item in problem.metrics.items()]
     constraints = [(item.name, "defines a design" if item.structural else "") for item in problem.constraints]
     aliases = {**chosen.aliases, **problem.aliases}
@@ -155,7 +159,8 @@ def default_text(value: Any) -> str:
     return "needed" if value is REQUIRED else "" if value is None else str(value)
 
 
-def _range(values: tuple[Any, ...]) -> str:
+def values_text(values: tuple[Any, ...]) -> str:
+    """Return the values of a choice for people; of many, the first and the last."""
     shown = ", ".join(str(value) for value in values[:12])
     return shown if len(values) <= 12 else f"{shown}, ... {values[-1]} ({len(values)} values)"
 
@@ -172,10 +177,11 @@ def _metric(problem: Problem, name: str, *, as_latex: bool) -> Answer:
             roots.setdefault(other, item.expression)
     metric = problem.metrics[name]
     title = f"a metric of {problem.name}" + (f", in {metric.unit}" if metric.unit else "")
-    return _equations(name, roots, f"{metric.about}; {title}", as_latex=as_latex)
+    return equations(name, roots, f"{metric.about}; {title}", as_latex=as_latex)
 
 
-def _equations(name: str, roots: dict[str, Expression], about: str, *, as_latex: bool) -> Answer:
+def equations(name: str, roots: dict[str, Expression], about: str, *, as_latex: bool) -> Answer:
+    """Return equations as they are evaluated."""
     from mlsysim_opt.algebra import equations_latex, equations_text
 
     text = equations_latex(roots) if as_latex else equations_text(roots)

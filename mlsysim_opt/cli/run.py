@@ -96,7 +96,9 @@ def error_data(error: MlsysimError) -> dict[str, Any]:
     """Return what ``--json`` prints for an error: its status, the error, and what an infeasible problem explains."""
     detail = error.as_dict()
     status = detail.pop("status", "error")
-    beside: dict[str, Any] = {key: detail.pop(key) for key in ("conflict", "relaxations") if key in detail}
+    beside: dict[str, Any] = {
+        key: detail.pop(key) for key in ("conflict", "feasibility_solves", "relaxations") if key in detail
+    }
     return {"status": status, "error": detail, **beside}
 
 

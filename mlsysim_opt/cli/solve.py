@@ -3,34 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mlsysim_opt.cli import arguments
 from mlsysim_opt.cli.output import Answer, Screen
 from mlsysim_opt.cli.question import Asked
+from mlsysim_opt.errors import FileError, UsageError
 
 if TYPE_CHECKING:
-    from mlsysim_opt.optimize import Problem, WhyNot
+    from mlsysim_opt.optimize import CoupledTask, PlanSolution, Problem, WhyNot
 
 INFEASIBLE = 5
 LIMIT_WITH_DESIGN = 8
 
 
-def optimize(asked: Asked, *, backend: str, prune: bool, time_limit: str | None) -> Answer:
+def optimize(
+    asked: Asked, *, backend: str, prune: bool, time_limit: str | None, gap: str | None = None, start: str | None = None
+) -> Answer:
     """Return the best design with its proof."""
     from mlsysim_opt.cli.solution import show_solution
-    from mlsysim_opt.optimize import CoupledTask, solve, solve_coupled
+    from mlsysim_opt.optimize import CoupledTask, solve
     from mlsysim_opt.optimize.run import backend_named, to_seconds
 
     limit = None if time_limit is None else to_seconds(time_limit, "--time-limit")
     task = asked.task()
     if isinstance(task, CoupledTask):
-        plan = solve_coupled(task, backend=backend, prune=prune, time_limit=limit)
-        return Answer(
-            plan.as_dict(),
-            lambda screen: screen.line(str(plan)),
-            0 if plan.status == "optimal" else LIMIT_WITH_DESIGN,
-        )
+        return _plan(task, backend=backend, prune=prune, limit=limit, gap=gap, start=start)
+    for option, value in (("--gap", gap), ("--start", start)):
+        if value is not None:
+            raise UsageError(f"{task.problem.name} is solved by looking at all designs", path=option,
+                             hint="this option is for coupled problems")  # fmt: skip
     backend_named(backend)
     found = solve(task, backend=backend, prune=prune, time_limit=limit)
     return Answer(
@@ -38,6 +41,52 @@ def optimize(asked: Asked, *, backend: str, prune: bool, time_limit: str | None)
         lambda screen: show_solution(screen, found, task.problem),
         0 if found.status == "optimal" else LIMIT_WITH_DESIGN,
     )
+
+
+def _plan(
+    task: CoupledTask, *, backend: str, prune: bool, limit: float | None, gap: str | None, start: str | None
+) -> Answer:
+    """Return the best plan of a coupled problem; Ctrl-C ends the search with what it holds."""
+    from mlsysim_opt.cli.plan_solution import show_plan
+    from mlsysim_opt.cli.progress import shown_progress
+    from mlsysim_opt.optimize import solve_coupled
+
+    near, begin = _share(gap), _plan_of(start)
+    with shown_progress(task) as watch:
+        plan = solve_coupled(
+            task, backend=backend, prune=prune, time_limit=limit, gap=near, start=begin, progress=watch
+        )  # fmt: skip
+    return Answer(
+        plan.as_dict(),
+        lambda screen: show_plan(screen, plan, task.problem),
+        0 if plan.status == "optimal" else LIMIT_WITH_DESIGN,
+    )
+
+
+def _share(text: str | None) -> float:
+    """Return a gap: ``0.01`` or ``1%``."""
+    if text is None:
+        return 0.0
+    found = arguments.scalar(text.strip().removesuffix("%"))
+    if isinstance(found, bool) or not isinstance(found, int | float):
+        raise UsageError(f"{text!r} is no share", path="--gap", hint="such as 0.01 or 1%")
+    value = found / 100 if text.strip().endswith("%") else float(found)
+    if not 0 <= value < 1:
+        raise UsageError(f"{text!r} is no share below one", path="--gap", hint="such as 0.01 or 1%")
+    return value
+
+
+def _plan_of(file: str | None) -> PlanSolution | None:
+    """Return a plan that ``--json`` wrote."""
+    from mlsysim_opt.optimize import PlanSolution
+
+    if file is None:
+        return None
+    try:
+        text = Path(file).read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
+        raise FileError(f"cannot read {file}: {error}", path="--start") from error
+    return PlanSolution.from_json(text)
 
 
 def evaluate(asked: Asked, design: Sequence[str]) -> Answer:

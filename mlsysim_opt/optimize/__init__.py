@@ -12,10 +12,12 @@ from mlsysim_opt.optimize.coupled.run import solve_coupled
 from mlsysim_opt.optimize.coupled.solution import PlanSolution
 from mlsysim_opt.optimize.coupled.task import CoupledTask
 from mlsysim_opt.optimize.explain import WhyNot
-from mlsysim_opt.optimize.formulation import Formulation, formulation, formulation_names, infer
+from mlsysim_opt.optimize.formulation import Formulation, extended, formulation, formulation_names, infer
+from mlsysim_opt.optimize.front import Front, FrontObjective
 from mlsysim_opt.optimize.problem import Constraint, Decision, Metric, Objective, Problem
 from mlsysim_opt.optimize.request import ConstraintSpec, ObjectiveSpec
 from mlsysim_opt.optimize.run import BACKENDS, Task, solve, to_seconds
+from mlsysim_opt.optimize.scenarios import Robustness
 from mlsysim_opt.optimize.solution import Certificate, Metrics, Relaxation, Runner, Slack, Solution, Value
 
 
@@ -25,22 +27,37 @@ def task(
     objective: ObjectiveSpec | Sequence[ObjectiveSpec] | None = None,
     constraints: Sequence[ConstraintSpec] = (),
     choices: Mapping[str, Any] | None = None,
+    extend: Callable[[Any], Any] | None = None,
     **given: Any,
 ) -> Task | CoupledTask:
     """Return the question `optimize` would answer, compiled but not solved."""
     if isinstance(problem, Problem | CoupledProblem):
         if given or choices:
             raise InputError("a Problem is complete; givens and choices belong to formulations", path="given")
-        return question(problem, objective, constraints)
+        return question(extended(problem, extend), objective, constraints)
     if problem is not None and not isinstance(problem, str | Formulation):
         raise InputError(f"expected a formulation, a Problem or a CoupledProblem, got {problem!r}", path="problem")
     if choices is not None and not isinstance(choices, Mapping):
         raise InputError(f"expected values by decision, got {choices!r}", path="choices")
+    chosen = _chosen(problem, given)
+    assert chosen is not None
+    return question(extended(chosen.problem(given, choices), extend), objective, constraints)
+
+
+def _chosen(problem: Any, given: Mapping[str, Any]) -> Formulation | None:
+    """Return the formulation that is meant; None where a problem is given."""
     if isinstance(problem, Formulation):
-        chosen = problem
-    else:
-        chosen = formulation(problem) if problem is not None else infer(given)
-    return question(chosen.problem(given, choices), objective, constraints)
+        return problem
+    if isinstance(problem, Problem | CoupledProblem):
+        return None
+    return formulation(problem) if problem is not None else infer(given)
+
+
+def _changed(chosen: Formulation, given: Mapping[str, Any], changed: Mapping[str, Any]) -> dict[str, Any]:
+    """Return givens with some of them changed, by whatever name."""
+    replaced = {chosen.aliases.get(name, name) for name in changed}
+    kept = {name: value for name, value in given.items() if chosen.aliases.get(name, name) not in replaced}
+    return {**kept, **changed}
 
 
 def question(
@@ -67,6 +84,12 @@ def optimize(
     gap: float = 0.0,
     progress: Callable[[Progress], bool | None] | None = None,
     start: PlanSolution | None = None,
+    extend: Callable[[Any], Any] | None = None,
+    scenarios: Sequence[Mapping[str, Any]] | None = None,
+    intervals: Mapping[str, Any] | None = None,
+    robust: str = "worst_case",
+    alpha: float = 0.9,
+    shares: Sequence[float] | None = None,
     **given: Any,
 ) -> Solution | PlanSolution:
     """Return the best design, or the best plan of a coupled problem, with a proof that none is better.
@@ -87,6 +110,13 @@ def optimize(
         explain: also find what binds, runners-up and elasticities.
         gap, progress, start: for coupled problems: the relative gap at which to stop, a function that is shown the
             progress (it stops the search by returning True), and an earlier plan to begin with.
+        extend: a function that is given the problem and adds to it: metrics, decisions, constraints.
+        scenarios: what may be given instead, each a mapping of givens, numbers or tables by name. One answer must do in
+            all of them; its `robustness` says what that costs.
+        intervals: for numbers of the problem by name, a low and a high end; their corners are the scenarios, which is
+            exact because only numbers in which the problem is affine are taken.
+        robust: what is made small over the scenarios: ``worst_case``, ``expected`` (with `shares`, probabilities that
+            are equal when None), ``cvar`` (the mean of the worst share ``1 - alpha``) or ``regret``.
         given: the formulation's inputs.
     Returns:
         a `Solution`; of a coupled problem a `PlanSolution`.
@@ -94,9 +124,20 @@ def optimize(
         InfeasibleError: no design satisfies all constraints; says which conflict and the cheapest ways out.
         InputError: something given is unknown, missing, of the wrong unit or out of range.
     """
-    asked = task(problem, objective=objective, constraints=constraints, choices=choices, **given)
+    asked = task(problem, objective=objective, constraints=constraints, choices=choices, extend=extend, **given)
+    limit = None if time_limit is None else to_seconds(time_limit)
+    if scenarios is not None or intervals is not None:
+        from mlsysim_opt.optimize.robust import robust as solve_robust
+
+        chosen = _chosen(problem, given)
+        return solve_robust(
+            asked, scenarios=scenarios, intervals=intervals, measure=robust, alpha=alpha, shares=shares,
+            takes=sorted(chosen.takes) if chosen else (),
+            rebuild=(lambda changed: extended(chosen.problem(_changed(chosen, given, changed), choices), extend))
+            if chosen else None,
+            backend=backend, prune=prune, time_limit=limit, gap=gap, progress=progress,
+        )  # fmt: skip
     if isinstance(asked, CoupledTask):
-        limit = None if time_limit is None else to_seconds(time_limit)
         return solve_coupled(
             asked,
             backend=backend,
@@ -108,6 +149,47 @@ def optimize(
             explain=explain,
         )
     return solve(asked, backend=backend, prune=prune, time_limit=time_limit, explain=explain)
+
+
+def pareto(
+    problem: str | Formulation | Problem | CoupledProblem | None = None,
+    *,
+    objectives: Sequence[ObjectiveSpec],
+    constraints: Sequence[ConstraintSpec] = (),
+    choices: Mapping[str, Any] | None = None,
+    points: int | None = None,
+    backend: str = "auto",
+    prune: bool = True,
+    time_limit: float | None = None,
+    progress: Callable[[Progress], bool | None] | None = None,
+    start: PlanSolution | None = None,
+    extend: Callable[[Any], Any] | None = None,
+    **given: Any,
+) -> Front:
+    """Return all designs (or plans) that no other one beats in every objective, each with its proof.
+
+    Args:
+        objectives: two to four, each as for `optimize`.
+        points: about so many points instead of all, with the guarantee that says what they stand for. Where amounts are
+            divisible a front has no end, and 25 are found if nothing is said.
+        progress, start, backend, prune: for coupled problems, as for `optimize`.
+        problem, constraints, choices, time_limit, extend, given: as for `optimize`; the time is that
+            of the whole front.
+    Raises:
+        InfeasibleError, InputError, LimitReachedError, UnboundedError: as `optimize`.
+    """
+    from mlsysim_opt.optimize.coupled.front import coupled_front
+    from mlsysim_opt.optimize.front_designs import front
+
+    if isinstance(objectives, str) or not isinstance(objectives, list | tuple):
+        raise InputError(f"expected a list of objectives, got {objectives!r}", path="objectives")
+    asked = task(problem, objective=list(objectives), constraints=constraints, choices=choices, extend=extend, **given)
+    limit = None if time_limit is None else to_seconds(time_limit)
+    if isinstance(asked, CoupledTask):
+        return coupled_front(
+            asked, points, backend=backend, prune=prune, time_limit=limit, progress=progress, start=start
+        )
+    return front(asked, points, limit)
 
 
 def evaluate(
@@ -161,8 +243,8 @@ def evaluate(
 
 
 __all__ = [
-    "BACKENDS", "Certificate", "Constraint", "CoupledProblem", "CoupledTask", "Decision", "Formulation", "Largest",
-    "Metric", "Metrics", "Objective", "PlanSolution", "Problem", "Progress", "Relaxation", "Runner", "Slack",
-    "Solution", "Task", "Value", "WhyNot", "evaluate", "formulation", "formulation_names", "optimize", "question",
-    "solve", "solve_coupled", "task",
+    "BACKENDS", "Certificate", "Constraint", "CoupledProblem", "CoupledTask", "Decision", "Formulation", "Front",
+    "FrontObjective", "Largest", "Metric", "Metrics", "Objective", "PlanSolution", "Problem", "Progress", "Relaxation",
+    "Robustness", "Runner", "Slack", "Solution", "Task", "Value", "WhyNot", "evaluate", "formulation",
+    "formulation_names", "optimize", "pareto", "question", "solve", "solve_coupled", "task",
 ]  # fmt: skip

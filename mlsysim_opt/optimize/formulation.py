@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import importlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from mlsysim_opt.errors import InputError, UnknownNameError, nearest
@@ -17,10 +17,13 @@ GROUP = "mlsysim_opt.formulations"
 BUILT_IN = {
     "batching": "mlsysim_opt.formulations.batching:batching",
     "checkpointing": "mlsysim_opt.formulations.checkpointing:checkpointing",
+    "cluster_design": "mlsysim_opt.formulations.cluster_design:cluster_design",
     "compression": "mlsysim_opt.formulations.compression:compression",
     "disaggregated_serving": "mlsysim_opt.formulations.disaggregated_serving:disaggregated_serving",
+    "layerwise": "mlsysim_opt.formulations.layerwise:layerwise",
     "parallelism": "mlsysim_opt.formulations.parallelism:parallelism",
     "placement": "mlsysim_opt.formulations.placement:placement",
+    "serving_fleet": "mlsysim_opt.formulations.serving_fleet:serving_fleet",
 }
 
 
@@ -34,6 +37,7 @@ class Formulation:
         build: makes the problem from checked values (and candidate values of decisions the user narrowed).
         aliases: other names of inputs.
         example: givens of a small instance, for pages that explain the formulation.
+        one_of: inputs of which one must be given.
     """
 
     name: str
@@ -42,6 +46,7 @@ class Formulation:
     build: Callable[[dict[str, Any], Mapping[str, Any]], Problem | CoupledProblem]
     aliases: dict[str, str] = field(default_factory=dict)
     example: dict[str, Any] = field(default_factory=dict)
+    one_of: tuple[str, ...] = ()
 
     def problem(self, given: Mapping[str, Any], choices: Mapping[str, Any] | None = None) -> Problem | CoupledProblem:
         """Return the problem for these givens.
@@ -69,7 +74,8 @@ class Formulation:
     def missing(self, given: Mapping[str, Any]) -> list[str]:
         """Return the inputs that are needed and not among these givens."""
         have = {self.aliases.get(name, name) for name in given}
-        return [item.name for item in self.inputs if item.default is REQUIRED and item.name not in have]
+        needed = [item.name for item in self.inputs if item.default is REQUIRED and item.name not in have]
+        return needed if not self.one_of or have & set(self.one_of) else [*needed, " or ".join(self.one_of)]
 
     @property
     def takes(self) -> set[str]:
@@ -137,13 +143,39 @@ def asked_again(request: Mapping[str, Any]) -> Problem | CoupledProblem:
     Raises:
         InputError: its objective or a constraint was a function, which JSON cannot hold.
     """
-    if not request or request.get("objective") is None or None in request.get("constraints", []):
+    functions = request.get("objective") is None or None in request.get("constraints", [])
+    if not request.get("formulation") or functions or request.get("extended"):
         raise InputError(
             "this solution was asked with a Python function or an own problem, which is not stored",
             path="request",
             hint="ask optimize() again with the function",
         )
     return formulation(request["formulation"]).problem(request["given"], request.get("choices"))
+
+
+def extended(problem: Problem | CoupledProblem, extend: Callable[[Any], Any] | None) -> Problem | CoupledProblem:
+    """Return a problem with what a user's function adds to it: decisions, metrics, constraints.
+
+    Args:
+        extend: is given a problem of its own to add to; may return it, or another one.
+    Raises:
+        InputError: it returned something else.
+    """
+    if extend is None:
+        return problem
+    mine: Problem | CoupledProblem
+    if isinstance(problem, CoupledProblem):
+        mine = replace(problem.copy(), decisions=dict(problem.decisions), families=dict(problem.families))
+    else:
+        parts = {"decisions": dict(problem.decisions), "metrics": dict(problem.metrics)}
+        mine = replace(problem, constraints=list(problem.constraints), **parts)  # type: ignore[arg-type]
+    name = getattr(extend, "__name__", "a function")
+    made = extend(mine)
+    mine = mine if made is None else made
+    if not isinstance(mine, Problem | CoupledProblem):
+        raise InputError(f"{name} returned {mine!r}, not a problem", path="extend")
+    mine.request = {**mine.request, "extended": name}
+    return mine
 
 
 def _strangeness(item: Formulation, given: Mapping[str, Any]) -> tuple[int, int, int]:

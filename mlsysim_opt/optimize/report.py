@@ -27,4 +27,5 @@ def solution_text(solution: Solution) -> str:
         lines.append(f"next: {runner.objective} (+{runner.worse_by:.3%}) {design}")
     if solution.tie_count > 1:
         lines.append(f"{solution.tie_count} designs tie")
+    lines += [str(solution.robustness)] if solution.robustness else []
     return "\n".join(lines)

@@ -212,7 +212,7 @@ def solve(
         LimitReachedError: a limit was reached before any design was found.
         VerificationError: the answer does not survive re-evaluation; it is withheld.
     """
-    from mlsysim_opt.optimize.explain import infeasible, slacks
+    from mlsysim_opt.optimize.explain import infeasible
 
     time_limit = None if time_limit is None else to_seconds(time_limit)
     started = time.perf_counter()
@@ -227,6 +227,23 @@ def solve(
         raise infeasible(task)
     if answer.design is None or answer.cost is None:
         raise LimitReachedError(f"no design was found: {answer.proof}", hint="raise the time limit")
+    return solution_of(task, engine.name, answer, first, seconds, explain=explain)
+
+
+def solution_of(
+    task: Task, backend: str, answer: Answer, first: Answer, seconds: float, *, explain: bool = True
+) -> Solution:
+    """Return what a backend holds as a solution, after its design was evaluated again by the scalar path.
+
+    Args:
+        answer: what is held. first: the answer for the first objective alone. explain: look at the whole space for what
+            binds and what comes next.
+    Raises:
+        VerificationError: something disagrees.
+    """
+    from mlsysim_opt.optimize.explain import slacks
+
+    assert answer.design is not None
     design = task.design_values(answer.design)
     rechecked, metrics, slack = _recheck(task, design, answer, first)
     sign = 1.0 if task.objective.sense == "min" else -1.0
@@ -250,7 +267,7 @@ def solve(
         metrics=_shown_metrics(task, metrics),
         constraints=slacks(task, cost, slack, explain=explain),
         certificate=Certificate(
-            kind="enumeration" if engine.name == "enumerate" else "solver bound",
+            kind="enumeration" if backend == "enumerate" else "solver bound",
             proof=first.proof + (f"; then, among its ties: {answer.proof}" if answer is not first else ""),
             solver=answer.solver,
             combinations=task.problem.combinations,
@@ -264,7 +281,7 @@ def solve(
         limits=_limits(task, answer.design),
         excluded=reasons,
         assumptions=dict(task.problem.assumptions),
-        backend=engine.name,
+        backend=backend,
         seconds=seconds,
         request=task.request,
         task=task,
@@ -361,4 +378,4 @@ def _limits(task: Task, design: Design) -> list[str]:
     return found
 
 
-__all__ = ["AGREEMENT", "BACKENDS", "Slack", "Task", "backend_named", "solve"]
+__all__ = ["AGREEMENT", "BACKENDS", "Slack", "Task", "backend_named", "solution_of", "solve"]

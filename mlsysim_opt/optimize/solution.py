@@ -13,7 +13,9 @@ from mlsysim_opt.units import parse_unit, quantity, to_si
 
 if TYPE_CHECKING:
     from mlsysim_opt.algebra.invert import Inverse
+    from mlsysim_opt.optimize.marginal import Marginal
     from mlsysim_opt.optimize.run import Task
+    from mlsysim_opt.optimize.scenarios import Robustness
     from mlsysim_opt.optimize.sensitivity import OptimumSensitivity
 
 SCHEMA = 1
@@ -179,6 +181,7 @@ class Solution:
         binding: constraints with their slack. runner_ups: next best designs. ties: designs as good as this one.
         elasticities: percent change of the objective for one percent of each number, while the design stays.
         limits: decisions at the end of a search box that was cut short. excluded: why some designs are undefined.
+        robustness: what the answer to several scenarios costs; None where there was one.
     """
 
     status: str
@@ -202,6 +205,7 @@ class Solution:
     backend: str
     seconds: float
     request: dict[str, Any] = field(default_factory=dict)
+    robustness: Robustness | None = None
     task: Task | None = field(default=None, repr=False, compare=False)
 
     @property
@@ -238,6 +242,7 @@ class Solution:
             "backend": self.backend,
             "seconds": self.seconds,
             "request": self.request,
+            "robustness": self.robustness.as_dict() if self.robustness else None,
         }
 
     def to_json(self, indent: int | None = 2) -> str:
@@ -285,6 +290,7 @@ class Solution:
             backend=data["backend"],
             seconds=data["seconds"],
             request=data["request"],
+            robustness=robustness_of(data.get("robustness")),
         )
 
     # asking -----------------------------------------------------------------------------------------------------------
@@ -368,6 +374,48 @@ class Solution:
         near = known.pop(unknown, None)
         return invert(root, value, leaf, values=known, box=ends, near=near)
 
+    def marginal(
+        self, constraint: Any, limits: Sequence[Any] | None = None, *, time_limit: float | None = None
+    ) -> Marginal:
+        """Return what a limit costs, by solving the same question exactly under other limits.
+
+        Args:
+            constraint: such as ``"carbon <= 100 tCO2e"``; one of the question, or a new one.
+            limits: such as ``[100, 90, 80]`` or a range, in the unit that the constraint is written in, or with units;
+                when None, the limit as it is and the next exact point beyond it.
+            time_limit: seconds for each.
+        Returns:
+            a `Marginal`, readable as text: objective, what is reached, cost and secant of each step.
+        """
+        from mlsysim_opt.optimize.marginal import marginal
+
+        return marginal(self._task(), constraint, limits, time_limit)
+
+    def what_if(
+        self,
+        *,
+        constraints: Sequence[Any] = (),
+        without: Sequence[str] = (),
+        objective: Any = None,
+        choices: dict[str, Any] | None = None,
+        **given: Any,
+    ) -> Solution:
+        """Return the answer to the same question with some of it changed.
+
+        Args:
+            constraints: to be added. without: constraints of the question, by their words, to be left out.
+            objective: another one. choices, given: of the formulation, in place of what was given.
+        Raises:
+            InfeasibleError, InputError: as `optimize`.
+        """
+        from mlsysim_opt.optimize.marginal import asked_otherwise
+        from mlsysim_opt.optimize.run import solve
+
+        asked: Any = asked_otherwise(
+            self._task(), constraints=constraints, without=without, objective=objective, choices=choices, given=given
+        )
+        return solve(asked)
+
     # showing ----------------------------------------------------------------------------------------------------------
     def __str__(self) -> str:
         from mlsysim_opt.optimize.report import solution_text
@@ -380,6 +428,13 @@ class Solution:
         from html import escape
 
         return f"<pre>{escape(str(self))}</pre>"
+
+
+def robustness_of(data: Mapping[str, Any] | None) -> Robustness | None:
+    """Return what a stored robust answer costs; None of another one."""
+    from mlsysim_opt.optimize.scenarios import Robustness
+
+    return Robustness.from_dict(data)
 
 
 def relative(value: float, reference: float) -> float:

@@ -269,6 +269,11 @@ class TrainingTime(Kernels):
         return maximum(self.job.slowest_layers, 1)
 
     @cached_property
+    def _hideable(self) -> Expression:
+        """Share of the communication of gradients and weights that passes can hide: not that of the first layer."""
+        return 1 - 1 / self._layers
+
+    @cached_property
     def gradient_reduction(self) -> Expression:
         """Communication of gradients per step: once, or once per round when they are kept split (ZeRO 2, 3)."""
         once = self._over_replicas(self.job.numerics.gradient_bytes, self._trained, self._trained_experts)
@@ -306,19 +311,17 @@ class TrainingTime(Kernels):
         """Exposed communication of gradients and weights per step.
 
         It hides behind the passes it belongs to: the backward (or forward) of the last (or first) microbatches a chunk
-        runs in a row, or of all of them when each round communicates; no pass hides more than its length. The first
-        layer's share can never hide.
+        runs in a row, or of all of them when each round communicates; no pass hides more than its length.
         """
         job = self.job
         forward, backward = self._windows
         gradients, weights = self.gradient_reduction, self.weight_gathering
-        hideable = 1 - 1 / self._layers
         reducing = where(job.zero_stage >= 2, job.microbatches, job.group_microbatches) * backward
-        first = minimum(gradients * hideable, reducing)
+        first = minimum(gradients * self._hideable, reducing)
         gathering = where(
             job.zero_stage >= 3, job.microbatches * (forward + backward) - first, job.group_microbatches * forward
         )
-        hidden = first + minimum(weights * hideable, gathering)
+        hidden = first + minimum(weights * self._hideable, gathering)
         return gradients + weights - where(job.overlap, self.overlap_efficiency * hidden, NO_TIME)
 
     @cached_property

@@ -221,7 +221,7 @@ def test_D19_model_too_big(ask: Ask) -> None:
 def test_D20_no_fleet(refused: Refused) -> None:
     given = ("--model", "Llama3_8B", "--batch-size", "512", "--seq-len", "8192")
     refused("optimize", "parallelism", *given, says=("--fleet", "needs"))
-    refused("optimize", *given, says=("formulation", "compression, parallelism"))  # either lacks one more
+    refused("optimize", *given, says=("formulation", "compression, layerwise, parallelism"))  # either lacks one more
 
 
 def test_D21_inconsistent_topology(ask: Ask) -> None:

@@ -79,9 +79,10 @@ class HighsProgram:
 
     Args:
         program: the program. size: about how large the answer is, where known: costs are scaled by it.
+        tolerance: by how much a scaled row may be violated; HiGHS's own (1e-6) when None.
     """
 
-    def __init__(self, program: LinearProgram, size: float | None = None) -> None:
+    def __init__(self, program: LinearProgram, size: float | None = None, tolerance: float | None = None) -> None:
         self._highspy = load_highs()
         self.program = program
         _checked(program)
@@ -89,7 +90,9 @@ class HighsProgram:
         self._columns = _column_units(program, self._rows)
         self._cost = _cost_unit(program, self._columns, size)
         self._highs = self._highspy.Highs()
-        self._set(output_flag=False, threads=1, random_seed=0)
+        self._set(output_flag=False, threads=1, random_seed=0, small_matrix_value=1e-12)
+        if tolerance is not None:
+            self._set(mip_feasibility_tolerance=tolerance, primal_feasibility_tolerance=tolerance)
         self._pass()
 
     def _set(self, **options: Any) -> None:
@@ -179,11 +182,10 @@ class HighsProgram:
         if why not in stops or (status == highspy.HighsStatus.kError and stops[why] == "optimal"):
             raise MlsysimError(f"HiGHS stopped with {self._highs.modelStatusToString(why)}")
         stop: Any = stops[why]
-        if why == highspy.HighsModelStatus.kModelEmpty and _asks_for_something(self.program):
-            stop = "infeasible"
         held = info.primal_solution_status == highspy.SolutionStatus.kSolutionStatusFeasible
-        if why == highspy.HighsModelStatus.kModelEmpty:
-            held = stop == "optimal"
+        if why == highspy.HighsModelStatus.kModelEmpty:  # HiGHS does not look at rows without entries
+            held = not (np.any(self.program.row_low > 0) or np.any(self.program.row_high < 0))
+            stop = "optimal" if held else "infeasible"
         x = duals = None
         value = None
         if held and stop not in ("infeasible", "unbounded"):
@@ -257,11 +259,6 @@ def _checked(program: LinearProgram) -> None:
             raise ScaleError(f"{name} is not a finite number; it is not handed to a solver", path="program")
     if np.isnan(program.row_low).any() or np.isnan(program.row_high).any():
         raise ScaleError("a limit is not a number; it is not handed to a solver", path="program")
-
-
-def _asks_for_something(program: LinearProgram) -> bool:
-    """Return whether a row wants more or less than nothing; HiGHS does not look at the rows of no columns."""
-    return bool((program.row_low > 0).any() or (program.row_high < 0).any())
 
 
 def _power(size: Array) -> Array:

@@ -99,7 +99,7 @@ class Auditor:
             high = ends.pop(0) if family.high is not None else math.inf
             if not low - room <= item.amount <= high + room:
                 found.failing.append(f"{name} = {item.amount} is not within {low} and {high}")
-            mine = [rule for rule in self.local if rule.holds.choices and rule.holds.choices <= set(family.over)]
+            mine = [rule for rule in self.local if rule.holds.choices <= set(family.over)]
             for rule, holds in zip(mine, self._evaluated([rule.holds for rule in mine], item.at), strict=True):
                 if not holds:
                     found.failing.append(f"{rule.name} at {name}")

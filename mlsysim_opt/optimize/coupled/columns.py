@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from mlsysim_opt.algebra.evaluate import Axes, GridProgram
+from mlsysim_opt.algebra.evaluate import Axes, GridProgram, ScalarProgram
 from mlsysim_opt.algebra.expression import Choice, Expression
 from mlsysim_opt.errors import InputError, ScaleError
 from mlsysim_opt.optimize.coupled.program import Array
@@ -68,12 +68,18 @@ def columns_of(family: Family, local: Sequence[Constraint], values: Mapping[str,
     """Return the tuples of a family that its constraints allow, in the order of its choices.
 
     Args:
-        local: constraints on single tuples; those about other choices than the family's are not its own.
+        local: constraints on single tuples; those about other choices than the family's are not its own, those about
+            none are about every family.
     Raises:
         ScaleError: there are too many tuples to be held.
     """
     mine = [item for item in local if item.holds.choices and item.holds.choices <= set(family.over)]
     raw = math.prod(len(choice.values) for choice in family.over)
+    decided = [item for item in local if not item.holds.choices]  # of tables that say the same everywhere, too
+    false = [item.name for item in decided if not ScalarProgram([item.holds]).run_named(values)[0]]
+    if false:
+        nothing = {choice: np.empty(0, dtype=np.int64) for choice in family.over}
+        return Columns(family, nothing, 0, raw, {false[0]: raw} if len(false) == 1 else {})
     if not mine:
         if raw > MOST:
             raise ScaleError(f"{family.name} has {raw:,} tuples, {MOST:,} at most can be held", path=family.name)

@@ -20,7 +20,6 @@ from mlsysim_opt.algebra.expression import (
     short,
     substitute,
     symbols,
-    topological,
 )
 from mlsysim_opt.algebra.fold import folded
 from mlsysim_opt.errors import InputError
@@ -172,14 +171,28 @@ def _rest(problem: CoupledProblem, node: Expression, held: Sequence[Symbol]) -> 
 
 
 def _largest_parts(problem: CoupledProblem, node: Expression) -> list[Expression]:
-    """Return the parts of an expression that are the largest of sums: ``max(a, b)``, and metrics declared so."""
+    """Return the outermost parts of an expression that are the largest of sums: ``max(a, b)``, metrics declared so."""
     found: list[Expression] = []
-    for item in topological([node]):
+    waiting, seen = [node], {node}
+    while waiting:
+        item = waiting.pop()
         declared = isinstance(item, Symbol) and problem.is_total(item) and isinstance(problem.total(item), Largest)
-        written = isinstance(item, Operation) and item.atom.name == "maximum" and metric_symbols(problem, item)
-        if declared or written:
+        if declared or (_is_maximum(item) and metric_symbols(problem, item)):
             found.append(item)
+            continue
+        fresh = [part for part in reversed(item.args) if part not in seen]
+        seen.update(fresh)
+        waiting.extend(fresh)
     return found
+
+
+def _is_maximum(node: Expression) -> bool:
+    return isinstance(node, Operation) and node.atom.name == "maximum"
+
+
+def _arguments(node: Expression) -> list[Expression]:
+    """Return what a maximum of any number of things is the largest of."""
+    return [leaf for part in node.args for leaf in (_arguments(part) if _is_maximum(part) else [part])]
 
 
 def _stand_in(problem: CoupledProblem, part: Expression, number: int) -> tuple[Symbol, Family, list[Coupled]]:
@@ -196,11 +209,9 @@ def _stand_in(problem: CoupledProblem, part: Expression, number: int) -> tuple[S
             family,
             [Coupled(f"{name} at its largest", found.total - amount <= 0, found.each, structural=True)],
         )
-    assert isinstance(part, Operation)
-    relations = []
-    for at, argument in enumerate(part.args):
+    relations: list[Coupled] = []
+    for at, argument in enumerate(_arguments(part)):
         inner = _affine(problem, argument)
-        if inner.relations:
-            raise InputError(f"a largest inside a largest is not taken apart: {short(part)}")
+        relations += inner.relations
         relations.append(Coupled(f"{name} at its largest, {at + 1}", inner.total - amount <= 0, structural=True))
     return symbol, family, relations

@@ -149,7 +149,10 @@ class CoupledProblem:
         return family
 
     def allow(self, name: str, holds: Expression, *, structural: bool = False) -> None:
-        """Declare which tuples there are: families that have all choices of the truth keep those where it holds."""
+        """Declare which tuples there are: families that have all choices of the truth keep those where it holds.
+
+        A truth that is false whatever is chosen leaves no tuples.
+        """
         self.local.append(Constraint(name, holds, structural))
 
     def require(

@@ -1,36 +1,391 @@
-"""Why no plan satisfies everything: an irreducible conflict."""
+"""Why no plan satisfies everything: an irreducible conflict in the user's words, and the cheapest ways out.
+
+Every statement is an exact one: conflicts by feasibility solves, ways out by minimising what has to give way.
+"""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 
-from mlsysim_opt.errors import InfeasibleError
-from mlsysim_opt.optimize.coupled.search import Options, ProgramBackend
+from mlsysim_opt.algebra.evaluate import ScalarProgram
+from mlsysim_opt.algebra.expression import Expression, constant, expression
+from mlsysim_opt.errors import InfeasibleError, InputError, UnknownNameError
+from mlsysim_opt.optimize.coupled.columns import columns_of
+from mlsysim_opt.optimize.coupled.linear import linear_objective, metric_symbols
+from mlsysim_opt.optimize.coupled.problem import Coupled, CoupledProblem
+from mlsysim_opt.optimize.coupled.run import shown, solve_first
+from mlsysim_opt.optimize.coupled.search import Found, Options, ProgramBackend
 from mlsysim_opt.optimize.coupled.task import CoupledTask
+from mlsysim_opt.optimize.coupled.totals import Coupling, Family, Total, sum_of
+from mlsysim_opt.optimize.problem import Constraint, Objective
+from mlsysim_opt.optimize.solution import Relaxation, Value
+from mlsysim_opt.units import NONE, as_measure, readable_unit
+
+NOTHING = 1e-9
+"""Giving way by less than this share of a limit is rounding."""
 
 
-def feasible(task: CoupledTask, engine: ProgramBackend, options: Options) -> bool:
-    """Return whether any plan satisfies the constraints of a task."""
-    program = task.compiled().program
-    empty = replace(program, cost=np.zeros(program.columns), offset=0.0)
-    return engine.solve(empty, replace(options, watch=None, start=None)).status != "infeasible"
+@dataclass(eq=False)
+class _Reasons:
+    """The search for reasons, with the number of programs it took.
+
+    Attributes:
+        solves: programs about feasibility. unknown: whether one of them was not decided within its limits.
+    """
+
+    task: CoupledTask
+    engine: ProgramBackend
+    options: Options
+    solves: int = 0
+    unknown: bool = False
+    _tried: dict[frozenset[str], bool] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.options = replace(self.options, watch=None, start=None, gap=0.0)
+
+    def feasible(self, task: CoupledTask) -> bool:
+        """Return whether any plan satisfies a question; one that is not decided in time counts as possible."""
+        self.solves += 1
+        program = task.compiled().program
+        empty = replace(program, cost=np.zeros(program.columns), offset=0.0)
+        status = self.engine.solve(empty, self.options).status
+        self.unknown = self.unknown or status == "unknown"
+        return status != "infeasible"
+
+    def best(self, task: CoupledTask, objective: Expression) -> Found | None:
+        """Return the plan with the least of an expression of metrics; None where there is no proven one."""
+        asked = replace(task, objective=Objective("what gives way", "min", objective), then=[])
+        found = solve_first(asked, self.engine, self.options).found
+        return found if found.status == "optimal" else None
+
+    def least(self, task: CoupledTask, total: Total) -> float | None:
+        """Return the least of a sum; None where there is no proven plan."""
+        found = self.engine.solve(task.compiled(total).program, self.options)
+        return found.value if found.status == "optimal" else None
 
 
 def infeasible(task: CoupledTask, engine: ProgramBackend, options: Options) -> InfeasibleError:
-    """Return the error of a task without plans: constraints none of which can be left out of the conflict.
+    """Return the error of a question without plans.
 
-    Each of k constraints is left out in turn, and stays out if there is still no plan: k solves.
+    The conflict is looked for among the user's constraints first; only where the problem has no plan without them,
+    among its own. It takes at most one program more than there are constraints.
     """
-    conflict = [item.name for item in task.user]
-    for name in list(conflict):
-        fewer = [other for other in conflict if other != name]
-        dropped = [item.name for item in task.user if item.name not in fewer]
-        if not feasible(task.without(dropped), engine, options):
-            conflict = fewer
-    if not conflict:
-        names = [item.name for item in task.problem.couplings if not item.structural]
-        message = f"no {task.problem.item} is possible even without the constraints of the user"
-        return InfeasibleError(message, conflict=names)
-    return InfeasibleError(f"no {task.problem.item} satisfies: " + "; ".join(conflict), conflict=conflict)
+    reasons = _Reasons(task, engine, options)
+    conflict = irreducible([item.name for item in task.user if item.constraint.given_by_user],
+                           lambda kept: not reasons.feasible(_only(task, kept)))  # fmt: skip
+    item = task.problem.item
+    solves = reasons.solves
+    if conflict:
+        ways = _ways_out(reasons, conflict)
+        message = f"no {item} satisfies: " + "; ".join(conflict)
+    else:
+        bare = _only(task, [])
+        own = [entry.name for entry in task.problem.couplings if not entry.structural]
+        own += [entry.name for entry in task.problem.local if not entry.structural]
+        conflict = irreducible(list(dict.fromkeys(own)), lambda kept: not reasons.feasible(_own_only(bare, kept)))
+        solves = reasons.solves
+        ways = _own_ways_out(reasons, bare, conflict)
+        message = f"no {item} is possible even without the constraints of the user"
+        message += ": " + "; ".join(conflict) if conflict else "; what defines it contradicts itself"
+        message += _empty_picks(bare)
+    if reasons.unknown:
+        message += " (a limit was reached on the way: fewer of them may be enough)"
+    hint = "ways out: " + " | ".join(str(way) for way in ways) if ways else None
+    return InfeasibleError(message, conflict=conflict, relaxations=ways, solves=solves, hint=hint)
+
+
+def irreducible(names: Sequence[str], contradictory: Callable[[list[str]], bool]) -> list[str]:
+    """Return names none of which can be left out, such that what is left is contradictory; none if nothing is needed.
+
+    Names are left out one by one, or several at once where earlier tests were saved: a part that cannot be left out
+    costs a test. There is never more than one test more than there are names.
+
+    Args:
+        contradictory: whether the names that are kept are contradictory; known to be true of all of them.
+    """
+    needed: list[str] = []
+    waiting = list(names)
+    escape: list[str] = []  # one of these is needed: leaving them all out leaves no contradiction
+    tests = 0
+    while waiting:
+        if len(escape) == 1:
+            needed.append(escape[0])
+            waiting.remove(escape[0])
+            escape = []
+            continue
+        spare = len(names) + 1 - tests - len(waiting)
+        pool = escape or waiting
+        size = 1 if spare <= 0 else len(pool) if needed and not escape else max(1, len(pool) // 2)
+        part = pool[:size]
+        tests += 1
+        if contradictory([*needed, *(item for item in waiting if item not in part)]):
+            waiting = [item for item in waiting if item not in part]
+            escape = [item for item in escape if item not in part]
+        else:
+            escape = part
+    return needed
+
+
+# questions with fewer constraints -------------------------------------------------------------------------------------
+def _only(task: CoupledTask, kept: Sequence[str]) -> CoupledTask:
+    """Return the question with only some of the user's constraints."""
+    return task.without([item.name for item in task.user if item.constraint.given_by_user and item.name not in kept])
+
+
+def _own_only(task: CoupledTask, kept: Sequence[str]) -> CoupledTask:
+    """Return the question with only some of the problem's own constraints, and those that define a plan."""
+    problem = task.problem.copy()
+    problem.couplings = [item for item in problem.couplings if item.structural or item.name in kept]
+    problem.local = [item for item in problem.local if item.structural or item.name in kept]
+    return replace(task, problem=problem)
+
+
+# ways out -------------------------------------------------------------------------------------------------------------
+def ways_out(
+    task: CoupledTask, engine: ProgramBackend, options: Options, weights: Mapping[str, Any] | None = None
+) -> list[Relaxation]:
+    """Return how a question without plans becomes possible: each constraint alone, then the cheapest combination.
+
+    Args:
+        weights: for constraints by name, what giving way by the size of the limit costs (1 each when None), or by one
+            unit of it (``"50 USD/tCO2e"``); those that are left out hold.
+    """
+    reasons = _Reasons(task, engine, options)
+    return _ways_out(reasons, [item.name for item in task.user if item.constraint.given_by_user], weights)
+
+
+def _ways_out(reasons: _Reasons, conflict: Sequence[str], weights: Mapping[str, Any] | None = None) -> list[Relaxation]:
+    alone = [way for name in conflict if (way := _alone(reasons, name)) is not None]
+    together = _together(reasons, weights)
+    return [*alone, *together]
+
+
+def _alone(reasons: _Reasons, name: str) -> Relaxation | None:
+    """Return the smallest change of one constraint of the user's that makes a plan possible, all others held."""
+    task = reasons.task
+    item = next(entry for entry in task.user if entry.name == name)
+    rest = task.without([name])
+    if not item.relations:
+        return _local(reasons, rest, item.constraint)
+    sides = item.constraint.sides
+    if sides is None:
+        return _by_slack(reasons, rest, item.relations[0], _with_all)
+    small, large = sides
+    if not metric_symbols(task.problem, item.constraint.holds):  # decided by what is given, whatever is planned
+        return Relaxation(name, f"give up {name!r}", None, {}) if reasons.feasible(rest) else None
+    if metric_symbols(task.problem, large):
+        moving = small - large if metric_symbols(task.problem, small) else -large
+    else:
+        moving = small
+    found = reasons.best(rest, moving)
+    if found is None or found.value is None:
+        return None
+    fixed = large if moving is small else small
+    if moving is small or not metric_symbols(task.problem, small):
+        limit = _number(task.problem, fixed)
+        reached = found.value if moving is small else -found.value
+        amount = abs(reached - limit)
+        told = f": a limit of {_shown(task.problem, moving, reached)} instead of {_shown(task.problem, moving, limit)}"
+    else:
+        amount, told = found.value, ""
+    if moving is not small and not metric_symbols(task.problem, small):
+        told = f": a limit of {_shown(task.problem, large, reached)} instead of {_shown(task.problem, large, limit)}"
+    value = _shown(task.problem, small, amount)
+    return Relaxation(name, f"{name!r} by {value}{told}", value, {})
+
+
+def _together(reasons: _Reasons, weights: Mapping[str, Any] | None) -> list[Relaxation]:
+    """Return the cheapest combination of changes; nothing where fewer than two constraints can give way."""
+    task = reasons.task
+    names = [item.name for item in task.user if item.constraint.given_by_user and item.constraint.sides]
+    for name in weights or {}:
+        if name not in names:
+            raise UnknownNameError("constraint that can give way", name, names, path="weights")
+    wanted = [item for item in task.user if item.relations and item.name in (names if weights is None else weights)]
+    wanted = [item for item in wanted if metric_symbols(task.problem, item.constraint.holds)]
+    giving = [item for item in wanted if not _is_ratio(task.problem, item.constraint)]
+    if len(giving) < 2 and weights is None:
+        return []
+    rest = task.without([item.name for item in giving])
+    room: dict[str, Family] = {}
+    relations: list[Coupled] = []
+    costs: list[Total] = []
+    for item in giving:
+        first, *brought = item.relations
+        family = _slack(f"room for {item.name}", first.coupling.total)
+        room[item.name] = family
+        relations += [replace(first, coupling=first.coupling.total - family <= 0), *brought]
+        costs.append(
+            family.total(_weight(task.problem, item.constraint, None if weights is None else weights[item.name]))
+        )
+    asked = rest.with_relations(relations, "with room")
+    found = reasons.engine.solve(asked.compiled(sum_of(costs)).program, reasons.options)
+    if found.x is None or found.status != "optimal":
+        return []
+    compiled = asked.compiled(sum_of(costs))
+    parts = []
+    for item in giving:
+        amount = float(found.x[compiled.span(room[item.name])][0])
+        assert item.constraint.sides is not None
+        small, large = item.constraint.sides
+        free = [side for side in (small, large) if not metric_symbols(task.problem, side)]
+        size = max((abs(_number(task.problem, side)) for side in free), default=0.0)
+        if amount <= NOTHING * size:
+            continue
+        told = f"{item.name!r} by {_shown(task.problem, small, amount)}"
+        if free:
+            limit = _number(task.problem, free[0])
+            after = limit + amount if free[0] is large else limit - amount
+            moving = small if free[0] is large else large
+            told += (
+                f": a limit of {_shown(task.problem, moving, after)} instead of {_shown(task.problem, moving, limit)}"
+            )
+        parts.append((item.name, told))
+    if not parts or (len(parts) == 1 and weights is None):
+        return []  # one alone, which is said already
+    together = " together with " if len(parts) > 1 else ""
+    return [Relaxation(" and ".join(name for name, _ in parts), together.join(text for _, text in parts), None, {})]
+
+
+def _weight(problem: CoupledProblem, constraint: Constraint, given: Any) -> Expression:
+    """Return what one unit of room costs: a share of the limit, or what the user says."""
+    assert constraint.sides is not None
+    if given is not None:
+        measure = as_measure(given, constraint.name)
+        if measure.magnitude <= 0:
+            raise InputError(f"{given!r} is not a weight", path=f"weights.{constraint.name}", hint="a positive number")
+        if measure.dimension != NONE:
+            return constant(measure.si, measure.dimension)
+    sizes = [abs(_number(problem, side)) for side in constraint.sides if not metric_symbols(problem, side)]
+    size = constant(max(sizes, default=0.0) or 1.0, constraint.sides[0].dimension)
+    return expression(1.0 if given is None else float(given)) / size
+
+
+def _is_ratio(problem: CoupledProblem, constraint: Constraint) -> bool:
+    assert constraint.sides is not None
+    return any(
+        metric_symbols(problem, side) and linear_objective(problem, side).divisor is not None
+        for side in constraint.sides
+    )
+
+
+def _slack(name: str, total: Total) -> Family:
+    return Family(name, (), low=constant(0.0, total.dimension), dimension=total.dimension)
+
+
+Asked = Callable[[CoupledTask, Sequence[Coupled]], CoupledTask]
+
+
+def _with_all(task: CoupledTask, relations: Sequence[Coupled]) -> CoupledTask:
+    return task.with_relations(relations, "with room")
+
+
+def _by_slack(reasons: _Reasons, rest: CoupledTask, relation: Coupled, asked: Asked) -> Relaxation | None:
+    """Return the smallest amount by which all rows of a relation must give way for a plan to be possible."""
+    total, kind = relation.coupling.total, relation.coupling.relation
+    family = _slack(f"room for {relation.name}", total)
+    couplings: list[Coupling] = []
+    if kind in ("<=", "=="):
+        couplings.append(total - family <= 0)
+    if kind in (">=", "=="):
+        couplings.append(total + family >= 0)
+    made = asked(rest, [replace(relation, coupling=item) for item in couplings])
+    amount = reasons.least(made, family.total())
+    if amount is None:
+        return None
+    unit = None if total.dimension == NONE else readable_unit(amount, total.dimension)
+    value = Value(amount) if unit is None else Value(amount / unit.factor, unit.text)
+    where = " where it lacks most" if relation.each else ""
+    return Relaxation(relation.name, f"{relation.name!r} by {value}{where}", value, {})
+
+
+def _local(reasons: _Reasons, rest: CoupledTask, rule: Constraint) -> Relaxation | None:
+    """Return the smallest change of a truth about single tuples: of its limit over the values there are."""
+    if not reasons.feasible(rest):
+        return None
+    give_up = Relaxation(rule.name, f"give up {rule.name!r}", None, {})
+    if rule.sides is None:
+        return give_up
+    small, large = rule.sides
+    excess = small - large
+    steps: set[float] = set()
+    for family in rest.problem.families.values():
+        if rule.holds.choices <= set(family.over):
+            table = columns_of(family, rest.local, rest.problem.values)
+            (amounts,) = table.evaluate([excess], rest.problem.values)
+            steps.update(np.unique(amounts[np.isfinite(amounts) & (amounts >= 0)]).tolist())
+    ordered = sorted(steps)
+    low, high = 0, len(ordered) - 1
+    while low < high:
+        middle = (low + high) // 2
+        eased = replace(rule, holds=excess <= constant(ordered[middle], excess.dimension))
+        possible = reasons.feasible(replace(rest, problem=_with_local(rest.problem, eased)))
+        low, high = (low, middle) if possible else (middle + 1, high)
+    if not ordered:
+        return give_up
+    amount = ordered[high]
+    value = _plain(amount, excess)
+    told = ""
+    if not large.choices or not small.choices:
+        fixed = large if not large.choices else small
+        limit = _number(rest.problem, fixed)
+        after = limit + amount if fixed is large else limit - amount
+        told = f": a limit of {_plain(after, excess)} instead of {_plain(limit, excess)}"
+    return Relaxation(rule.name, f"{rule.name!r} by {value}{told}", value, {})
+
+
+def _with_local(problem: CoupledProblem, rule: Constraint) -> CoupledProblem:
+    made = problem.copy()
+    made.local = [*made.local, rule]
+    return made
+
+
+def _own_ways_out(reasons: _Reasons, bare: CoupledTask, conflict: Sequence[str]) -> list[Relaxation]:
+    """Return, for constraints of the problem itself, the smallest change of each alone."""
+    found: list[Relaxation | None] = []
+    for name in conflict:
+        problem = bare.problem.copy()
+        problem.couplings = [item for item in problem.couplings if item.name != name]
+        problem.local = [item for item in problem.local if item.name != name]
+        rest = replace(bare, problem=problem)
+        found += [_by_slack(reasons, rest, item, _with_all) for item in bare.problem.couplings if item.name == name]
+        found += [_local(reasons, rest, item) for item in bare.problem.local if item.name == name]
+    return [item for item in found if item is not None]
+
+
+# words ----------------------------------------------------------------------------------------------------------------
+def _number(problem: CoupledProblem, side: Expression) -> float:
+    return float(ScalarProgram([side]).run_named(problem.values)[0])
+
+
+def _shown(problem: CoupledProblem, side: Expression, value: float) -> Value:
+    return shown(problem, side, value, side.dimension)
+
+
+def _plain(value: float, like: Expression) -> Value:
+    if like.dimension == NONE:
+        return Value(value)
+    unit = readable_unit(value, like.dimension)
+    return Value(value / unit.factor, unit.text)
+
+
+def _empty_picks(task: CoupledTask) -> str:
+    """Return which picks have nothing to pick from, and what left their tuples out."""
+    compiled = task.compiled()
+    told = []
+    for rows in compiled.rows:
+        if rows.source is not None:
+            continue
+        usable = compiled.program.high[rows.entries.column] > 0
+        have = np.bincount(rows.entries.row[usable], minlength=rows.count)
+        told += [rows.label(int(at)) for at in np.flatnonzero((have == 0) & (rows.low > 0))]
+    if not told:
+        return ""
+    undefined = [f"{count:,} of {name}" for name, count in compiled.undefined.items()]
+    left = f"; left out because a number is not known: {', '.join(undefined)}" if undefined else ""
+    more = f" and {len(told) - 3} more" if len(told) > 3 else ""
+    return f" (nothing to pick from: {'; '.join(told[:3])}{more}{left})"

@@ -15,9 +15,11 @@ from mlsysim_opt.algebra.evaluate import ScalarProgram
 from mlsysim_opt.algebra.expression import constant
 from mlsysim_opt.errors import InputError, LimitReachedError, UnboundedError, UnknownNameError, VerificationError
 from mlsysim_opt.optimize.backends.highs import Progress
+from mlsysim_opt.optimize.coupled.audit import AGREEMENT as AUDIT
 from mlsysim_opt.optimize.coupled.audit import Amount, Audit, Auditor
 from mlsysim_opt.optimize.coupled.compile import Compiled
 from mlsysim_opt.optimize.coupled.generate import generates, solve_generated
+from mlsysim_opt.optimize.coupled.linear import metric_symbols
 from mlsysim_opt.optimize.coupled.problem import Coupled, CoupledProblem
 from mlsysim_opt.optimize.coupled.program import Array
 from mlsysim_opt.optimize.coupled.search import Found, Options, ProgramBackend, within
@@ -123,7 +125,7 @@ def solve_first(
     if task.linear.divisor is None:
         compiled = task.compiled()
         if start is not None:
-            options = replace(options, start=_columns_of(compiled, start))
+            options = replace(options, start=columns_of(compiled, start))
         return Solved(compiled, engine.solve(compiled.program, options))
     return _ratio(task, engine, options)
 
@@ -210,7 +212,7 @@ def _refine(
     return following, found
 
 
-def _columns_of(compiled: Compiled, start: PlanSolution) -> Array | None:
+def columns_of(compiled: Compiled, start: PlanSolution) -> Array | None:
     """Return an earlier plan's amounts as columns; None where a tuple of it does not exist any more."""
     x = np.zeros(compiled.program.columns)
     for family, table in compiled.columns.items():
@@ -277,8 +279,8 @@ def solution_of(task: CoupledTask, first: Solved, solved: Solved, backend: str, 
         problem=problem.name,
         objective_name=task.objective.name,
         sense=task.objective.sense,
-        objective=_shown(problem, task.objective.expression, sign * value, of),
-        bound=_shown(problem, task.objective.expression, sign * bound, of, sign * value)
+        objective=shown(problem, task.objective.expression, sign * value, of),
+        bound=shown(problem, task.objective.expression, sign * bound, of, sign * value)
         if math.isfinite(bound)
         else None,
         gap=gap,
@@ -305,25 +307,35 @@ def solution_of(task: CoupledTask, first: Solved, solved: Solved, backend: str, 
 def _audited(task: CoupledTask, amounts: Sequence[Amount]) -> tuple[Audit, Metrics, float]:
     """Return what the scalar path finds: the audit, the metrics, and the value of what is minimised."""
     problem = task.problem
-    own = [item for item in amounts if item.family.name in problem.families]
-    relations = [item for item in task.relations if not set(task.linear.helpers) & set(item.coupling.total.families)]
+    families = set(problem.families.values())
+    own = [item for item in amounts if item.family in families]
+    relations = [item for item in task.relations if families.issuperset(item.coupling.total.families)]
     named = list(problem.totals)
     audit = Auditor(problem, relations, task.local).run(own, [problem.totals[name] for name in named])
     totals = dict(zip(named, audit.totals, strict=True))
     (value,) = ScalarProgram([task.objective.cost]).run_named({**problem.values, **totals})
+    for item in task.user:  # the largest of something is looked up, not the amount that stood for it
+        if item.constraint.sides and not families.issuperset(item.families):
+            small, large = ScalarProgram(list(item.constraint.sides)).run_named({**problem.values, **totals})
+            if not small <= large + AUDIT * max(abs(small), abs(large)):
+                audit.failing.append(f"{item.name} by {small - large:g}")
+            audit.slacks[item.name] = (max(0.0, large - small), "")
     shown: dict[str, Value] = {}
-    for name in named:
-        metric = problem.metrics[name]
-        assert metric.expression is not None
+    for name, metric in problem.metrics.items():
+        if metric.expression is None or not metric_symbols(problem, metric.expression):
+            continue
+        (amount,) = ScalarProgram([metric.expression]).run_named({**problem.values, **totals})
+        known = math.isfinite(amount)
         if metric.expression.dimension == NONE:
-            shown[name] = Value(totals[name] if math.isfinite(totals[name]) else None)
+            shown[name] = Value(amount if known else None)
         else:
-            unit = metric.display_unit(totals[name])
-            shown[name] = Value(totals[name] / unit.factor if math.isfinite(totals[name]) else None, unit.text)
+            unit = metric.display_unit(amount)
+            shown[name] = Value(amount / unit.factor if known else None, unit.text)
     return audit, Metrics(shown), value
 
 
-def _shown(problem: CoupledProblem, expression: Any, value: float, of: Any, like: float | None = None) -> Value:
+def shown(problem: CoupledProblem, expression: Any, value: float, of: Any, like: float | None = None) -> Value:
+    """Return a value of an expression as shown to people: in the unit of the metric it is, or in a readable one."""
     if of == NONE:
         return Value(value)
     named = [item.unit for item in problem.metrics.values() if item.expression is expression and item.unit]
@@ -387,15 +399,28 @@ def _estimates(task: CoupledTask, first: Solved) -> dict[str, Value]:
     return found
 
 
-def verify(task: CoupledTask, solution: PlanSolution) -> dict[str, Any]:
-    """Return what the scalar path finds of a stored plan; see `CoupledProblemSolution.verify`."""
+def amounts_in(problem: CoupledProblem, solution: PlanSolution) -> list[Amount]:
+    """Return the amounts of a stored plan."""
     amounts = []
     for name, rows in solution.amounts.items():
-        family = task.problem.families[name]
+        family = problem.families[name]
         factor = parse_unit(family.unit).factor if family.unit else 1.0
         for row in rows:
             at: Mapping[str, Any] = {choice.name: row[choice.name] for choice in family.over}
             amounts.append(Amount(family, dict(at), row["amount"] * factor))
+    return amounts
+
+
+def audited(task: CoupledTask, solution: PlanSolution, totals: Sequence[Total]) -> Audit:
+    """Return what the scalar path finds of a plan in another question about the same amounts."""
+    families = set(task.problem.families.values())
+    relations = [item for item in task.relations if families.issuperset(item.coupling.total.families)]
+    return Auditor(task.problem, relations, task.local).run(amounts_in(task.problem, solution), totals)
+
+
+def verify(task: CoupledTask, solution: PlanSolution) -> dict[str, Any]:
+    """Return what the scalar path finds of a stored plan; see `CoupledProblemSolution.verify`."""
+    amounts = amounts_in(task.problem, solution)
     audit, metrics, value = _audited(task, amounts)
     sign = 1.0 if solution.sense == "min" else -1.0
     worst = _deviation(solution.objective, sign * value)

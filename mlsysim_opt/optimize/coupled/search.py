@@ -59,6 +59,7 @@ class Options:
     Attributes:
         gap: relative distance of the plan to its bound at which to stop. time_limit: seconds. prune: leave columns out.
         watch: called with the progress. start: amounts of a known plan. criteria: further costs that pruning respects.
+        tolerance: by how much a row may be violated, in units of its largest coefficient; the solver's own when None.
     """
 
     gap: float = 0.0
@@ -67,6 +68,7 @@ class Options:
     watch: Watch | None = None
     start: Array | None = None
     criteria: Sequence[Array] = ()
+    tolerance: float | None = None
 
 
 class ProgramBackend(Protocol):
@@ -113,25 +115,29 @@ class _Search:
         return self._sifted(pruned, kept, start)
 
     def _started(self, kept: Array) -> Array | None:
-        """Return the known plan on the columns that are left, unless it uses others."""
+        """Return the known plan on the columns that are left, unless it uses others or is not possible here."""
         start = self.options.start
         assert start is not None
+        if self.program.violation(start) > FEASIBLE or np.any(start[self.program.whole] % 1 != 0):
+            return None
         rest = np.ones(len(start), dtype=bool)
         rest[kept] = False
         return None if np.any(start[rest] != 0) else start[kept]
 
     # small ------------------------------------------------------------------------------------------------------------
     def _direct(self, program: LinearProgram, kept: Array, start: Array | None) -> Found:
-        solver = HighsProgram(program)
+        solver = HighsProgram(program, tolerance=self.options.tolerance)
         if not program.whole.any():
             result = solver.solve(time_limit=self.left(), watch=self.options.watch)
             return self._found(program, kept, result, "linear program")
         relaxed = solver.relaxation(time_limit=self.left())
         if relaxed.stop in ("infeasible", "unbounded"):
             return self._found(program, kept, relaxed, "relaxation")
+        if relaxed.stop == "interrupted":
+            return self._found(program, kept, replace(relaxed, x=None), "relaxation")
         size = relaxed.value
         if size is not None:
-            solver = HighsProgram(program, size=size - program.offset)
+            solver = HighsProgram(program, size=size - program.offset, tolerance=self.options.tolerance)
         result = solver.solve(gap=self.options.gap, time_limit=self.left(), start=start, watch=self.options.watch)
         bound = max(result.bound, relaxed.bound if relaxed.stop == "optimal" else -math.inf)
         found = self._found(program, kept, replace(result, bound=bound), "branch and bound")
@@ -181,7 +187,7 @@ class _Search:
     ) -> Result:
         left = self.left()
         limit = None if left is None else left * share
-        solver = HighsProgram(program.only(part), size=bound - program.offset)
+        solver = HighsProgram(program.only(part), size=bound - program.offset, tolerance=self.options.tolerance)
         return solver.solve(gap=gap, time_limit=limit, start=start, watch=self.options.watch)
 
     # mapping back -----------------------------------------------------------------------------------------------------

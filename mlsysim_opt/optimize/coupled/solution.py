@@ -8,10 +8,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from mlsysim_opt.errors import InputError, UnknownNameError
-from mlsysim_opt.optimize.solution import Certificate, Metrics, Value
+from mlsysim_opt.optimize.solution import Certificate, Metrics, Value, robustness_of
 
 if TYPE_CHECKING:
     from mlsysim_opt.optimize.coupled.task import CoupledTask
+    from mlsysim_opt.optimize.marginal import Marginal
+    from mlsysim_opt.optimize.scenarios import Robustness
 
 SCHEMA = 1
 
@@ -53,6 +55,7 @@ class PlanSolution:
         amounts: for each family, what is not zero: the values of its choices and the amount.
         metrics: every metric that could be computed. constraints: relations with their slack.
         undefined: how many tuples of each family were left out because a number they need does not exist.
+        robustness: what the answer to several scenarios costs; None where there was one.
     """
 
     status: str
@@ -71,6 +74,7 @@ class PlanSolution:
     backend: str
     seconds: float
     request: dict[str, Any] = field(default_factory=dict)
+    robustness: Robustness | None = None
     task: CoupledTask | None = field(default=None, repr=False, compare=False)
 
     @property
@@ -112,6 +116,7 @@ class PlanSolution:
             "backend": self.backend,
             "seconds": self.seconds,
             "request": self.request,
+            "robustness": self.robustness.as_dict() if self.robustness else None,
         }
 
     def to_json(self, indent: int | None = 2) -> str:
@@ -166,6 +171,7 @@ class PlanSolution:
             backend=data["backend"],
             seconds=data["seconds"],
             request=data["request"],
+            robustness=robustness_of(data.get("robustness")),
         )
 
     # asking -----------------------------------------------------------------------------------------------------------
@@ -188,6 +194,55 @@ class PlanSolution:
 
         return verify(self._task(), self)
 
+    def marginal(
+        self, constraint: Any, limits: Sequence[Any] | None = None, *, time_limit: float | None = None
+    ) -> Marginal:
+        """Return what a limit costs, by solving the same question exactly under other limits.
+
+        Args:
+            constraint: such as ``"carbon <= 100 tCO2e"``; one of the question, or a new one.
+            limits: such as ``[100, 90, 80]`` or a range, in the unit that the constraint is written in, or with units;
+                when None, the limit as it is and the next exact point beyond it.
+            time_limit: seconds for each.
+        Returns:
+            a `Marginal`, readable as text: objective, what is reached, cost and secant of each step.
+        """
+        from mlsysim_opt.optimize.marginal import marginal
+
+        return marginal(self._task(), constraint, limits, time_limit)
+
+    def what_if(
+        self,
+        *,
+        constraints: Sequence[Any] = (),
+        without: Sequence[str] = (),
+        objective: Any = None,
+        choices: dict[str, Any] | None = None,
+        time_limit: float | None = None,
+        **given: Any,
+    ) -> PlanSolution:
+        """Return the answer to the same question with some of it changed.
+
+        Args:
+            constraints: to be added. without: constraints of the question, by their words, to be left out.
+            objective: another one. choices, given: of the formulation, in place of what was given.
+        Raises:
+            InfeasibleError, InputError: as `optimize`.
+        """
+        from mlsysim_opt.optimize.coupled.run import solve_coupled
+        from mlsysim_opt.optimize.marginal import asked_otherwise
+
+        asked: Any = asked_otherwise(
+            self._task(), constraints=constraints, without=without, objective=objective, choices=choices, given=given
+        )
+        return solve_coupled(asked, start=self, time_limit=time_limit)
+
+    def moves(self, other: PlanSolution) -> list[str]:
+        """Return what changes from this plan to another one, in words."""
+        from mlsysim_opt.optimize.coupled.moves import plan_moves
+
+        return plan_moves(self, other)
+
     # showing ----------------------------------------------------------------------------------------------------------
     def __str__(self) -> str:
         gap = "unknown" if self.gap is None else f"{self.gap:.2g}"
@@ -200,6 +255,7 @@ class PlanSolution:
             if item.slack is not None:
                 at = f" at {item.place}" if item.place else ""
                 lines.append(f"room: {item.name}: {item.slack}{at}")
+        lines += [str(self.robustness)] if self.robustness else []
         return "\n".join(lines)
 
     __repr__ = __str__

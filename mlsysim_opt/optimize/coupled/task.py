@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mlsysim_opt.algebra.atoms import where
 from mlsysim_opt.algebra.expression import expression
@@ -13,7 +13,7 @@ from mlsysim_opt.errors import InputError
 from mlsysim_opt.optimize.coupled.compile import Compiled, Compiler
 from mlsysim_opt.optimize.coupled.linear import Linear, linear_objective, linear_relations, metric_symbols
 from mlsysim_opt.optimize.coupled.problem import Coupled, CoupledProblem
-from mlsysim_opt.optimize.coupled.totals import Total
+from mlsysim_opt.optimize.coupled.totals import Family, Total
 from mlsysim_opt.optimize.formulation import asked_again
 from mlsysim_opt.optimize.problem import Constraint, Objective
 from mlsysim_opt.optimize.request import (
@@ -23,6 +23,9 @@ from mlsysim_opt.optimize.request import (
     read_constraints,
     read_objective,
 )
+
+if TYPE_CHECKING:
+    from mlsysim_opt.optimize.solution import Relaxation
 
 
 @dataclass
@@ -60,7 +63,7 @@ class CoupledTask:
         if not several:
             raise InputError("the list of objectives is empty", path="objective")
         read = [read_objective(problem, spec) for spec in several]
-        user = [_user_constraint(problem, item) for item in read_constraints(problem, constraints)]
+        user = [user_constraint(problem, item) for item in read_constraints(problem, constraints)]
         task = CoupledTask(problem, read[0], read[1:], user, constraints, objective)
         for item in read:
             linear_objective(problem, item.cost)
@@ -107,6 +110,14 @@ class CoupledTask:
         added = UserConstraint(Constraint(name, _TRUE), tuple(relations))
         return replace(self, user=[*self.user, added])
 
+    def ways_out(self, weights: Mapping[str, Any] | None = None) -> list[Relaxation]:
+        """Return how a question without plans becomes possible; see `reasons.ways_out`."""
+        from mlsysim_opt.optimize.coupled.reasons import ways_out
+        from mlsysim_opt.optimize.coupled.run import program_backend
+        from mlsysim_opt.optimize.coupled.search import Options
+
+        return ways_out(self, program_backend("auto"), Options(), weights)
+
     def compiled(self, total: Total | None = None) -> Compiled:
         """Return the program that minimises a sum (the first objective's) under all constraints."""
         assert self.compiler is not None
@@ -125,8 +136,18 @@ class UserConstraint:
         """The user's words."""
         return self.constraint.name
 
+    @property
+    def families(self) -> set[Family]:
+        """The amounts that its relations are about."""
+        return {family for relation in self.relations for family in relation.coupling.total.families}
 
-def _user_constraint(problem: CoupledProblem, constraint: Constraint) -> UserConstraint:
+
+def user_constraint(problem: CoupledProblem, constraint: Constraint) -> UserConstraint:
+    """Return a constraint as relations of sums, or as a truth about single tuples.
+
+    Raises:
+        InputError: it is neither.
+    """
     holds = constraint.holds
     if not metric_symbols(problem, holds):
         if not holds.choices:  # the same for all tuples: it holds of the whole plan, or nothing can

@@ -1,0 +1,52 @@
+"""The command that asks for a front."""
+
+from __future__ import annotations
+
+from mlsysim_opt.cli.output import Answer
+from mlsysim_opt.cli.plan_solution import show_front
+from mlsysim_opt.cli.progress import shown_progress
+from mlsysim_opt.cli.question import Asked
+from mlsysim_opt.errors import UsageError
+
+LIMIT_WITH_DESIGN = 8
+
+
+def pareto(
+    asked: Asked,
+    *,
+    points: int | None,
+    backend: str,
+    prune: bool,
+    time_limit: str | None,
+    csv: str | None,
+    parquet: str | None,
+    plot: str | None,
+) -> Answer:
+    """Return a front, written and drawn where that is asked for.
+
+    Raises:
+        UsageError: there are not two objectives.
+    """
+    from mlsysim_opt.optimize import CoupledTask
+    from mlsysim_opt.optimize.coupled.front import coupled_front
+    from mlsysim_opt.optimize.front_designs import front
+    from mlsysim_opt.optimize.run import to_seconds
+
+    limit = None if time_limit is None else to_seconds(time_limit, "--time-limit")
+    if len(asked.objectives) < 2 and asked.plan is None:
+        raise UsageError("a front needs two objectives or more", path="--objective",
+                         hint="--objective min_cost --objective min_carbon")  # fmt: skip
+    task = asked.task()
+    if isinstance(task, CoupledTask):
+        with shown_progress(task) as watch:
+            found = coupled_front(task, points, backend=backend, prune=prune, time_limit=limit, progress=watch)
+    else:
+        found = front(task, points, limit)
+    if csv is not None:
+        found.to_csv(csv)
+    if parquet is not None:
+        found.to_parquet(parquet)
+    if plot is not None:
+        found.plot(plot)
+    stopped = any(item.status != "optimal" for item in found) or "limit was reached" in found.guarantee
+    return Answer(found.as_dict(), lambda screen: show_front(screen, found), LIMIT_WITH_DESIGN if stopped else 0)

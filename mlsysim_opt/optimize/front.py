@@ -1,0 +1,301 @@
+"""What `pareto` returns: designs or plans that no other one beats in every objective, and what to read from them."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mlsysim_opt.errors import FileError, InputError, LibraryMissingError, UnknownNameError
+from mlsysim_opt.optimize.coupled.moves import plan_moves
+from mlsysim_opt.optimize.coupled.solution import PlanSolution
+from mlsysim_opt.optimize.dominance import hypervolume
+from mlsysim_opt.optimize.solution import Solution, Value
+from mlsysim_opt.units import as_measure, parse_unit, to_si
+
+SCHEMA = 1
+Array = np.ndarray[Any, Any]
+
+
+@dataclass(frozen=True)
+class FrontObjective:
+    """One objective of a front: its name as asked, its sense, and the unit its values are shown in."""
+
+    name: str
+    sense: str
+    unit: str = ""
+
+    @property
+    def label(self) -> str:
+        """The name with its unit, for columns and axes."""
+        return f"{self.name} [{self.unit}]" if self.unit else self.name
+
+
+@dataclass
+class Front:
+    """Points that no design (or plan) beats in every objective, the best of the first objective first.
+
+    Attributes:
+        problem: its name. objectives: what is compared.
+        points: a solution for each; its constraints hold the other objectives at their values, so that its proof is
+            that of the point. values: a row of objective values for each point, in the units of `objectives`.
+        complete: whether every undominated value is among them. guarantee: what is proven, in a sentence.
+        details: counts. seconds: how long it took.
+    """
+
+    problem: str
+    objectives: list[FrontObjective]
+    points: list[Solution] | list[PlanSolution] | list[Any]
+    values: list[list[float]]
+    complete: bool
+    guarantee: str
+    details: dict[str, Any] = field(default_factory=dict)
+    seconds: float = 0.0
+
+    def __len__(self) -> int:
+        return len(self.points)
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self.points)
+
+    def __getitem__(self, index: int) -> Any:
+        return self.points[index]
+
+    # reading ----------------------------------------------------------------------------------------------------------
+    @property
+    def _costs(self) -> Array:
+        """The values as what is minimised."""
+        signs = np.array([1.0 if item.sense == "min" else -1.0 for item in self.objectives])
+        values = np.array(self.values, dtype=float).reshape(len(self.values), len(self.objectives))
+        return np.asarray(values * signs)
+
+    def _shown(self, costs: Array) -> dict[str, Value]:
+        signs = [1.0 if item.sense == "min" else -1.0 for item in self.objectives]
+        return {
+            item.name: Value(float(sign * cost), item.unit)
+            for item, sign, cost in zip(self.objectives, signs, costs, strict=True)
+        }
+
+    @property
+    def ideal(self) -> dict[str, Value]:
+        """The best value of each objective by itself."""
+        return self._shown(self._costs.min(axis=0))
+
+    @property
+    def nadir(self) -> dict[str, Value]:
+        """The worst value of each objective on the front: the exact nadir point where the front is complete."""
+        return self._shown(self._costs.max(axis=0))
+
+    def hypervolume(self, reference: Mapping[str, Any] | None = None) -> float:
+        """Return the volume that the front dominates, as a share of the box between ideal and reference point.
+
+        Args:
+            reference: for each objective (all of them), a value with its unit; the nadir point when None.
+        Raises:
+            InputError: the reference lacks an objective, or is not beyond the ideal point in each.
+        """
+        costs = self._costs
+        low = costs.min(axis=0)
+        high = costs.max(axis=0) if reference is None else self._reference(reference)
+        if np.any(high < low):
+            raise InputError("the reference point is better than the ideal point", path="reference")
+        span = high - low
+        if np.any(span == 0):
+            return 0.0
+        return hypervolume((costs - low) / span, np.ones(len(span)))
+
+    def _reference(self, given: Mapping[str, Any]) -> Array:
+        names = [item.name for item in self.objectives]
+        for name in given:
+            if name not in names:
+                raise UnknownNameError("objective of this front", name, names, path="reference")
+        missing = [name for name in names if name not in given]
+        if missing:
+            raise InputError(f"lacks a value of {missing[0]!r}", path="reference")
+        out = []
+        for item in self.objectives:
+            if item.unit:
+                unit = parse_unit(item.unit)
+                value = to_si(given[item.name], unit.dimension, item.name) / unit.factor
+            else:
+                value = float(as_measure(given[item.name], item.name).magnitude)
+            out.append(value if item.sense == "min" else -value)
+        return np.array(out)
+
+    @property
+    def knee(self) -> int:
+        """The position of the point that is farthest below the plane through the ends of the front.
+
+        With each objective scaled from its ideal to its nadir value, that is the least sum.
+        """
+        costs = self._costs
+        span = costs.max(axis=0) - costs.min(axis=0)
+        scaled = (costs - costs.min(axis=0)) / np.where(span > 0, span, 1.0)
+        return int(np.argmin(scaled.sum(axis=1)))
+
+    def moves(self, first: int, second: int) -> list[str]:
+        """Return what changes from one point to another: decisions of a design, amounts of a plan."""
+        old, new = self.points[first], self.points[second]
+        if isinstance(old, PlanSolution) and isinstance(new, PlanSolution):
+            return plan_moves(old, new)
+        return [
+            f"{name} from {value} to {new.design[name]}" for name, value in old.design.items()
+            if new.design[name] != value
+        ]  # fmt: skip
+
+    def trade(self, first: int, second: int) -> str:
+        """Return what one point gives up and gains against another, and by which moves."""
+        parts = []
+        for item, old, new in zip(self.objectives, self.values[first], self.values[second], strict=True):
+            if new != old:
+                parts.append(f"{item.name} {Value(old, item.unit)} -> {Value(new, item.unit)}")
+        return f"{'; '.join(parts)}: {'; '.join(self.moves(first, second)) or 'nothing moves'}"
+
+    # storing ----------------------------------------------------------------------------------------------------------
+    def as_dict(self) -> dict[str, Any]:
+        """Return the front as strict JSON data."""
+        return {
+            "schema": SCHEMA,
+            "kind": "front",
+            "status": "complete" if self.complete else "cover",
+            "problem": self.problem,
+            "objectives": [vars(item) for item in self.objectives],
+            "values": self.values,
+            "complete": self.complete,
+            "guarantee": self.guarantee,
+            "ideal": {name: value.as_dict() for name, value in self.ideal.items()},
+            "nadir": {name: value.as_dict() for name, value in self.nadir.items()},
+            "hypervolume": self.hypervolume(),
+            "knee": self.knee,
+            "moves": [self.moves(at, at + 1) for at in range(len(self) - 1)],
+            "points": [item.as_dict() for item in self.points],
+            "details": self.details,
+            "seconds": self.seconds,
+        }
+
+    def to_json(self, indent: int | None = 2) -> str:
+        """Return the front as JSON text, from which `from_json` makes an equal one."""
+        return json.dumps(self.as_dict(), indent=indent, allow_nan=False)
+
+    @classmethod
+    def from_json(cls, text: str) -> Front:
+        """Return the front a JSON text describes.
+
+        Raises:
+            InputError: the text is not a front of this schema.
+        """
+        try:
+            data = json.loads(text)
+            if data["schema"] != SCHEMA or data["kind"] != "front":
+                raise ValueError(f"schema {data['schema']} of a {data['kind']}, expected {SCHEMA} of a front")
+            points = [
+                (PlanSolution if item.get("kind") == "plan" else Solution).from_json(json.dumps(item))
+                for item in data["points"]
+            ]
+            objectives = [FrontObjective(**item) for item in data["objectives"]]
+            rest = {name: data[name] for name in ("values", "complete", "guarantee", "details", "seconds")}
+            return cls(problem=data["problem"], objectives=objectives, points=points, **rest)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise InputError(f"this is not a front written by this version: {error}", path="front") from error
+
+    def table(self) -> dict[str, list[Any]]:
+        """Return columns: the objectives, the other metrics (each in one unit), and of designs the decisions."""
+        columns: dict[str, list[Any]] = {
+            item.label: [row[at] for row in self.values] for at, item in enumerate(self.objectives)
+        }
+        for name in dict.fromkeys(name for point in self.points for name in point.metrics.values_with_units):
+            shown = [point.metrics.values_with_units.get(name, Value(None)) for point in self.points]
+            unit = next((item.unit for item in shown if item.unit), "")
+            factor = parse_unit(unit).factor if unit else 1.0
+            label = f"{name} [{unit}]" if unit else name
+            columns[label] = [None if item.value is None else item.si / factor for item in shown]
+        if self.points and not isinstance(self.points[0], PlanSolution):
+            for name in self.points[0].design:
+                columns.setdefault(name, [point.design[name] for point in self.points])
+        return columns
+
+    def to_csv(self, path: str | Path | None = None) -> str:
+        """Return `table` as CSV text, and write it where a path is given."""
+        columns = self.table()
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(columns)
+        writer.writerows(zip(*columns.values(), strict=True))
+        if path is not None:
+            _written(path, text.getvalue())
+        return text.getvalue()
+
+    def to_parquet(self, path: str | Path) -> Path:
+        """Write `table` as a Parquet file.
+
+        Raises:
+            LibraryMissingError: pyarrow is not installed.
+        """
+        try:
+            import pyarrow
+            from pyarrow import parquet
+        except ImportError as error:
+            raise LibraryMissingError("Parquet files need pyarrow, which is not installed", path="pyarrow",
+                                      hint="pip install 'mlsysim-opt[parquet]'") from error  # fmt: skip
+        target = _path(path)
+        try:
+            parquet.write_table(pyarrow.table(self.table()), target)
+        except OSError as error:
+            raise FileError(f"cannot write {target}: {error.strerror or error}", path=str(target)) from error
+        return target
+
+    def plot(self, path: str | Path) -> Path:
+        """Draw the front (png, svg, pdf): one panel for each pair of objectives, the knee marked.
+
+        Raises:
+            LibraryMissingError: matplotlib is not installed (extra ``plots``).
+        """
+        from mlsysim_opt.solvers.plots import plot_front
+
+        labels = [item.label for item in self.objectives]
+        note = "complete" if self.complete else "cover"
+        return plot_front(labels, self.values, path, f"{self.problem}: {len(self)} points, {note}", self.knee)
+
+    # showing ----------------------------------------------------------------------------------------------------------
+    def __str__(self) -> str:
+        lines = [f"{len(self)} points of {self.problem}: {self.guarantee}"]
+        for at, row in enumerate(self.values):
+            shown = ", ".join(
+                f"{item.name} = {Value(value, item.unit)}" for item, value in zip(self.objectives, row, strict=True)
+            )
+            lines.append(f"{at}: {shown}" + (" (knee)" if at == self.knee and len(self) > 2 else ""))
+            if at + 1 < len(self):
+                lines.append(f"   then {_few(self.moves(at, at + 1))}")
+        return "\n".join(lines)
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        from html import escape
+
+        return f"<pre>{escape(str(self))}</pre>"
+
+
+def _few(moves: Sequence[str], most: int = 4) -> str:
+    more = f"; and {len(moves) - most} more" if len(moves) > most else ""
+    return ("; ".join(moves[:most]) + more) or "nothing moves"
+
+
+def _path(path: str | Path) -> Path:
+    if not isinstance(path, str | Path):
+        raise InputError(f"expected a path, got {path!r}", path="path")
+    return Path(path)
+
+
+def _written(path: str | Path, text: str) -> None:
+    target = _path(path)
+    try:
+        target.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise FileError(f"cannot write {target}: {error.strerror or error}", path=str(target)) from error

@@ -1,0 +1,183 @@
+"""One design or plan for several scenarios: what is asked of it, and of which problems."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from mlsysim_opt.algebra.atoms import maximum, minimum
+from mlsysim_opt.algebra.evaluate import ScalarProgram
+from mlsysim_opt.algebra.expression import Expression, constant
+from mlsysim_opt.errors import InputError
+from mlsysim_opt.optimize.coupled.problem import CoupledProblem, Largest
+from mlsysim_opt.optimize.coupled.robust import robust_plan
+from mlsysim_opt.optimize.coupled.solution import PlanSolution
+from mlsysim_opt.optimize.coupled.task import CoupledTask
+from mlsysim_opt.optimize.problem import Constraint, Objective, Problem
+from mlsysim_opt.optimize.request import read_constraints
+from mlsysim_opt.optimize.run import Task, solve
+from mlsysim_opt.optimize.scenarios import (
+    Measure,
+    Robustness,
+    checked_scenarios,
+    corners,
+    refuse_bent,
+    settled_in,
+    under,
+)
+from mlsysim_opt.optimize.solution import Solution, Value
+
+Rebuild = Callable[[dict[str, Any]], Problem | CoupledProblem]
+
+
+def robust(
+    base: Task | CoupledTask,
+    *,
+    scenarios: Sequence[Mapping[str, Any]] | None,
+    intervals: Mapping[str, Any] | None,
+    measure: str,
+    alpha: float,
+    shares: Sequence[float] | None,
+    takes: Sequence[str] = (),
+    rebuild: Rebuild | None = None,
+    **settings: Any,
+) -> Solution | PlanSolution:
+    """Return the answer with the least measure over scenarios; see `optimize`.
+
+    Args:
+        takes, rebuild: givens of the formulation, and what makes its problem from changed ones.
+        settings: of the solve.
+    """
+    if (scenarios is None) == (intervals is None):
+        raise InputError("either scenarios or intervals", path="scenarios")
+    given = checked_scenarios(scenarios) if intervals is None else corners(intervals)
+    asked = Measure.of(measure, alpha, shares, len(given))
+    if intervals is not None and asked.name not in ("worst_case", "regret"):
+        raise InputError(f"{asked.name} needs scenarios with probabilities, not intervals", path="robust")
+    objective = base.objective_spec if base.objective_spec is not None else base.objective.name
+    if isinstance(objective, list | tuple) and len(objective) > 1:
+        raise InputError("a robust answer has one objective", path="objective")
+    problems: list[Any] = [under(base.problem, item, takes, rebuild) for item in given]
+    if isinstance(base, CoupledTask):
+        tasks = [CoupledTask.of(item, objective, base.specs) for item in problems]
+        if intervals is not None:
+            refuse_bent(_plan_roots(base), _numbers(intervals, base, takes))
+        return robust_plan(base, tasks, given, asked, **settings)
+    if intervals is not None:
+        roots = [base.objective.cost, *(side for item in base.problem.constraints for side in item.sides or ())]
+        refuse_bent(roots, _numbers(intervals, base, takes))
+    settings = {name: value for name, value in settings.items() if name in ("backend", "prune", "time_limit")}
+    return _robust_design(base, problems, given, asked, objective, settings)
+
+
+def _numbers(intervals: Mapping[str, Any], base: Task | CoupledTask, takes: Sequence[str]) -> list[str]:
+    for name in intervals:
+        if name in takes or name not in base.problem.values:
+            raise InputError("is not a number of the problem, so what is between its ends is not known",
+                             path=f"intervals.{name}", hint="give scenarios")  # fmt: skip
+    return list(intervals)
+
+
+def _plan_roots(base: CoupledTask) -> list[Expression]:
+    totals = [base.linear.total, *(item.coupling.total for item in base.relations)]
+    totals += [item.total for item in base.problem.totals.values() if isinstance(item, Largest)]
+    roots = [item for total in totals for item in (total.offset, *(term.coefficient for term in total.terms))]
+    return [*roots, *(side for item in base.local for side in item.sides or ())]
+
+
+def _robust_design(
+    base: Task,
+    problems: Sequence[Problem],
+    given: Sequence[dict[str, Any]],
+    measure: Measure,
+    objective: Any,
+    settings: dict[str, Any],
+) -> Solution:
+    """Return the design with the least measure: the measure is an expression, so every design is evaluated."""
+    sign = 1.0 if base.objective.sense == "min" else -1.0
+    specs = base.specs
+    bare = []
+    for item in problems:
+        users = {rule.holds for rule in read_constraints(item, specs)}
+        bare.append(replace(item, constraints=[rule for rule in item.constraints if rule.holds not in users]))
+    tasks = [Task.of(item, objective, specs) for item in bare]
+    costs, truths = [], dict[Expression, Constraint]()
+    for task in tasks:
+        if [item.choice for item in task.problem.decisions.values()] != base.problem.choices:
+            raise InputError("a scenario changes what there is to choose", path="scenarios")
+        change = settled_in(task.problem.values, base.problem.values)
+        costs.append(change(task.objective.cost))
+        for rule in task.problem.constraints:
+            moved = change(rule.holds)
+            truths.setdefault(moved, replace(rule, holds=moved))
+    rules = _named(list(truths.values()))
+    alone = [0.0] * len(tasks)
+    if measure.name == "regret":
+        found = [solve(task, explain=False, **settings) for task in tasks]
+        alone = [sign * item.objective.si for item in found]
+    losses = [cost - constant(best, cost.dimension) for cost, best in zip(costs, alone, strict=True)]
+    cost = _measured(losses, measure)
+    name = f"{measure.name} of {base.objective.name}"
+    asked = Objective(name, "min", cost)
+    if sign < 0 and measure.name != "regret":
+        asked = Objective(name, "max", -cost)
+    problem = replace(base.problem, constraints=rules, request={**base.problem.request, "extended": "scenarios"})
+    answer = solve(Task(problem, asked, [], specs, lambda metrics: cost), explain=False, **settings)
+    nominal = solve(base, explain=False, **settings)
+    expression = base.objective.expression
+
+    def told(value: float) -> Value:
+        return base.shown(expression, value)
+
+    def at(design: Mapping[str, Any], roots: Sequence[Expression]) -> list[float]:
+        return [float(item) for item in ScalarProgram(list(roots)).run_named({**base.problem.values, **design})]
+
+    (instead,) = at(answer.design, [expression])
+    values = [sign * item for item in at(answer.design, costs)]
+    of_nominal: list[Value | None] = []
+    for task, value in zip(tasks, at(nominal.design, costs), strict=True):
+        _, _, holds, _ = task.scalar.at(nominal.design)
+        of_nominal.append(told(sign * value) if all(holds) else None)
+    report = Robustness(
+        measure=measure.name + (f" at {measure.alpha:g}" if measure.name == "cvar" else ""),
+        value=told(answer.objective.si),
+        nominal=nominal.objective,
+        of_robust=told(instead),
+        price=told(sign * (instead - nominal.objective.si)),
+        scenarios=[{key: str(value)[:60] for key, value in item.items()} for item in given],
+        values=[told(item) for item in values],
+        of_nominal=of_nominal,
+    )
+    return replace(answer, robustness=report)
+
+
+def _named(rules: Sequence[Constraint]) -> list[Constraint]:
+    """Return constraints under names of their own: those that several scenarios write differently are counted."""
+    seen: dict[str, int] = {}
+    made = []
+    for rule in rules:
+        seen[rule.name] = seen.get(rule.name, 0) + 1
+        made.append(rule if seen[rule.name] == 1 else replace(rule, name=f"{rule.name} [{seen[rule.name]}]"))
+    return made
+
+
+def _measured(losses: Sequence[Expression], measure: Measure) -> Expression:
+    if len(losses) == 1:
+        return losses[0]
+    if measure.name in ("worst_case", "regret"):
+        return maximum(*losses)
+    if measure.name == "expected":
+        made = losses[0] * measure.shares[0]
+        for loss, share in zip(losses[1:], measure.shares[1:], strict=True):
+            made = made + loss * share
+        return made
+    zero = constant(0.0, losses[0].dimension)
+    levels = []
+    for level in losses:  # the mean of the tail is least at one of the losses
+        made = level
+        for loss, share in zip(losses, measure.shares, strict=True):
+            if loss is not level:
+                made = made + maximum(loss - level, zero) * (share / (1 - measure.alpha))
+        levels.append(made)
+    return minimum(*levels)

@@ -1,0 +1,72 @@
+"""What one of many equal replicas does at a utilization, and what replicas draw: the physics of fleets that serve."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from mlsysim_opt.algebra.expression import Expression, expression
+from mlsysim_opt.physics.batching import REQUEST
+from mlsysim_opt.physics.capacity import ServingCapacityModel
+from mlsysim_opt.physics.operations import Energy, node_power
+from mlsysim_opt.physics.transformer import ONE
+from mlsysim_opt.physics.view import View
+
+TARGET = "P99 within the target"
+
+
+@dataclass(frozen=True)
+class ServedKind:
+    """A replica that serves requests of one kind.
+
+    Attributes:
+        rate: requests per time at full load. ttft, latency: P99, from the arrival. itl: mean, of the mean batch.
+        devices: accelerators of the replica. rules: what must hold for it to serve them, by name.
+    """
+
+    rate: Expression
+    ttft: Expression
+    itl: Expression
+    latency: Expression
+    devices: Expression
+    rules: dict[str, Expression]
+
+
+def served_kind(leaves: Mapping[str, Any], utilization: Expression) -> ServedKind:
+    """Return what a replica does for requests of one kind that load it to a share of its full rate.
+
+    The replica has a queue of its own: pooling the queues of several only shortens the wait. The wait therefore does
+    not depend on how many replicas there are.
+
+    Args:
+        leaves: expressions for the inputs of `ServingCapacityModel` but `qps`, `num_replicas` and the target.
+        utilization: arrivals over the rate at full load, below 1.
+    """
+    model = ServingCapacityModel()
+    given = {**leaves, "num_replicas": ONE, "target_p99_latency_ms": expression("1 s")}
+    full = model.equations(**given, qps=expression("1 1/s")).per_replica_qps_capacity
+    loaded = model.equations(**given, qps=utilization * full)
+    return ServedKind(
+        rate=full * REQUEST,
+        ttft=loaded.ttft + loaded.queue_wait_p99,
+        itl=loaded.itl,
+        latency=loaded.estimated_p99_latency,
+        devices=loaded.required_accelerators,
+        rules={name: holds for name, holds in loaded.constraints.items() if name != TARGET},
+    )
+
+
+def working_power(devices: Expression, node: View) -> Expression:
+    """Return the power of a replica that always holds a request: its share of a node under load."""
+    return devices / node.accelerators_per_node * node_power(node, ONE)
+
+
+def facility_power(power: Expression, pue: Expression) -> Expression:
+    """Return the power of the building for that of its IT equipment."""
+    return Energy(power, pue).facility
+
+
+def carbon_rate(power: Expression, pue: Expression, intensity: Expression) -> Expression:
+    """Return the operational carbon per time for a power of IT equipment."""
+    return Energy(power, pue).carbon(intensity)

@@ -1,0 +1,122 @@
+"""Coupled formulations on the command line: plans, fronts, reasons, limits; with one of another distribution."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from mlsysim_opt.cli.progress import progress_text
+from mlsysim_opt.optimize import CoupledTask, Progress, task
+
+from .conftest import JOB, Done
+
+Ask = Callable[..., Done]
+pytestmark = pytest.mark.usefixtures("third_party")
+JOBS = ("shoptalk", "--set", "jobs=3")
+
+
+def test_a_plan_for_people(ask: Ask) -> None:
+    done = ask("optimize", *JOBS, "--constraint", "carbon <= 30 tCO2e")
+    assert done.code == 0
+    assert not done.err
+    # sizes 1, 2, 3: 60 t in Iowa for 6 USD; size s in Quebec saves 8 s tons for 3 s USD: s = 1 and 3 save 32 t
+    for part in ("optimal: min_cost = 18 USD (gap 0)", "Proof", "run: where each job runs", "Quebec", "Metrics",
+                 "rent of all jobs", "carbon <= 30 tCO2e", "Assumptions", "slots"):  # fmt: skip
+        assert part in done.out, part
+
+
+def test_a_plan_for_programs_begins_another_search(ask: Ask, tmp_path: Path) -> None:
+    first = ask("optimize", *JOBS, "--json")
+    file = tmp_path / "plan.json"
+    file.write_text(first.out)
+    again = ask("optimize", *JOBS, "--start", str(file), "--gap", "1%", "--time-limit", "1 min", "--json")
+    assert again.json["objective"]["value"] == first.json["objective"]["value"] == 6
+    assert again.json["kind"] == "plan"
+
+
+def test_wrong_starts_and_gaps(refused: Callable[..., str], tmp_path: Path) -> None:
+    broken = tmp_path / "broken.json"
+    broken.write_text("{}")
+    refused("optimize", *JOBS, "--start", str(broken), says=("not a plan",))
+    refused("optimize", *JOBS, "--start", str(tmp_path / "none.json"), code=4, says=("cannot read",))
+    for gap in ("much", "-1", "100%", "nan"):
+        refused("optimize", *JOBS, "--gap", gap, code=2, says=("share",))
+    refused("optimize", "parallelism", *JOB, "--gap", "0.1", code=2, says=("coupled problems",))
+
+
+def test_a_front(ask: Ask, tmp_path: Path) -> None:
+    table, picture = tmp_path / "front.csv", tmp_path / "front.svg"
+    asked = ("pareto", "shoptalk", "--set", "jobs=2", "--objective", "min_rent", "--objective", "min_carbon")
+    done = ask(*asked, "--csv", str(table), "--plot", str(picture))
+    assert done.code == 0
+    for part in ("complete: all", "min_rent", "job 1 moves place from Iowa to Quebec", "hypervolume"):
+        assert part in done.out, part
+    assert table.read_text().startswith("min_rent [USD],min_carbon [tCO2e],")
+    assert picture.stat().st_size > 1000
+    data = ask(*asked, "--json").json
+    assert data["status"] == "complete"
+    assert data["values"][0] == [3, 30]  # sizes 1 and 2 in Iowa
+    assert data["values"][-1] == [18, 3]  # both in Oslo
+    few = ask(*asked, "--points", "2", "--json")
+    assert few.json["status"] == "cover"
+    assert few.code == 0
+
+
+def test_a_front_of_designs(ask: Ask) -> None:
+    objectives = ("--objective", "min_step_time", "--objective", "min_memory")
+    done = ask("pareto", "parallelism", *JOB, *objectives, "--points", "5")
+    assert done.code == 0
+    assert "cover: for each of the" in done.out
+
+
+def test_what_is_no_front(refused: Callable[..., str]) -> None:
+    refused("pareto", *JOBS, code=2, says=("two objectives",))
+    refused("pareto", *JOBS, "--objective", "min_rent", code=2, says=("two objectives",))
+    refused("pareto", *JOBS, "--objective", "min_rent", "--objective", "min_rents", says=("min_rent",))
+    refused("pareto", *JOBS, "--objective", "min_rent", "--objective", "min_carbon", "--plot", "front.xyz",
+            says=("known format",))  # fmt: skip
+
+
+def test_why_no_plan_is_possible(ask: Ask) -> None:
+    constraints = ("--constraint", "rent <= 20 USD", "--constraint", "carbon <= 10 tCO2e")
+    done = ask("optimize", *JOBS, *constraints)
+    assert done.code == 5
+    assert "infeasible: no plan satisfies: rent <= 20 USD; carbon <= 10 tCO2e" in done.err
+    # all in Quebec: 24 USD, 12 t; size 1 in Oslo: 26, 11; size 2 in Oslo: 28, 10
+    assert "'rent <= 20 USD' by 8 USD: a limit of 28 USD instead of 20 USD" in done.err
+    data = ask("optimize", *JOBS, *constraints, "--json").json
+    assert data["status"] == "infeasible"
+    assert data["feasibility_solves"] <= 3
+    assert data["relaxations"][0]["amount"] == {"value": 8.0, "unit": "USD"}
+
+
+def test_a_coupled_formulation_is_explained(ask: Ask) -> None:
+    done = ask("explain", "shoptalk")
+    assert done.code == 0
+    for part in ("where to run jobs", "Choices", "a pick of job, place for each job", "sum(run[job, place] * (job))",
+                 "<= 1000   for each place", "min_ or max_", "carbon_price"):  # fmt: skip
+        assert part in done.out, part
+    data = ask("explain", "shoptalk", "--json").json
+    assert data["coupled"]
+    assert data["amounts"][0]["name"] == "run"
+    done = ask("explain", "rent", "--formulation", "shoptalk")
+    assert "rent = sum(run[job, place] * (job * price(place)))" in done.out
+    assert r"\sum" in ask("explain", "rent", "--formulation", "shoptalk", "--latex").out
+    assert "for each place" in ask("explain", "slots", "--formulation", "shoptalk").out
+    assert ask("explain", "nothing", "--formulation", "shoptalk").code == 3
+
+
+def test_progress_is_told_in_the_sense_and_unit_of_the_objective() -> None:
+    asked = task("shoptalk", jobs=3, objective="max_rent")
+    assert isinstance(asked, CoupledTask)
+    text = progress_text(asked, Progress(2.0, -10.0, -12.0, 7))
+    assert text == "max_rent: best 10 USD, bound 12 USD, gap 20.00%, 7 nodes, 2.0 s"
+    assert "best -" in progress_text(asked, Progress(0.1, None, None, 0))
+
+
+def test_no_progress_where_there_is_no_terminal(ask: Ask) -> None:
+    assert not ask("optimize", *JOBS).err
+    assert json.loads(ask("optimize", *JOBS, "--json").out)["status"] == "optimal"

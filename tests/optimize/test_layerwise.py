@@ -1,0 +1,281 @@
+"""The layerwise formulation: chains by hand, dynamic programming and enumeration; its physics against whole models."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import random
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from mlsysim_opt.formulations.layerwise import layerwise
+
+import mlsysim_opt as mo
+from mlsysim_opt.algebra.evaluate import ScalarProgram
+from mlsysim_opt.errors import InfeasibleError, MlsysimError
+from mlsysim_opt.optimize import question
+from mlsysim_opt.optimize.coupled.search import HighsBackend, Options
+from mlsysim_opt.physics.training import DistributedModel
+from mlsysim_opt.registry import default_catalog
+
+Cost = dict[tuple[str, str], float]
+
+
+def chain(times: dict[str, list[tuple[str, float, float]]], changes: Cost, **more: Any) -> dict[str, Any]:
+    """Return the givens of layers: for each, strategies with time (ms) and memory (GiB)."""
+    return {
+        "measured": [
+            {"layer": layer, "strategy": name, "time": time, "kept": f"{kept} GiB"}
+            for layer, rows in times.items()
+            for name, time, kept in rows
+        ],
+        "resharding": [{"before": a, "after": b, "time": time} for (a, b), time in changes.items()],
+        **more,
+    }
+
+
+def picked(solution: Any, axis: str = "strategy") -> list[Any]:
+    return [row[axis] for row in solution.amounts["strategies"]]
+
+
+def milliseconds(solution: Any) -> float:
+    return float(solution.metrics["step_time"].to("ms").magnitude)
+
+
+THREE = {
+    "a": [("dp", 1, 3), ("tp", 2, 1)],
+    "b": [("dp", 1, 3), ("tp", 3, 1)],
+    "c": [("dp", 5, 1), ("tp", 1, 1)],
+}
+CHANGES: Cost = {("dp", "tp"): 1, ("tp", "dp"): 2}
+
+
+@pytest.mark.parametrize(
+    ("limit", "strategies", "time"),
+    [
+        (None, ["dp", "dp", "tp"], 4.0),  # 1 + 1 + change 1 + 1
+        ("6 GiB", None, 6.0),  # 3 + 3 + 1 GiB are too much: tp tp tp is 2 + 3 + 1, dp tp tp is 1 + 1 + 3 + 1
+        ("4 GiB", ["tp", "tp", "tp"], 6.0),
+    ],
+)
+def test_three_layers_by_hand(limit: str | None, strategies: list[str] | None, time: float) -> None:
+    solution = mo.optimize("layerwise", **chain(THREE, CHANGES, memory_limit=limit))
+    assert milliseconds(solution) == pytest.approx(time, rel=1e-12)
+    assert strategies is None or picked(solution) == strategies
+    solution.verify()
+
+
+def test_work_space_is_that_of_one_layer_at_a_time() -> None:
+    """Kept 1 + 1 GiB, working 3 and 2: 5 GiB at the peak, not 7."""
+    rows = [{"layer": name, "strategy": "x", "time": 1, "kept": "1 GiB", "working": f"{size} GiB"}
+            for name, size in (("a", 3), ("b", 2))]  # fmt: skip
+    solution = mo.optimize("layerwise", measured=rows, memory_limit="5 GiB")
+    assert solution.metrics["memory"].to("GiB").magnitude == pytest.approx(5)
+    with pytest.raises(InfeasibleError):
+        mo.optimize("layerwise", measured=rows, memory_limit="4.9 GiB")
+
+
+# brute force ----------------------------------------------------------------------------------------------------------
+def instance(seed: int) -> dict[str, Any]:
+    rng = random.Random(seed)
+    layers, names = [f"l{at}" for at in range(rng.randint(1, 5))], "xyz"[: rng.randint(1, 3)]
+    layouts = {name: rng.choice("LR") for name in names}
+    rows = [
+        {"layer": layer, "strategy": name, "layout": layouts[name], "time": rng.randint(1, 20),
+         "kept": f"{rng.randint(0, 9)} GiB", "working": f"{rng.randint(0, 4)} GiB"}
+        for layer in layers for name in names if name == "x" or rng.random() < 0.8
+    ]  # fmt: skip
+    pairs = itertools.permutations(sorted({row["layout"] for row in rows}), 2)
+    changes = [{"before": a, "after": b, "time": rng.randint(0, 9)} for a, b in pairs if rng.random() < 0.8]
+    limit = {"memory_limit": f"{rng.randint(3, 30)} GiB"} if seed % 3 else {}
+    return {"measured": rows, "resharding": changes or None, **limit}
+
+
+def size(text: Any) -> float:
+    return float(str(text).split()[0])
+
+
+def by_enumeration(given: dict[str, Any]) -> float:
+    layers = list(dict.fromkeys(row["layer"] for row in given["measured"]))
+    ways = [[row for row in given["measured"] if row["layer"] == layer] for layer in layers]
+    change = {(row["before"], row["after"]): row["time"] for row in given["resharding"] or []}
+    best = math.inf
+    for chosen in itertools.product(*ways):
+        kept = sum(size(row["kept"]) for row in chosen) + max(size(row["working"]) for row in chosen)
+        if kept > size(given.get("memory_limit", math.inf)):
+            continue
+        between = [
+            0 if a["layout"] == b["layout"] else change.get((a["layout"], b["layout"]), math.inf)
+            for a, b in itertools.pairwise(chosen)
+        ]
+        best = min(best, sum(row["time"] for row in chosen) + sum(between))
+    return best
+
+
+def by_dynamic_programming(given: dict[str, Any]) -> float:
+    """Return the shortest path, from layer to layer; memory is not looked at."""
+    change = {(row["before"], row["after"]): row["time"] for row in given["resharding"] or []}
+    best: dict[str, float] | None = None
+    for _, group in itertools.groupby(given["measured"], lambda row: row["layer"]):
+        now: dict[str, float] = {}
+        for row in group:
+            mine = row["layout"]
+            ways = [
+                value + (0 if layout == mine else change.get((layout, mine), math.inf))
+                for layout, value in (best or {mine: 0.0}).items()
+            ]
+            before = min(ways)
+            now[mine] = min(now.get(mine, math.inf), before + row["time"])
+        best = now
+    assert best is not None
+    return min(best.values())
+
+
+def ours(given: dict[str, Any], **more: Any) -> float:
+    try:
+        solution = mo.optimize("layerwise", **given, **more)
+    except InfeasibleError:
+        return math.inf
+    solution.verify()
+    return milliseconds(solution)
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_chains_against_enumeration(seed: int) -> None:
+    given = instance(seed)
+    found = ours(given)
+    assert found == pytest.approx(by_enumeration(given), rel=1e-9)
+    assert ours(given, prune=False) == pytest.approx(found, rel=1e-9)
+
+
+@pytest.mark.parametrize("seed", range(60, 80))
+def test_without_a_limit_it_is_a_shortest_path_and_the_relaxation_is_integral(seed: int) -> None:
+    given = {name: value for name, value in instance(seed).items() if name != "memory_limit"}
+    expected = by_dynamic_programming(given)
+    assert expected == by_enumeration(given)
+    program = question(layerwise.problem(given), "min_step_time", []).compiled().program
+    relaxed = replace(program, whole=np.zeros_like(program.whole))
+    found = HighsBackend().solve(relaxed, Options(0.0, None, False, None))
+    if math.isinf(expected):
+        assert found.status == "infeasible"
+    else:
+        assert found.value == pytest.approx(expected * 1e-3, rel=1e-9)
+
+
+# physics --------------------------------------------------------------------------------------------------------------
+JOB: dict[str, Any] = {"model": "Llama3_8B", "stage": "Lab_64_H100", "global_batch_size": 128, "seq_len": 4096}
+
+
+@pytest.mark.parametrize("microbatches", [1, 2])
+@pytest.mark.parametrize(
+    "strategy",
+    [
+        {"tp_size": 1, "zero_stage": 0, "recomputation": "none", "sequence_parallel": 0},
+        {"tp_size": 4, "zero_stage": 1, "recomputation": "selective", "sequence_parallel": 1},
+        {"tp_size": 2, "zero_stage": 1, "recomputation": "full", "sequence_parallel": 0},
+        {"tp_size": 8, "zero_stage": 3, "recomputation": "none", "sequence_parallel": 1},
+    ],
+)
+def test_one_strategy_for_all_layers_is_the_whole_model(strategy: dict[str, Any], microbatches: int) -> None:
+    """The stage of `DistributedModel` is the sum of its layers, but for the latency of two messages more (embedding and
+    head reduce their own gradients), and for ZeRO 3, which there holds embedding and head beside the layer at work."""
+    solution = mo.optimize("layerwise", **JOB, microbatch_count=microbatches, memory_limit="1 TiB", choices=strategy)
+    whole = DistributedModel().solve(
+        model=JOB["model"], fleet=JOB["stage"], batch_size=JOB["global_batch_size"], seq_len=JOB["seq_len"],
+        precision="bf16", microbatch_count=microbatches,
+        **{**strategy, "sequence_parallel": bool(strategy["sequence_parallel"])},
+    )  # fmt: skip
+    assert milliseconds(solution) == pytest.approx(float(whole.step_time.to("ms").magnitude), rel=3e-3)
+    memory = float(solution.metrics["memory"].to("GiB").magnitude)
+    expected = float(whole.total_memory.to("GiB").magnitude)
+    assert memory == pytest.approx(expected, rel=1e-9 if strategy["zero_stage"] < 2 else 0.1)
+
+
+def test_layers_differ_where_memory_is_scarce() -> None:
+    """No single strategy for all layers is as fast as a mix: some layers keep their activations, others do not."""
+    axes = {"tp_size": 1, "zero_stage": [1, 3], "recomputation": ["none", "selective", "full"], "sequence_parallel": 0}
+    given = {**JOB, "memory_limit": "40 GiB"}
+    mixed = mo.optimize("layerwise", **given, choices=axes)
+    uniform = []
+    for zero, again in itertools.product(axes["zero_stage"], axes["recomputation"]):
+        try:
+            alone = mo.optimize("layerwise", **given, choices={**axes, "zero_stage": zero, "recomputation": again})
+        except InfeasibleError:
+            continue
+        uniform.append(milliseconds(alone))
+    assert uniform
+    assert milliseconds(mixed) < min(uniform)
+    assert mixed.metrics["memory"].to("GiB").magnitude <= 40 * (1 + 1e-9)
+    mixed.verify()
+
+
+def test_resharding_by_hand() -> None:
+    """From one copy to four inside a server: each of 64 ranks gathers 4 / 64 of the activations, of which it has a
+    quarter: 3/4 of 128 x 4096 x 4096 x 2 bytes x 4 / 64 over the links, and three hops."""
+    problem = layerwise.problem({**JOB, "tp_size": [1, 4]})
+    fleet = default_catalog().find("fleet", "Lab_64_H100")
+    constants = default_catalog().find("calibration", str(fleet.node.accelerator.generation))
+    hop = constants.parameter("scale_up_latency").si
+    rate = fleet.node.parameter("scale_up.bandwidth").si * constants.parameter("scale_up_efficiency").si
+    total = 128 * 4096 * 4096 * 2.0
+    expected = total * 4 / 64 * 0.75 / rate + 3 * hop
+    (term,) = problem.totals["resharding_time"].terms
+    jitter = ScalarProgram([term.coefficient]).run_named({**problem.values, "before": 1, "after": 4})[0] / expected
+    assert 1.0 <= jitter < 1.2, "only the jitter of the fleet lies between"
+    back = ScalarProgram([term.coefficient]).run_named({**problem.values, "before": 4, "after": 1})[0]
+    assert back == pytest.approx(expected * jitter), "the other pass gathers"
+    assert ScalarProgram([term.coefficient]).run_named({**problem.values, "before": 4, "after": 4})[0] == 0
+
+
+def test_a_solution_is_asked_again_from_json() -> None:
+    for given in (chain(THREE, CHANGES), {**JOB, "tp_size": [1, 2]}):
+        solution = mo.optimize("layerwise", **given)
+        again = type(solution).from_json(solution.to_json())
+        assert again.verify()["objective"]["value"] == pytest.approx(solution.objective.value)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({}, "model"),
+        ({**JOB, "model": None}, "model"),
+        ({**JOB, "model": "Mixtral_8x7B"}, "experts"),
+        ({**JOB, "zero_stage": 4}, "zero_stage"),
+        ({**JOB, "recomputation": "some"}, "recomputation"),
+        ({**JOB, "precision": "int2"}, "int2"),
+        ({**JOB, "measured": chain(THREE, CHANGES)["measured"]}, "give one"),
+        ({"measured": [{"layer": "a", "strategy": "x"}]}, "time is missing"),
+        ({"measured": [{"layer": "a", "strategy": "x", "time": "-1 ms"}]}, "time"),
+        ({"measured": [{"layer": "a", "strategy": "x", "time": 1}] * 2}, "measured twice"),
+        ({"measured": [{"layer": "a", "strategy": "x", "time": 1, "layout": "L"},
+                       {"layer": "b", "strategy": "x", "time": 1, "layout": "R"}]}, "two layouts"),
+        (chain(THREE, {("dp", "ep"): 1}), "ep"),
+        ({"measured": "missing.csv"}, "missing.csv"),
+    ],
+)  # fmt: skip
+def test_bad_input_is_named(given: dict[str, Any], message: str) -> None:
+    with pytest.raises(MlsysimError, match=message):
+        mo.optimize("layerwise", **given)
+
+
+def test_no_way_to_change_is_infeasible() -> None:
+    with pytest.raises(InfeasibleError):
+        mo.optimize("layerwise", **chain({"a": [("dp", 1, 0)], "b": [("tp", 1, 0)]}, {("tp", "dp"): 1}))
+    with pytest.raises(InfeasibleError):
+        mo.optimize("layerwise", **{**JOB, "global_batch_size": 1, "tp_size": 1})
+
+
+def test_the_tables_of_the_page_are_what_runs() -> None:
+    page = (Path(__file__).parents[2] / "docs/layerwise.md").read_text()
+
+    def column(heading: str) -> list[str]:
+        section = page.partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
+        return [line.split("|")[1].strip(" `") for line in section.splitlines() if line.startswith("| `")]
+
+    problem = layerwise.problem(layerwise.example)
+    assert column("Given") == [item.name for item in layerwise.inputs]
+    assert column("Decisions") == list(problem.decisions)
+    assert column("Metrics") == list(problem.metrics)
