@@ -15,6 +15,7 @@ from mlsysim_opt.algebra.evaluate import ScalarProgram
 from mlsysim_opt.algebra.expression import Expression, constant, expression
 from mlsysim_opt.errors import InfeasibleError, InputError, UnknownNameError
 from mlsysim_opt.optimize.coupled.columns import columns_of
+from mlsysim_opt.optimize.coupled.generate import generates, solve_generated
 from mlsysim_opt.optimize.coupled.linear import linear_objective, metric_symbols
 from mlsysim_opt.optimize.coupled.problem import Coupled, CoupledProblem
 from mlsysim_opt.optimize.coupled.run import shown, solve_first
@@ -27,6 +28,8 @@ from mlsysim_opt.units import NONE, as_measure, readable_unit
 
 NOTHING = 1e-9
 """Giving way by less than this share of a limit is rounding."""
+LOOSE = 0.99
+"""Any plan will do where only feasibility is asked."""
 
 
 @dataclass(eq=False)
@@ -50,9 +53,12 @@ class _Reasons:
     def feasible(self, task: CoupledTask) -> bool:
         """Return whether any plan satisfies a question; one that is not decided in time counts as possible."""
         self.solves += 1
-        program = task.compiled().program
-        empty = replace(program, cost=np.zeros(program.columns), offset=0.0)
-        status = self.engine.solve(empty, self.options).status
+        if self.engine.name == "milp" and generates(task):
+            status = solve_generated(task, replace(self.options, gap=LOOSE))[1].status
+        else:
+            program = task.compiled().program
+            empty = replace(program, cost=np.zeros(program.columns), offset=0.0)
+            status = self.engine.solve(empty, self.options).status
         self.unknown = self.unknown or status == "unknown"
         return status != "infeasible"
 
