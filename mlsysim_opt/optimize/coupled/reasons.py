@@ -214,8 +214,8 @@ def _together(reasons: _Reasons, weights: Mapping[str, Any] | None) -> list[Rela
     wanted = [item for item in task.user if item.relations and item.name in (names if weights is None else weights)]
     wanted = [item for item in wanted if metric_symbols(task.problem, item.constraint.holds)]
     giving = [item for item in wanted if not _is_ratio(task.problem, item.constraint)]
-    if len(giving) < 2 and weights is None:
-        return []
+    if weights is None and (len(giving) < 2 or (reasons.engine.name == "milp" and generates(task))):
+        return []  # where columns are generated the program with room for all is too large to be held unasked
     rest = task.without([item.name for item in giving])
     room: dict[str, Family] = {}
     relations: list[Coupled] = []
