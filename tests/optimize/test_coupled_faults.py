@@ -23,6 +23,7 @@ from mlsysim_opt.errors import (
     VerificationError,
 )
 from mlsysim_opt.optimize import CoupledProblem, Progress
+from mlsysim_opt.optimize.backends import highs
 from mlsysim_opt.optimize.coupled.totals import sum_of
 
 
@@ -170,6 +171,7 @@ def test_a_gap_is_kept() -> None:
 
 
 def test_a_missing_solver_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    highs._highspy.cache_clear()
     monkeypatch.setitem(sys.modules, "highspy", None)
     with pytest.raises(SolverMissingError, match="highspy"):
         mo.optimize(depot(), constraints=["weight >= 17 kgCO2e"])
