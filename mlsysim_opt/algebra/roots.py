@@ -213,7 +213,7 @@ class Search:
             stack.append((a, middle))
         if not found.complete:
             found.roots += self._crossings(low, high)
-        found.roots = _merged(found.roots, self.residual)
+        found.roots = merged_roots(found.roots, self.residual)
         return found
 
     def _crossings(self, low: float, high: float) -> list[tuple[float, Interval]]:
@@ -299,8 +299,8 @@ def _width(a: float, b: float) -> float:
     return (b - a) / scale if scale > 1e-290 else 0.0
 
 
-def _merged(roots: list[tuple[float, Interval]], residual: Function) -> list[tuple[float, Interval]]:
-    """Join pieces that touch: a double root, or a plateau, leaves several."""
+def merged_roots(roots: list[tuple[float, Interval]], residual: Function) -> list[tuple[float, Interval]]:
+    """Return roots with their intervals, pieces that touch joined: a double root, or a plateau, leaves several."""
     joined: list[tuple[float, Interval]] = []
     for x, span in sorted(roots):
         if joined:

@@ -21,7 +21,7 @@ from mlsysim_opt.algebra.invert import TOLERANCE, invert, isolate
 from mlsysim_opt.algebra.monotone import Prover
 from mlsysim_opt.errors import InputError, MlsysimError, NotInvertibleError
 from mlsysim_opt.physics.base import Model
-from mlsysim_opt.physics.inverse import Question, placeholder
+from mlsysim_opt.physics.inverse_question import InverseQuestion, placeholder
 from mlsysim_opt.physics.parts import Array, Part, Space, is_list
 from mlsysim_opt.units import Dimension, quantity, readable_unit
 
@@ -96,7 +96,7 @@ def solve_for_many(
     given = {model.aliases.get(name, name): value for name, value in given.items()}
     first = {name: next(iter(value)) if is_list(value) else value for name, value in given.items()}
     several = list(wanted) if is_list(wanted) else [wanted]
-    ask = Question(model, target, relation, unknown, first)  # type: ignore[arg-type]
+    ask = InverseQuestion(model, target, relation, unknown, first)  # type: ignore[arg-type]
     if ask.leaf.integer:
         raise InputError(f"{ask.leaf.name} is a whole number; several points need a continuous unknown", path="unknown",
                          hint="ask about each point alone, or sweep the unknown")  # fmt: skip

@@ -33,11 +33,6 @@ ASKED: dict[str, Any] = {
     "seq_len": 4096,
     "tp_size": 2,
 }
-MODELS = [
-    kind
-    for kind in (getattr(physics, name) for name in physics.__all__)
-    if isinstance(kind, type) and issubclass(kind, Model) and kind.example
-]
 
 
 def serve(**given: Any) -> Any:
@@ -104,7 +99,7 @@ def test_the_catalog_is_asked_which_entries_meet_it() -> None:
     [
         ("itl <= 30 GB", BANDWIDTH, DimensionError, "30 GB is byte, but s is expected"),
         ("itl <= 0.1 ms", BANDWIDTH, NotInvertibleError, "no hardware.memory.bandwidth makes itl <= 100 us"),
-        ("itl = 60 ms", "batch_size", NotInvertibleError, "no whole batch_size from 1 to 131072"),
+        ("itl = 60 ms", "batch_size", NotInvertibleError, "no whole batch_size from 1 up gives itl = 60 ms"),
         ("itl = 60 ms", "hardware.memory.bandwith", UnknownNameError, "did you mean 'hardware.memory.bandwidth'"),
         ("kv_cache_size = 40 GB", BANDWIDTH, NotInvertibleError, "kv_cache_size does not depend on"),
         ("decode_bottleneck = 3", BANDWIDTH, InputError, "is a label, not a number"),
@@ -126,44 +121,6 @@ def test_bad_boxes() -> None:
         solve_for("itl = 20 ms", unknown=BANDWIDTH, box=("1 TB/s", "2 TB/s"), **ASKED)
     with pytest.raises(DimensionError):
         solve_for("itl = 20 ms", unknown=BANDWIDTH, box=("1 s", "2 s"), **ASKED)
-
-
-def round_trip(kind: type[Model], share: float, seed: int, counts: Counter[str]) -> None:
-    """Change a number, invert from what the outputs then are, and ask for the number back."""
-    rnd = random.Random(f"{seed} {kind.__name__}")
-    model = kind()
-    values = model.check(**kind.example)
-    traced, named = model.trace(values), model.leaf_values(values)
-    for output, root in traced.expressions.items():
-        for leaf in symbols(root):
-            if root.sort != "number" or leaf.integer or rnd.random() > share:
-                continue
-            start = float(named[leaf.name])
-            x = min(max(start * rnd.uniform(0.7, 1.4) or rnd.random(), leaf.low), leaf.high)
-            program = ScalarProgram([root])
-            at = [float(program.run_named({**named, leaf.name: x * factor})[0]) for factor in (1, 1e-3, 0.5, 2, 1e3)]
-            if not math.isfinite(at[0]) or max(at) - min(at) <= 1e-9 * abs(at[0]):
-                counts["no dependence here"] += 1
-                continue
-            known = {name: value for name, value in named.items() if name != leaf.name}
-            found = invert(root, constant(at[0], root.dimension), leaf, values=known, near=start or None)
-            assert found.residual <= 1e-9, (output, leaf.name)
-            assert any(span.low * (1 - 1e-6) <= x <= span.high * (1 + 1e-6) for span in found.ranges), (output, leaf)
-            counts[found.method + ("" if found.complete else ", others not excluded")] += 1
-
-
-@pytest.mark.parametrize("kind", MODELS)
-def test_some_round_trips(kind: type[Model]) -> None:
-    round_trip(kind, 0.03 if kind.__name__ == "ServingCapacityModel" else 0.1, 0, Counter())
-
-
-@pytest.mark.slow
-def test_all_round_trips(capsys: Any) -> None:
-    counts: Counter[str] = Counter()
-    for kind in MODELS:
-        round_trip(kind, 1.0, 1, counts)
-    with capsys.disabled():
-        print("\nround trips:", ", ".join(f"{count} {method}" for method, count in sorted(counts.items())))
 
 
 # over axes ------------------------------------------------------------------------------------------------------------
