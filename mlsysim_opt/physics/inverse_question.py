@@ -45,7 +45,7 @@ class InverseQuestion:
         self.item: Input | None = inputs.get(real)
         if self.item is not None and asked.get(real) is not None:
             raise InputError(f"{real} is the unknown, and given as {asked[real]}", path=real)
-        self.values = self._checked(asked)
+        self.values = self._checked(asked, target)
         self.traced: Traced = model.trace(self.values)
         if target not in self.traced.expressions and target in self.traced.result.field_names():
             model.check_known(target, self.traced, self.values)
@@ -105,8 +105,8 @@ class InverseQuestion:
             raise InputError(f"{self.leaf.name} is not between these bounds", path="box")
         return low, high
 
-    def _checked(self, asked: dict[str, Any]) -> dict[str, Any]:
-        """Return the inputs with some value of an unknown one, so that there are equations to look at.
+    def _checked(self, asked: dict[str, Any], target: str) -> dict[str, Any]:
+        """Return the inputs with some value of an unknown one, so that there are equations of the target to look at.
 
         Raises:
             InputError: an input is wrong, or no value of the unknown goes with the others.
@@ -114,13 +114,20 @@ class InverseQuestion:
         if self.item is None:
             return self.model.check(**asked)
         first: InputError | None = None
+        lacking: dict[str, Any] | None = None
         for value in _placeholders(self.item):
             try:
-                return self.model.check(**{**asked, self.item.name: value})
+                found = self.model.check(**{**asked, self.item.name: value})
             except InputError as error:  # sizes that do not divide
                 if not self.model.derives or isinstance(error, UnknownNameError):
                     raise
                 first = first or error
+                continue
+            if not self.model.derives or target in self.model.trace(found).expressions:
+                return found
+            lacking = lacking or found
+        if lacking is not None:
+            return lacking
         assert first is not None
         raise first
 
@@ -171,7 +178,13 @@ class InverseQuestion:
     @property
     def askable(self) -> bool:
         """Whether the unknown is an input or a number of an entry that is given, not one that is derived."""
-        return self.item is not None or isinstance(self.values.get(self.leaf.name.partition(".")[0]), Entry)
+        name, _, path = self.leaf.name.partition(".")
+        entry = self.values.get(name)
+        return self.item is not None or (isinstance(entry, Entry) and (path in entry.parameters() or self._yes_or_no))
+
+    @property
+    def _yes_or_no(self) -> bool:
+        return self.leaf.integer and self.leaf.high == 1.0
 
     def change(self, x: float) -> dict[str, Any]:
         """Return the input, or the entry, that has this value in place of the unknown.
@@ -183,9 +196,9 @@ class InverseQuestion:
             return {self.item.name: input_text(self.item, x)}
         name, _, path = self.leaf.name.partition(".")
         entry = self.values.get(name)
-        if not isinstance(entry, Entry):
+        if not isinstance(entry, Entry) or not self.askable:
             raise InputError(f"{self.leaf.name} is not a number of an entry that is given", path="unknown")
-        if self.leaf.high == 1.0 and self.leaf.integer:  # a yes or no
+        if self._yes_or_no:
             return {name: entry.replacing(path, bool(x))}
         new = entry.parameter(path).changed(int(x) if self.leaf.integer else x, "solved for")
         return {name: entry.replacing(path, new)}
@@ -247,7 +260,7 @@ class InverseQuestion:
             values = self.model.check(**{**self.given, **self.change(number)})
         except MlsysimError:  # sizes that do not divide
             return None
-        if self.model.output(self.target, self.model.trace(values)) is not self.root:
+        if self.model.trace(values).expressions.get(self.target) is not self.root:
             return None
         known = self.model.leaf_values(values)
         known.pop(self.leaf.name, None)
@@ -399,6 +412,8 @@ def _placeholders(item: Input) -> Iterator[Any]:
     start = max(item.low, 1.0) if math.isinf(item.high) else item.high
     if not item.integer:
         yield f"{start} {item.unit}"
+        shares = [start * 2.0**power for power in (-1, -2, 1, 2, 4, 8)]
+        yield from (f"{share} {item.unit}" for share in shares if item.low < share < item.high)
         return
     yield from (int(start) << power for power in range(17))
     yield from range(int(start), 512)

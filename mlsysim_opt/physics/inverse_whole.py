@@ -35,7 +35,7 @@ def solve_whole(task: InverseQuestion, limits: tuple[float, float] | None) -> So
     Raises:
         NotInvertibleError: none does; the message names the nearest. InputError: there is no number to look at.
     """
-    if task.alone:
+    if task.alone and task.askable:
         return _one_by_one(task, limits)
     found = _proven(task, *task.limits(limits))
     if found is not None:

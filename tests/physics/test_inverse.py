@@ -3,26 +3,21 @@
 from __future__ import annotations
 
 import math
-import random
-from collections import Counter
 from typing import Any
 
 import numpy as np
 import pytest
 
-from mlsysim_opt import physics, solve_for
-from mlsysim_opt.algebra.evaluate import ScalarProgram
-from mlsysim_opt.algebra.expression import constant, symbols
-from mlsysim_opt.algebra.invert import invert
+from mlsysim_opt import solve_for
 from mlsysim_opt.errors import DimensionError, InputError, NotInvertibleError, UnknownNameError
 from mlsysim_opt.physics import (
     DistributedModel,
+    ServingCapacityModel,
     ServingModel,
     SustainabilityModel,
     TailLatencyModel,
     TrainingMemoryModel,
 )
-from mlsysim_opt.physics.base import Model
 from mlsysim_opt.registry import default_catalog
 
 BANDWIDTH = "hardware.memory.bandwidth"
@@ -181,11 +176,32 @@ def test_axes_have_clear_errors() -> None:
         solve_for("itl", ["1 us", "2 us"], unknown=BANDWIDTH, **ASKED)
 
 
-def test_whole_numbers_beyond_those_asked_one_by_one() -> None:
-    # Other inputs of the training model follow from each other, so numbers are asked about one by one; longer sequences
-    # are found by the equation, and the model confirms them.
+def test_a_whole_number_from_which_nothing_follows_is_proven_over_all_it_can_be() -> None:
+    # Inputs of the training model follow from each other, but none from the length of a sequence.
     job: dict[str, Any] = {"model": "Llama3_8B", "batch_size": 1, "hardware": "H100"}
     wanted = TrainingMemoryModel().solve(**job, seq_len=8192)
     found = solve_for("activations", wanted.activations, unknown="seq_len", using=TrainingMemoryModel, **job)
     assert tuple(found.region[0]) == (8192, 8192)
+    assert found.complete
+    assert found.fails_at == (8191, 8193)
+
+
+def test_a_number_that_others_follow_from_is_confirmed_by_the_model() -> None:
+    # How many replicas hold the P99 follows from the load: the same utilization is met with one replica, two, three.
+    job = {"model": "Llama3_8B", "hardware": "H100", "target_p99_latency_ms": "20 s"}
+    wanted = ServingCapacityModel().solve(qps="42 1/s", **job)
+    found = solve_for("utilization", wanted.utilization, unknown="qps", using=ServingCapacityModel, **job)
+    assert any(x == pytest.approx(42, rel=1e-9) for x in found.values)
+    assert len(found.values) > 1
     assert not found.complete
+    replicas = {ServingCapacityModel().solve(qps=f"{x!r} 1/s", **job).required_replicas for x in found.values[:4]}
+    assert len(replicas) > 1
+    for x in found.values[:4]:
+        again = ServingCapacityModel().solve(qps=f"{x!r} 1/s", **job)
+        assert again.utilization == pytest.approx(wanted.utilization, rel=1e-9)
+
+
+def test_a_number_of_the_server_that_a_split_uses() -> None:
+    found = solve_for("itl", "25 ms", unknown="hardware.node.scale_up.bandwidth", **ASKED)
+    assert found.residual < 1e-9
+    assert not found.violated  # the model cannot be asked about a number that is no part of what was given
