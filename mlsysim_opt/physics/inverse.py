@@ -12,6 +12,7 @@ from typing import Any
 from mlsysim_opt.errors import InputError
 from mlsysim_opt.physics.base import Model
 from mlsysim_opt.physics.inverse_answer import Relation, SolvedFor
+from mlsysim_opt.physics.inverse_equation import InverseEquation
 from mlsysim_opt.physics.inverse_question import InverseQuestion
 from mlsysim_opt.physics.inverse_whole import solve_whole
 from mlsysim_opt.physics.parts import is_list
@@ -39,8 +40,8 @@ def solve_for(
             Several values, as a list, are an axis of the answer.
         unknown: a numeric input of the model, or a number of an entry by its path
             (``fleet.node.accelerator.memory.bandwidth``; the end of the path will do where only one ends so).
-        using: the model, or the solution of an optimization, whose design's metrics are asked about (equal to a value
-            only). box: lowest and highest value to look between. given: all other inputs; those given as lists
+        using: the model, or the solution of an optimization, whose design's metrics are asked about.
+        box: lowest and highest value to look between. given: all other inputs; those given as lists
             are axes, and every combination is a question.
     Returns:
         a `SolvedFor`: where the target is met, the formula where there is one, and whether there is anything else; over
@@ -51,23 +52,29 @@ def solve_for(
         UnknownNameError: there is no such output or number. InputError, DimensionError: an input is wrong.
     """
     model = using() if isinstance(using, type) else using
-    name, relation, wanted = _asked(target, value)
+    name, relation, wanted = asked(target, value)
     if not isinstance(model, Model):
-        if relation != "=" or given:
-            raise InputError("a metric of a solution is asked to be equal to a value, and nothing else is given",
-                             path="using")  # fmt: skip
-        return model.solve_for(name, wanted, unknown=unknown, box=box)
+        if not hasattr(model, "solve_for"):
+            raise InputError(f"{using!r} is neither a model nor a solution", path="using",
+                             hint="such as mo.ServingModel, or what mo.optimize returned")  # fmt: skip
+        if given:
+            raise InputError("a solution knows its inputs: nothing else is given", path=next(iter(given)))
+        return model.solve_for(target, value, unknown=unknown, box=box)
     if is_list(wanted) or any(map(is_list, given.values())):
         from mlsysim_opt.physics.inverse_sweep import solve_for_many
 
         return solve_for_many(model, name, relation, wanted, unknown, box, given)
-    task = InverseQuestion(model, name, relation, unknown, given)
+    return answered(InverseQuestion(model, name, relation, unknown, given), wanted, box)
+
+
+def answered(task: InverseEquation, wanted: Any, box: tuple[Any, Any] | None) -> SolvedFor:
+    """Return the answer to a question whose target is wanted to be this, between the bounds of a box."""
     task.aim(wanted)
     limits = None if box is None else (task.read(box[0]), task.read(box[1]))
     return solve_whole(task, limits) if task.leaf.integer else task.continuous(limits)
 
 
-def _asked(target: str, value: Any) -> tuple[str, Relation, Any]:
+def asked(target: str, value: Any) -> tuple[str, Relation, Any]:
     """Return output, relation and value of a question in one or in two parts."""
     if value is None:
         found = TARGET.fullmatch(target)
@@ -83,4 +90,4 @@ def _relation(text: str) -> Relation:
     return "<=" if text == "<=" else ">=" if text == ">=" else "="
 
 
-__all__ = ["SolvedFor", "solve_for"]
+__all__ = ["SolvedFor", "answered", "asked", "solve_for"]

@@ -3,41 +3,41 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import cached_property
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-from mlsysim_opt.algebra.evaluate import ScalarProgram
 from mlsysim_opt.algebra.expression import Symbol, constant, symbols
 from mlsysim_opt.algebra.interval import Interval
 from mlsysim_opt.algebra.invert import invert
-from mlsysim_opt.algebra.monotone import Prover
 from mlsysim_opt.algebra.roots import merged_roots, middle_of
 from mlsysim_opt.errors import InputError, MlsysimError, NotInvertibleError, UnknownNameError
 from mlsysim_opt.physics.base import Model
 from mlsysim_opt.physics.follows import input_text, reads
 from mlsysim_opt.physics.inputs import REQUIRED, Degree, Given, Input, Number
 from mlsysim_opt.physics.inverse_answer import Relation, SolvedFor, meets
+from mlsysim_opt.physics.inverse_equation import InverseEquation
 from mlsysim_opt.registry.entry import Entry
 from mlsysim_opt.registry.limits import limits_of
-from mlsysim_opt.units import as_measure, as_time, show, to_si
+from mlsysim_opt.units import show
 
 if TYPE_CHECKING:
     from mlsysim_opt.physics.traced import Traced
+    from mlsysim_opt.registry.fields import Number as FieldNumber
 
 
-EFFORT, SETTINGS = 300, 400
+EFFORT, SETTINGS = 300, 150
 """Where other inputs follow from the unknown: pieces looked at between two numbers near to each other, and numbers from
 which they are derived."""
 
 
-class InverseQuestion:
+class InverseQuestion(InverseEquation):
     """One question: the model, its equation for the output, and the leaf that is unknown."""
 
     def __init__(self, model: Model, target: str, relation: Relation, unknown: str, given: dict[str, Any]) -> None:
-        self.model, self.target, self.relation = model, target, relation
+        self.model, self.target = model, target
         inputs = {item.name: item for item in model.inputs}
         asked = {model.aliases.get(name, name): value for name, value in given.items()}
         real = model.aliases.get(unknown, unknown)
@@ -53,57 +53,27 @@ class InverseQuestion:
         self.root = model.output(target, self.traced)
         if self.root.sort != "number":
             raise InputError(f"{target} is a {self.root.sort}, not a number", path="target")
-        self.known = model.leaf_values(self.values)
-        self.leaf = self._leaf(real)
-        self.near = self._usual() if self.item is not None else float(self.known[self.leaf.name])
-        self.known.pop(self.leaf.name, None)
-        self.goal = math.nan
+        known = model.leaf_values(self.values)
+        leaf = self._leaf(real)
+        near = self._usual() if self.item is not None else float(known[leaf.name])
+        super().__init__(target, self.root, relation, leaf, known, near)
 
     def _usual(self) -> float | None:
         """Return what an unknown input is where it is not given; None where it has no usual value."""
         default = None if self.item is None or self.item.default is REQUIRED else self.item.default
         return None if default is None or self.item is None else float(self.item.read(default)) or None
 
+    @property
+    def field(self) -> FieldNumber | None:  # type: ignore[override]
+        """What the catalog says of the unknown."""
+        return limits_of(self.leaf.name, self.values) if self.item is None else None
+
     @cached_property
-    def alone(self) -> bool:
+    def alone(self) -> bool:  # type: ignore[override]
         """Whether other inputs follow from the unknown, so that each value of it is a question of its own."""
-        if self.leaf not in symbols(self.root):
+        if not any(leaf is self.leaf for leaf in symbols(self.root)):
             return True
         return reads(self.model, self.given, self.values, [self.leaf.name])
-
-    @cached_property
-    def fixed(self) -> dict[str, Any]:
-        """The known values of the leaves of the equation, names aside."""
-        leaves = {leaf.name for leaf in self.program.leaves} & self.known.keys()
-        return {name: self.known[name] if isinstance(self.known[name], str) else float(self.known[name])
-                for name in leaves}  # fmt: skip
-
-    @cached_property
-    def function(self) -> Callable[[float], float]:
-        """The output by the equation, as a function of the unknown in base units."""
-        return lambda x: float(self.program.run_named({**self.known, self.leaf.name: x})[0])
-
-    @cached_property
-    def program(self) -> ScalarProgram:
-        """The equation of the output, compiled."""
-        return ScalarProgram([self.root])
-
-    def limits(self, asked: tuple[float, float] | None) -> tuple[float, float]:
-        """Return the lowest and the highest value that a whole unknown can have, within those that are asked for.
-
-        Raises:
-            InputError: there is none.
-        """
-        low, high = self.leaf.low, self.leaf.high
-        field = limits_of(self.leaf.name, self.values) if self.item is None else None
-        if field is not None:  # what the catalog says of it is what it may be
-            low = field.minimum + field.above_minimum
-            high = high if field.maximum is None else field.maximum
-        if asked is not None:
-            low, high = max(low, asked[0]), min(high, asked[1])
-        if not low <= high:
-            raise InputError(f"{self.leaf.name} is not between these bounds", path="box")
-        return low, high
 
     def _checked(self, asked: dict[str, Any], target: str) -> dict[str, Any]:
         """Return the inputs with some value of an unknown one, so that there are equations of the target to look at.
@@ -158,25 +128,12 @@ class InverseQuestion:
             raise NotInvertibleError(f"{self.target} does not depend on {name}, as the others are given")
         raise UnknownNameError("number that the output depends on", name, [*leaves])
 
-    def goal_of(self, wanted: Any) -> float:
-        """Return a value that is wanted in base units."""
-        measure = as_time(as_measure(wanted, self.target), self.root.dimension)
-        return to_si(measure, self.root.dimension, self.target)
-
-    def aim(self, wanted: Any) -> None:
-        """Read the value that is wanted."""
-        self.goal = self.goal_of(wanted)
-
-    def read(self, value: Any) -> float:
-        """Return a bound of the unknown in base units."""
-        return to_si(as_measure(value, self.leaf.name), self.leaf.dimension, self.leaf.name)
-
     def ask(self, changed: Mapping[str, Any]) -> Any:
         """Return the model's own answer with the unknown (or an entry) replaced."""
         return self.model.solve(**{**self.given, **changed})
 
     @property
-    def askable(self) -> bool:
+    def askable(self) -> bool:  # type: ignore[override]
         """Whether the unknown is an input or a number of an entry that is given, not one that is derived."""
         name, _, path = self.leaf.name.partition(".")
         entry = self.values.get(name)
@@ -203,10 +160,6 @@ class InverseQuestion:
         new = entry.parameter(path).changed(int(x) if self.leaf.integer else x, "solved for")
         return {name: entry.replacing(path, new)}
 
-    def at(self, x: float) -> float:
-        """Return the model's own output for a value of the unknown."""
-        return float(self.ask(self.change(x)).si(self.target)) if self.askable else self.function(x)
-
     def outputs(self, numbers: Sequence[float]) -> list[float]:
         """Return the model's own output for each of several values; NaN where there is none."""
         changes = [self.change(number) for number in numbers]
@@ -216,42 +169,17 @@ class InverseQuestion:
         return found
 
     @property
-    def entry(self) -> str | None:
+    def entry(self) -> str | None:  # type: ignore[override]
         """The input whose entry holds the unknown, and the kind of the entry; None for other unknowns."""
         name, dot, _ = self.leaf.name.partition(".")
         found = next((item for item in self.model.inputs if item.name == name and isinstance(item, Given)), None)
         return f"{name}:{found.kind}" if dot and found is not None else None
 
-    def answer(self, **facts: Any) -> SolvedFor:
-        """Return the answer with what all have in common."""
-        usual: dict[str, Any] = {"formula": None, "conditions": (), "fails_at": ()}
-        return SolvedFor(
-            unknown=self.leaf.name, target=self.target, relation=self.relation, goal=self.goal,
-            dimension=self.leaf.dimension, target_dimension=self.root.dimension, _ask=self.ask, _entry=self.entry,
-            _change=self.change,
-            **{**usual, **facts},
-        )  # fmt: skip
-
     # continuous unknowns ----------------------------------------------------------------------------------------------
     def continuous(self, limits: tuple[float, float] | None) -> SolvedFor:
-        goal = constant(self.goal, self.root.dimension)
         if self.alone and self.askable and self.relation == "=":
             return self._as_others_follow(limits)
-        try:
-            found = invert(self.root, goal, self.leaf, values=self.known, box=limits, near=self.near)
-            self._substituted_back(found.values)
-        except NotInvertibleError:
-            if self.relation == "=":
-                raise
-            return self._everywhere(limits)
-        # Formulas are of the whole box; a search may have looked at a part of it.
-        box = found.box if found.method == "all roots" else Interval(*(limits or (self.leaf.low, self.leaf.high)))
-        region = found.ranges if self.relation == "=" else self._region(found.ranges, box)
-        return self.answer(
-            values=found.values, region=region, method=found.method, complete=found.complete and not self.alone,
-            formula=found.formula, conditions=found.conditions, residual=found.residual, box=box,
-            _rises=self._rises(found.values[0]),
-        )  # fmt: skip
+        return super().continuous(limits)
 
     def setting(self, number: float) -> tuple[Any, dict[str, Any]] | None:
         """Return what all leaves but the unknown are for a value of it, where other inputs follow from it, and a key of
@@ -293,7 +221,7 @@ class InverseQuestion:
         sizes = [around * 10.0 ** (step / 10) for step in range(-30, 31)]
         sizes += [around * step / 20 for step in range(10, 41)]
         if not around:
-            sizes = [2.0**step for step in range(-60, 80)]
+            sizes = [2.0**step for step in range(-40, 61)]
         settings = self._refined(sorted({min(max(size, low), high) for size in sizes}))
         roots = []
         for box in pairwise(settings):
@@ -339,46 +267,7 @@ class InverseQuestion:
         except MlsysimError:
             return False
 
-    def _rises(self, x: float) -> bool | None:
-        """Return whether the output is larger above a value than below it."""
-        at = self.function
-        step = 1e-3 * abs(x) or 1e-9
-        below, above = at(max(x - step, self.leaf.low)), at(min(x + step, self.leaf.high))
-        return None if below == above or math.isnan(below + above) else above > below
-
-    def _region(self, roots: Sequence[Interval], box: Interval) -> tuple[Interval, ...]:
-        """Return where an inequality holds: between two places where both sides are equal it holds or fails as one."""
-        at = self.function
-        ends = [box.low, *(end for span in roots for end in span), box.high]
-        held: list[Interval] = []
-        for index, (low, high) in enumerate(pairwise(ends)):
-            on_root = index % 2 == 1
-            if on_root or (low < high and meets(at(_inside(low, high)), self.relation, self.goal)):
-                if held and held[-1].high == low:
-                    held[-1] = Interval(held[-1].low, high)
-                else:
-                    held.append(Interval(low, high))
-        return tuple(held)
-
-    def _everywhere(self, limits: tuple[float, float] | None) -> SolvedFor:
-        """Return the whole box where the target is met all over it; raise where it is met nowhere."""
-        box = Interval(*(limits or (self.leaf.low, self.leaf.high)))
-        bounds, _ = Prover(self.root, self.leaf).study({**self.fixed, self.leaf.name: box})
-        at = self.function
-        points = [_inside(box.low, box.high), *([self.near] if self.near else [])]
-        seen = [value for value in map(at, points) if not math.isnan(value)]
-        if not seen or not all(meets(value, self.relation, self.goal) for value in seen):
-            reach = f"{show(bounds.low, self.root.dimension)} to {show(bounds.high, self.root.dimension)}"
-            raise NotInvertibleError(
-                f"no {self.leaf.name} makes {self.target} {self.relation} {show(self.goal, self.root.dimension)}",
-                hint=f"its values lie within {reach}" if all(map(math.isfinite, bounds)) else None,
-            )
-        proven = meets(bounds.low, self.relation, self.goal) and meets(bounds.high, self.relation, self.goal)
-        end = box.low if math.isfinite(box.low) else box.high
-        return self.answer(values=(end,), region=(box,), method="holds everywhere", complete=proven, residual=0.0,
-                           box=box, _rises=None)  # fmt: skip
-
-    def _substituted_back(self, roots: Sequence[float]) -> None:
+    def substituted_back(self, roots: Sequence[float]) -> None:
         """Ask the model itself about an input that was solved for: others may follow from it.
 
         Raises:
@@ -417,18 +306,3 @@ def _placeholders(item: Input) -> Iterator[Any]:
         return
     yield from (int(start) << power for power in range(17))
     yield from range(int(start), 512)
-
-
-def _inside(low: float, high: float) -> float:
-    return middle_of(low, high) if math.isfinite(low) or math.isfinite(high) else 1.0
-
-
-def _runs(numbers: Sequence[int]) -> list[list[int]]:
-    """Return runs of neighbouring numbers."""
-    found: list[list[int]] = []
-    for number in numbers:
-        if found and found[-1][-1] == number - 1:
-            found[-1].append(number)
-        else:
-            found.append([number])
-    return found

@@ -20,6 +20,7 @@ from mlsysim_opt.algebra.invert import MOST, TOLERANCE, Boundary, integer_bounda
 from mlsysim_opt.algebra.monotone import Prover
 from mlsysim_opt.errors import InputError, MlsysimError, NotInvertibleError
 from mlsysim_opt.physics.inverse_answer import BOUNDARY, EVERY, SPANS, SolvedFor, meets
+from mlsysim_opt.physics.inverse_equation import InverseEquation
 from mlsysim_opt.physics.inverse_question import InverseQuestion
 from mlsysim_opt.units import show
 
@@ -27,7 +28,7 @@ MANY, FEW = 1 << 17, 1 << 11
 """Whole numbers that are looked at where no bounds are given: evaluated as arrays, or each as a question of its own."""
 
 
-def solve_whole(task: InverseQuestion, limits: tuple[float, float] | None) -> SolvedFor:
+def solve_whole(task: InverseEquation, limits: tuple[float, float] | None) -> SolvedFor:
     """Return the whole numbers that meet the target: by proof where the output rises or falls, else by looking.
 
     Args:
@@ -35,7 +36,7 @@ def solve_whole(task: InverseQuestion, limits: tuple[float, float] | None) -> So
     Raises:
         NotInvertibleError: none does; the message names the nearest. InputError: there is no number to look at.
     """
-    if task.alone and task.askable:
+    if isinstance(task, InverseQuestion) and task.alone and task.askable:
         return _one_by_one(task, limits)
     found = _proven(task, *task.limits(limits))
     if found is not None:
@@ -46,7 +47,7 @@ def solve_whole(task: InverseQuestion, limits: tuple[float, float] | None) -> So
     return _among(task, low, high, _by_equation(task, low, high), EVERY, complete=True)
 
 
-def _proven(task: InverseQuestion, low: float, high: float) -> SolvedFor | None:
+def _proven(task: InverseEquation, low: float, high: float) -> SolvedFor | None:
     """Return the ends of what meets the target over all numbers between bounds; None where that is not proven.
 
     Raises:
@@ -76,7 +77,7 @@ def _proven(task: InverseQuestion, low: float, high: float) -> SolvedFor | None:
     )  # fmt: skip
 
 
-def _sides(task: InverseQuestion, first: int, last: int) -> list[Boundary | None] | None:
+def _sides(task: InverseEquation, first: int, last: int) -> list[Boundary | None] | None:
     """Return where the output starts to be large enough, and to be small enough, as far as each is asked for; None
     where numbers are met for which it has no value, or which are too large to be computed with exactly."""
     root, room = task.root, TOLERANCE * (abs(task.goal) or 1.0)
@@ -106,7 +107,7 @@ def _one_by_one(task: InverseQuestion, limits: tuple[float, float] | None) -> So
     return _among(task, low, high, outputs, EVERY, complete=True)
 
 
-def _range(task: InverseQuestion, limits: tuple[float, float] | None, most: int) -> tuple[int, int]:
+def _range(task: InverseEquation, limits: tuple[float, float] | None, most: int) -> tuple[int, int]:
     """Return the smallest and the largest whole number to look at: around the value of today where there is one."""
     least, last = task.limits(limits)
     low = math.ceil(least)
@@ -121,10 +122,10 @@ def _range(task: InverseQuestion, limits: tuple[float, float] | None, most: int)
     return low, high
 
 
-def _by_equation(task: InverseQuestion, low: int, high: int, known: Mapping[str, Any] | None = None) -> list[float]:
+def _by_equation(task: InverseEquation, low: int, high: int, known: Mapping[str, Any] | None = None) -> list[float]:
     """Return the output for every number of a range as the equations of one structure give it, by default with the
     other leaves as they are known."""
-    program = task.traced.arrays([task.target])
+    program = task.arrays
     numbers = np.arange(low, high + 1, dtype=float)
     values = {**(known or task.known), task.leaf.name: numbers if len(numbers) > 1 else float(low)}
     for leaf in program.leaves:
@@ -171,7 +172,7 @@ def _as_others_follow(task: InverseQuestion) -> SolvedFor | None:
 
 
 def _among(
-    task: InverseQuestion, low: int, high: int, outputs: Sequence[float], method: str, *, complete: bool
+    task: InverseEquation, low: int, high: int, outputs: Sequence[float], method: str, *, complete: bool
 ) -> SolvedFor:
     """Return which of the whole numbers of a range meet the target, by their outputs."""
     holds = np.array([meets(output, task.relation, task.goal) for output in outputs])
@@ -191,7 +192,7 @@ def _among(
 
 
 def _missed(
-    task: InverseQuestion, low: int, high: int, nearest: Sequence[int], outputs: Sequence[float] | None = None
+    task: InverseEquation, low: int, high: int, nearest: Sequence[int], outputs: Sequence[float] | None = None
 ) -> NotInvertibleError:
     """Return the error that no whole number meets the target, with the ones that come nearest to it."""
     wanted = f"{task.target} {task.relation} {show(task.goal, task.root.dimension, 6)}"
