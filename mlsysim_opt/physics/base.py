@@ -358,6 +358,20 @@ class Model:
         return traced.expressions[name]
 
 
+def model_of(using: Any) -> Model:
+    """Return the model that is asked, from itself or its class.
+
+    Raises:
+        InputError: it is neither.
+    """
+    if isinstance(using, Model):
+        return using
+    if isinstance(using, type) and issubclass(using, Model):
+        return using()
+    shown = using.__name__ if isinstance(using, type) else repr(using)
+    raise InputError(f"expected a model, got {shown}", path="using", hint="such as mlsysim_opt.ServingModel")
+
+
 def _solved_again(kind: type[Model], values: dict[str, Any]) -> Any:
     """Return a result that was pickled or copied: the same equations for the same inputs."""
     return kind().solved(values)

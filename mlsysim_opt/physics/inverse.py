@@ -10,7 +10,7 @@ import re
 from typing import Any
 
 from mlsysim_opt.errors import InputError
-from mlsysim_opt.physics.base import Model
+from mlsysim_opt.physics.base import Model, model_of
 from mlsysim_opt.physics.inverse_answer import Relation, SolvedFor
 from mlsysim_opt.physics.inverse_equation import InverseEquation
 from mlsysim_opt.physics.inverse_question import InverseQuestion
@@ -51,15 +51,12 @@ def solve_for(
             depend on the unknown.
         UnknownNameError: there is no such output or number. InputError, DimensionError: an input is wrong.
     """
-    model = using() if isinstance(using, type) else using
-    name, relation, wanted = asked(target, value)
-    if not isinstance(model, Model):
-        if not hasattr(model, "solve_for"):
-            raise InputError(f"{using!r} is neither a model nor a solution", path="using",
-                             hint="such as mo.ServingModel, or what mo.optimize returned")  # fmt: skip
+    if not isinstance(using, type | Model) and hasattr(using, "solve_for"):  # the solution of an optimization
         if given:
             raise InputError("a solution knows its inputs: nothing else is given", path=next(iter(given)))
-        return model.solve_for(target, value, unknown=unknown, box=box)
+        return using.solve_for(target, value, unknown=unknown, box=box)
+    model = model_of(using)
+    name, relation, wanted = asked(target, value)
     if is_list(wanted) or any(map(is_list, given.values())):
         from mlsysim_opt.physics.inverse_sweep import solve_for_many
 

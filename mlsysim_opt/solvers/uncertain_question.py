@@ -217,7 +217,8 @@ class UncertainQuestion:
 
     def _reads(self, givens: Iterable[Given]) -> bool:
         """Return whether a number is looked at while the inputs are prepared and entries are bound."""
-        return reads(self.model, self.fixed, self.values, [item.name for item in givens])
+        nominal = {item.name: item.text_of(self.values[item.name]) for item in self.givens if item.is_input}
+        return reads(self.model, {**self.fixed, **nominal}, self.values, [item.name for item in givens])
 
     def _derived(self) -> str:
         """Return which inputs the model found out for itself, as text."""

@@ -16,7 +16,7 @@ from mlsysim_opt.algebra.expression import Choice, Expression, Symbol
 from mlsysim_opt.algebra.interval import Interval
 from mlsysim_opt.algebra.parse import parse
 from mlsysim_opt.errors import InputError, UnknownNameError
-from mlsysim_opt.physics.base import Model
+from mlsysim_opt.physics.base import Model, model_of
 from mlsysim_opt.physics.traced import Traced
 from mlsysim_opt.solvers.distributions import Array
 from mlsysim_opt.solvers.sampling import draw
@@ -291,10 +291,7 @@ def whole(value: Any, name: str, low: int, high: int) -> int:
 
 def question_of(using: Any, outputs: Any, constraints: Any, given: Mapping[str, Any]) -> UncertainQuestion:
     """Return the question to a model, given as an object or as its class."""
-    model = using() if isinstance(using, type) else using
-    if not isinstance(model, Model):
-        raise InputError(f"expected a model, got {using!r}", path="using", hint="such as mo.ServingModel")
-    return UncertainQuestion(model, outputs, constraints, given)
+    return UncertainQuestion(model_of(using), outputs, constraints, given)
 
 
 def mixed(question: UncertainQuestion) -> InputError:

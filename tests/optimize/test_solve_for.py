@@ -33,7 +33,7 @@ def test_bad_questions_about_a_solution(solution: Any) -> None:
         mo.solve_for("step_time = 5 s", unknown="calibration.gem_efficiency", using=solution)
     with pytest.raises(InputError, match="nothing else is given"):
         mo.solve_for("step_time <= 5 s", unknown="calibration.gemm_efficiency", using=solution, seq_len=4096)
-    with pytest.raises(InputError, match="neither a model nor a solution"):
+    with pytest.raises(InputError, match="expected a model, got 'parallelism'"):
         mo.solve_for("step_time <= 5 s", unknown="calibration.gemm_efficiency", using="parallelism")
     with pytest.raises(DimensionError):
         mo.solve_for("step_time <= 5 GB", unknown="calibration.gemm_efficiency", using=solution)
