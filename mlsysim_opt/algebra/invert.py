@@ -40,6 +40,9 @@ ROUNDING = 1e-13
 MOST = 2**53 - 1
 """The largest whole number that is looked at: larger ones are not counted exactly."""
 
+USUAL, FEWEST = 300, 100
+"""Nodes of an expression beyond which fewer pieces are looked at, and how many at least."""
+
 Method = Literal["closed form", "bracketed root", "all roots"]
 
 
@@ -145,7 +148,8 @@ def invert(
         box: where to look, in base units; by default the bounds of the unknown.
         near: where all roots have to be searched and no box is given, they are searched within a factor of a thousand
             of this value first.
-        effort: how many pieces of the box are looked at, at most, where all roots are searched.
+        effort: how many pieces of the box are looked at, at most, where all roots are searched; in proportion fewer
+            for an expression of more than `USUAL` nodes, its derivative included.
     Raises:
         NotInvertibleError: no value gives the target; the message says what can be attained.
         DimensionError: the target has another dimension than the expression.
@@ -402,6 +406,7 @@ class _Task:
             self.residual,
             self.plateau,
         )
+        effort = min(effort, max(FEWEST, effort * USUAL // self.prover.size))
         found = search.run(self.low, self.high, effort)
         if not found.roots:
             if found.complete:

@@ -108,11 +108,18 @@ class Solved:
         return all(self._holds)
 
     def si(self, name: str) -> Any:
-        """Return a field in base units, as a plain number."""
+        """Return a field in base units, as a plain number.
+
+        Raises:
+            UnknownNameError: there is no such field. MlsysimError: it needs a number that an entry lacks.
+        """
         here = self.__dict__
         seen: dict[str, Any] = here["_seen"]
         if name not in seen:
             bound: Bound = here["_bound"]
+            if name not in bound.traced.position:
+                here["_model"]().check_known(name, bound.traced, here["_values"])
+                raise UnknownNameError("output", name, list(bound.traced.position))
             if len(seen) < FEW:
                 seen[name] = bound.run(name, here["_values"])[0]
             else:
