@@ -16,7 +16,7 @@ PIP  = PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip install -qq
 PYTEST = $(BIN)/python -m pytest -n $(JOBS) --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-placement test lint format bench walls docs fuzz wheel-check clean
+.PHONY: help demo demo-placement test lint format bench walls docs fuzz round-trips wheel-check clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -55,6 +55,9 @@ docs: $(VENV)/.installed-docs ## the documentation as HTML, in docs/_build
 
 fuzz: $(VENV)/.installed ## the long campaigns, for a night
 	@HYPOTHESIS_PROFILE=campaign $(PYTEST) -m slow tests $(ARGS)
+
+round-trips: $(VENV)/.installed ## every number of every model, changed and solved for again, with the counts
+	@$(BIN)/python -m pytest -q -m slow tests/physics/test_round_trips.py $(ARGS)
 
 wheel-check: $(VENV)/.installed-dev ## build the wheel and use it from a clean environment elsewhere
 	@$(BIN)/python tests/packaging/check_wheel.py

@@ -488,7 +488,7 @@ def solve_system(
     ] = None,
     range_: Annotated[
         list[str] | None,
-        typer.Option("--range", metavar="UNKNOWN=LOW,HIGH", help="Where to look.", show_default=False),
+        typer.Option("--range", metavar="UNKNOWN=LOW..HIGH", help="Where to look.", show_default=False),
     ] = None,
     model: Model = None,
     hardware: Annotated[
