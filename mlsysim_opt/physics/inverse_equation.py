@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from mlsysim_opt.algebra.arrays import ArrayProgram
 from mlsysim_opt.algebra.evaluate import ScalarProgram
-from mlsysim_opt.algebra.expression import Expression, Symbol, constant
+from mlsysim_opt.algebra.expression import Expression, Symbol, constant, short
 from mlsysim_opt.algebra.interval import Interval
 from mlsysim_opt.algebra.invert import invert
 from mlsysim_opt.algebra.monotone import Prover
@@ -148,9 +148,10 @@ class InverseEquation:
         try:
             found = invert(self.root, goal, self.leaf, values=self.known, box=limits, near=self.near)
             self.substituted_back(found.values)
-        except NotInvertibleError:
+        except NotInvertibleError as error:
             if self.relation == "=":
-                raise
+                said = error.message.replace(short(self.root), self.target)
+                raise NotInvertibleError(said, hint=error.hint) from error
             return self._everywhere(limits)
         # Formulas are of the whole box; a search may have looked at a part of it.
         box = found.box if found.method == "all roots" else Interval(*(limits or (self.leaf.low, self.leaf.high)))
