@@ -380,8 +380,8 @@ class _Task:
     # (c) ----------------------------------------------------------------------------------------------------
     def indifferent(self, near: float | None) -> bool:
         """Whether the expression has the same value up to rounding wherever it is looked at: terms that cancel."""
-        around = abs(near or 1.0)
-        points = [min(max(around * 10.0**power, self.low), self.high) for power in range(-12, 13)]
+        powers = range(-12, 13) if near else range(-30, 31, 2)
+        points = [min(max(abs(near or 1.0) * 10.0**power, self.low), self.high) for power in powers]
         seen = [self.function(point) for point in points]
         return all(map(math.isfinite, seen)) and max(seen) - min(seen) <= TOLERANCE * max(map(abs, seen))
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from mlsysim_opt.algebra.arrays import ArrayProgram
 from mlsysim_opt.algebra.evaluate import ScalarProgram
-from mlsysim_opt.algebra.expression import Expression, Symbol, constant
+from mlsysim_opt.algebra.expression import Expression, Symbol, constant, short
 from mlsysim_opt.algebra.interval import Interval
 from mlsysim_opt.algebra.invert import invert
 from mlsysim_opt.algebra.monotone import Prover
@@ -148,18 +148,24 @@ class InverseEquation:
         try:
             found = invert(self.root, goal, self.leaf, values=self.known, box=limits, near=self.near)
             self.substituted_back(found.values)
-        except NotInvertibleError:
+        except NotInvertibleError as error:
             if self.relation == "=":
-                raise
+                said = error.message.replace(short(self.root), self.target)
+                raise NotInvertibleError(said, hint=error.hint) from error
             return self._everywhere(limits)
         # Formulas are of the whole box; a search may have looked at a part of it.
         box = found.box if found.method == "all roots" else Interval(*(limits or (self.leaf.low, self.leaf.high)))
+        values = tuple(map(self.possible, found.values, found.ranges))
         region = found.ranges if self.relation == "=" else self._region(found.ranges, box)
         return self.answer(
-            values=found.values, region=region, method=found.method, complete=found.complete and not self.alone,
+            values=values, region=region, method=found.method, complete=found.complete and not self.alone,
             formula=found.formula, conditions=found.conditions, residual=found.residual, box=box,
             _rises=self._rises(found.values[0]),
         )  # fmt: skip
+
+    def possible(self, x: float, span: Interval) -> float:
+        """Return a value that the unknown can have, of those around `x` with which the target is attained."""
+        return x
 
     def substituted_back(self, roots: Sequence[float]) -> None:
         """Ask the model itself about what was found, where other inputs may follow from it.

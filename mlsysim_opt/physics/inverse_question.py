@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from mlsysim_opt.registry.fields import Number as FieldNumber
 
 
-EFFORT, SETTINGS = 300, 150
+EFFORT, SETTINGS = 300, 250
 """Where other inputs follow from the unknown: pieces looked at between two numbers near to each other, and numbers from
 which they are derived."""
 
@@ -181,6 +181,11 @@ class InverseQuestion(InverseEquation):
             return self._as_others_follow(limits)
         return super().continuous(limits)
 
+    def possible(self, x: float, span: Interval) -> float:
+        if isinstance(self.item, Number) and self.item.open_low and x <= self.item.low < span.high:  # no load at all
+            return span.high if math.isfinite(span.high) else middle_of(*span)
+        return x
+
     def setting(self, number: float) -> tuple[Any, dict[str, Any]] | None:
         """Return what all leaves but the unknown are for a value of it, where other inputs follow from it, and a key of
         that; None where it cannot have this value, or the equations are others."""
@@ -198,7 +203,7 @@ class InverseQuestion(InverseEquation):
         """Return the settings of numbers, and of numbers between two of different settings."""
         found = {point: self.setting(point) for point in points}
         waiting = list(pairwise(points))
-        for _ in range(1 if self.near else 4):
+        for _ in range(4):
             halves = []
             for low, high in waiting:
                 here, there = found[low], found[high]

@@ -54,6 +54,7 @@ def _proven(task: InverseEquation, low: float, high: float) -> SolvedFor | None:
         NotInvertibleError: it is proven that none does.
     """
     first, last = whole_box(task.leaf, (low, high))
+    high = float(last) if math.isfinite(high) else high
     move = Prover(task.root, task.leaf).direction({**task.fixed, task.leaf.name: Interval(float(first), float(last))})
     found = _sides(task, first, last) if move else None
     if found is None or move is None:

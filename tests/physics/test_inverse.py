@@ -94,6 +94,7 @@ def test_the_catalog_is_asked_which_entries_meet_it() -> None:
     [
         ("itl <= 30 GB", BANDWIDTH, DimensionError, "30 GB is byte, but s is expected"),
         ("itl <= 0.1 ms", BANDWIDTH, NotInvertibleError, "no hardware.memory.bandwidth makes itl <= 100 us"),
+        ("itl = 1 us", BANDWIDTH, NotInvertibleError, "between 0 byte/s and +inf gives itl the value 1 us"),
         ("itl = 60 ms", "batch_size", NotInvertibleError, "no whole batch_size from 1 up gives itl = 60 ms"),
         ("itl = 60 ms", "hardware.memory.bandwith", UnknownNameError, "did you mean 'hardware.memory.bandwidth'"),
         ("kv_cache_size = 40 GB", BANDWIDTH, NotInvertibleError, "kv_cache_size does not depend on"),
@@ -107,6 +108,12 @@ def test_bad_questions(target: str, unknown: str, error: type[Exception], messag
     with pytest.raises(error) as caught:
         solve_for(target, unknown=unknown, **ASKED)
     assert message in str(caught.value)
+
+
+def test_a_box_that_ends_between_two_whole_numbers() -> None:
+    found = solve_for("itl <= 60 ms", unknown="batch_size", box=(0, 1.5), **ASKED)
+    assert tuple(found.region[0]) == (1, 1)
+    assert str(found).startswith("batch_size = 1 ")
 
 
 def test_bad_boxes() -> None:
