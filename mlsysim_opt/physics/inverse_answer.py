@@ -68,6 +68,12 @@ class SolvedFor:
     _change: Callable[[float], Mapping[str, Any]] = field(repr=False, compare=False)
     _entry: str | None = field(repr=False, compare=False)
     _rises: bool | None = field(repr=False, compare=False)
+    _equation: Callable[[], Expression] = field(repr=False, compare=False)
+
+    @property
+    def equation(self) -> Expression:
+        """The output as an expression of the unknown alone: what was inverted, with everything else filled in."""
+        return self._equation()
 
     @property
     def value(self) -> float:
@@ -143,6 +149,7 @@ class SolvedFor:
             "unit": base_unit(self.dimension).text, "values": list(self.values),
             "region": [[item.low, item.high] for item in self.region], "method": self.method,
             "complete": self.complete, "formula": None if self.formula is None else str(self.formula),
+            "equation": str(self.equation),
             "conditions": [str(item) for item in self.conditions], "fails_at": list(self.fails_at),
             "residual": self.residual, "searched": list(self.box), "violated": list(self.violated),
         }  # fmt: skip

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from mlsysim_opt.algebra.arrays import ArrayProgram
 from mlsysim_opt.algebra.evaluate import ScalarProgram
 from mlsysim_opt.algebra.expression import Expression, Symbol, constant, short
+from mlsysim_opt.algebra.fold import folded
 from mlsysim_opt.algebra.interval import Interval
 from mlsysim_opt.algebra.invert import invert
 from mlsysim_opt.algebra.monotone import Prover
@@ -132,7 +133,7 @@ class InverseEquation:
         return SolvedFor(
             unknown=self.leaf.name, target=self.target, relation=self.relation, goal=self.goal,
             dimension=self.leaf.dimension, target_dimension=self.root.dimension, _ask=self.ask, _entry=self.entry,
-            _change=self.change,
+            _change=self.change, _equation=lambda: folded(self.root, self.known),
             **{**usual, **facts},
         )  # fmt: skip
 

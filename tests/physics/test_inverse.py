@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 
 from mlsysim_opt import solve_for
+from mlsysim_opt.algebra.evaluate import evaluate
+from mlsysim_opt.algebra.expression import symbols
 from mlsysim_opt.errors import DimensionError, InputError, NotInvertibleError, UnknownNameError
 from mlsysim_opt.physics import (
     DistributedModel,
@@ -235,3 +237,12 @@ def test_a_number_of_the_server_that_a_split_uses() -> None:
     found = solve_for("itl", "25 ms", unknown="hardware.node.scale_up.bandwidth", **ASKED)
     assert found.residual < 1e-9
     assert not found.violated  # the model cannot be asked about a number that is no part of what was given
+
+
+def test_the_equation_that_was_solved_depends_on_the_unknown_alone() -> None:
+    given: dict[str, Any] = {"model": "Llama3_70B", "hardware": "H200", "tp_size": 2, "seq_len": 4096}
+    found = solve_for("itl", "30 ms", unknown="hardware.memory.bandwidth", using=ServingModel, **given)
+    assert found.formula is None  # it stands in several operators, each with a roof of its own
+    assert [leaf.name for leaf in symbols(found.equation)] == ["hardware.memory.bandwidth"]
+    assert evaluate(found.equation, {"hardware.memory.bandwidth": found.value}) == pytest.approx(0.030, rel=1e-12)
+    assert found.as_dict()["equation"] == str(found.equation)
