@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -105,14 +106,19 @@ def _ways(plan: Plan, item: Mapping[str, Any], accelerator: Entry) -> Sequence[T
 
 
 def _together(plan: Plan, item: Mapping[str, Any], accelerators: Sequence[Entry]) -> Mapping[str, Columns]:
-    """Return the designs on several accelerators at once, which takes less time; none where that cannot be.
+    """Return the designs on accelerators whose nodes hold as many, at once, which takes less time than one by one.
 
-    An accelerator without designs here is asked alone, for the reason.
+    An accelerator that is absent here, or has none, is asked alone: there the reason is told.
     """
-    try:
-        return _designs(plan, item, accelerators)
-    except MlsysimError:
-        return {}
+    alike: dict[int, list[Entry]] = {}
+    for accelerator in accelerators:
+        node = plan.node.entries[plan.accelerators.index(accelerator)]
+        alike.setdefault(int(node.accelerators_per_node), []).append(accelerator)
+    found: dict[str, Columns] = {}
+    for several in alike.values():
+        with suppress(MlsysimError):
+            found.update(_designs(plan, item, several))
+    return found
 
 
 def _designs(plan: Plan, item: Mapping[str, Any], accelerators: Sequence[Entry]) -> Mapping[str, Columns]:

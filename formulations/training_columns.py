@@ -27,8 +27,6 @@ Array = np.ndarray[Any, Any]
 SHOWN = ("tp_size", "pp_size", "dp_size", "cp_size", "ep_size")
 KEPT = 1024
 """Jobs whose columns are kept."""
-FEW = 2
-"""Choices of a constraint that is joined."""
 SAMPLE = 32
 """Of so many designs one is looked at before all are."""
 
@@ -85,8 +83,8 @@ def _columns(catalog: Catalog, given: tuple[tuple[str, Any], ...]) -> dict[str, 
         if len(names) > 1:
             raise
         wanted = [problem.metric("time")]
-    # a constraint of few choices leaves fewer designs to look at; to evaluate it takes no time
-    few = [item.structural or len(item.holds.choices) <= FEW for item in problem.constraints]
+    # a constraint of one choice leaves fewer designs to look at, at once
+    few = [item.structural or len(item.holds.choices) == 1 for item in problem.constraints]
     joining = [item.holds for item, small in zip(problem.constraints, few, strict=True) if small]
     asked = [item.holds for item, small in zip(problem.constraints, few, strict=True) if not small]
     # accelerator and size, time, energy, and the position of every value: the best so far, one row each
@@ -96,11 +94,14 @@ def _columns(catalog: Catalog, given: tuple[tuple[str, Any], ...]) -> dict[str, 
             time, truths = tables[0], tables[len(wanted) :]
             energy = tables[1] if len(wanted) > 1 else np.zeros_like(time)
             part = Part(choices, axes, start, time, truths, [])
-            codes = np.broadcast_to(_codes(held, axes, start, stop), time.shape)
+            codes = _codes(held, axes, start, stop)
             good = part.feasible()
             for step in (SAMPLE, 1):  # a few designs first: what they beat is left out at once
-                flat = np.flatnonzero(_unbeaten(front, codes, time, energy, good) if step == 1 else good)[::step]
-                code, mine, its = (table.reshape(-1)[flat] for table in (codes, time, energy))
+                good, known = _unbeaten(front, codes, time, energy, good)
+                if step > 1 and known:
+                    continue
+                flat = np.flatnonzero(good)[::step]
+                code, mine, its = (np.broadcast_to(item, time.shape).reshape(-1)[flat] for item in (codes, time, energy))
                 near = _candidates(front, code, mine, its)
                 at = part.positions(flat[near])
                 front = _front(np.concatenate([front, np.column_stack([code[near], mine[near], its[near], *at])]))
@@ -132,16 +133,17 @@ def _codes(held: Sequence[Choice], axes: Axes, start: int, stop: int) -> Array:
     return found
 
 
-def _unbeaten(front: Array, codes: Array, time: Array, energy: Array, good: Array) -> Array:
-    """Return which good points beat the fastest and the thriftiest known of their size in something."""
-    if not len(front) or not good.any():
-        return good
+def _unbeaten(front: Array, codes: Array, time: Array, energy: Array, good: Array) -> tuple[Array, bool]:
+    """Return which good points beat the fastest and the thriftiest known of their size, and whether all sizes have one."""
+    known = True
     for column in (1, 2):
-        best = np.full((2, int(max(codes.max(), front[:, 0].max())) + 1), np.inf)
+        best = np.full((2, int(max(codes.max(), front[:, 0].max(initial=0))) + 1), np.inf)
         order = np.lexsort((front[:, 3 - column], front[:, column]))[::-1]
-        best[:, front[order, 0].astype(int)] = front[order, 1:3].T  # the last of equal places stays
-        good = good & ((time < best[0][codes]) | (energy < best[1][codes]))
-    return good
+        best[:, front[order, 0].astype(int)] = front[order, 1:3].T  # of several, the last one stays
+        fastest, thriftiest = best[:, codes]
+        good = good & ((time < fastest) | (energy < thriftiest))
+        known = known and bool(np.isfinite(fastest).all())
+    return good, known
 
 
 def _candidates(front: Array, size: Array, time: Array, energy: Array) -> Array:
