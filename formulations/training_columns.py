@@ -6,6 +6,7 @@ jobs, so of all designs of `parallelism` only those are kept that no other of th
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -96,15 +97,17 @@ def _columns(catalog: Catalog, given: tuple[tuple[str, Any], ...]) -> dict[str, 
             part = Part(choices, axes, start, time, truths, [])
             codes = _codes(held, axes, start, stop)
             good = part.feasible()
-            for step in (SAMPLE, 1):  # a few designs first: what they beat is left out at once
-                good, known = _unbeaten(front, codes, time, energy, good)
-                if step > 1 and known:
-                    continue
-                flat = np.flatnonzero(good)[::step]
-                code, mine, its = (np.broadcast_to(item, time.shape).reshape(-1)[flat] for item in (codes, time, energy))
+            fastest, its_energy = _fastest(front, held)[:, codes]
+            # where nothing is known of a size, a few designs first: what they beat is left out at once
+            for step in (1,) if np.isfinite(fastest).all() else (SAMPLE, 1):
+                flat = np.flatnonzero(good & ((time < fastest) | (energy < its_energy)))[::step]
+                code, mine, its = (
+                    np.broadcast_to(item, time.shape).reshape(-1)[flat] for item in (codes, time, energy)
+                )
                 near = _candidates(front, code, mine, its)
                 at = part.positions(flat[near])
                 front = _front(np.concatenate([front, np.column_stack([code[near], mine[near], its[near], *at])]))
+                fastest, its_energy = _fastest(front, held)[:, codes]
     found: dict[str, list[TrainingColumn]] = {name: [] for name in names}
     for row in front:
         split = {choice.name: choice.values[int(place)] for choice, place in zip(choices, row[3:], strict=True)}
@@ -133,17 +136,12 @@ def _codes(held: Sequence[Choice], axes: Axes, start: int, stop: int) -> Array:
     return found
 
 
-def _unbeaten(front: Array, codes: Array, time: Array, energy: Array, good: Array) -> tuple[Array, bool]:
-    """Return which good points beat the fastest and the thriftiest known of their size, and whether all sizes have one."""
-    known = True
-    for column in (1, 2):
-        best = np.full((2, int(max(codes.max(), front[:, 0].max(initial=0))) + 1), np.inf)
-        order = np.lexsort((front[:, 3 - column], front[:, column]))[::-1]
-        best[:, front[order, 0].astype(int)] = front[order, 1:3].T  # of several, the last one stays
-        fastest, thriftiest = best[:, codes]
-        good = good & ((time < fastest) | (energy < thriftiest))
-        known = known and bool(np.isfinite(fastest).all())
-    return good, known
+def _fastest(front: Array, held: Sequence[Choice]) -> Array:
+    """Return time and energy of the fastest known, by the number of its combination; infinite where there is none."""
+    found = np.full((2, math.prod(len(choice.values) for choice in held)), np.inf)
+    first = np.flatnonzero(np.diff(front[:, 0], prepend=-1.0))
+    found[:, front[first, 0].astype(int)] = front[first, 1:3].T
+    return found
 
 
 def _candidates(front: Array, size: Array, time: Array, energy: Array) -> Array:
