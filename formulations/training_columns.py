@@ -6,6 +6,7 @@ jobs, so of all designs of `parallelism` only those are kept that no other of th
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -13,7 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from mlsysim_opt.algebra.evaluate import GridProgram
+from mlsysim_opt.algebra.evaluate import Axes, GridProgram
+from mlsysim_opt.algebra.expression import Choice
 from mlsysim_opt.errors import MissingFieldError
 from mlsysim_opt.optimize.formulation import formulation
 from mlsysim_opt.optimize.problem import Problem
@@ -25,7 +27,9 @@ from mlsysim_opt.registry.catalog import Catalog
 Array = np.ndarray[Any, Any]
 SHOWN = ("tp_size", "pp_size", "dp_size", "cp_size", "ep_size")
 KEPT = 1024
-"""Jobs on accelerators whose columns are kept."""
+"""Jobs whose columns are kept."""
+SAMPLE = 32
+"""Of so many designs one is looked at before all are."""
 
 
 @dataclass(frozen=True)
@@ -52,57 +56,92 @@ class TrainingColumn:
         return " ".join(degrees) or "no split"
 
 
-def training_columns(given: Mapping[str, Any]) -> tuple[TrainingColumn, ...]:
-    """Return the columns of a job, fleet sizes ascending, of each size the fastest first.
+def training_columns(given: Mapping[str, Any]) -> dict[str, tuple[TrainingColumn, ...]]:
+    """Return the columns of a job by accelerator, fleet sizes ascending, of each size the fastest first.
 
     Args:
-        given: what `parallelism` is given, with one `accelerator` and a list of `nodes`, without tokens: time and
-            energy go with the tokens, so jobs that differ in nothing else share their columns.
+        given: what `parallelism` is given, with lists of `accelerator` and `nodes`, without tokens: time and energy go
+            with the tokens, so jobs that differ in nothing else share their columns.
     Raises:
-        InputError: something given is wrong, or the accelerator cannot run the job at all.
+        InputError: something given is wrong, or an accelerator cannot run the job at all.
+        MissingFieldError: of several accelerators, a node states no power; alone its columns are without.
     """
     plain = tuple(sorted((name, tuple(item) if isinstance(item, list) else item) for name, item in given.items()))
     return _columns(default_catalog(), plain)
 
 
 @lru_cache(maxsize=KEPT)
-def _columns(catalog: Catalog, given: tuple[tuple[str, Any], ...]) -> tuple[TrainingColumn, ...]:
+def _columns(catalog: Catalog, given: tuple[tuple[str, Any], ...]) -> dict[str, tuple[TrainingColumn, ...]]:
     values = {name: list(item) if isinstance(item, tuple) else item for name, item in given}
+    names: list[str] = values["accelerator"]
     problem = formulation("parallelism").problem({**values, "token_budget": "1 token"})
     assert isinstance(problem, Problem)
     choices = [item.choice for item in problem.decisions.values()]
-    held = [choice for choice in choices if choice.name == "nodes"]
-    sizes = held[0].values if held else tuple(values["nodes"])
+    held = [choice for name in ("accelerator", "nodes") for choice in choices if choice.name == name]
     try:
         wanted = [problem.metric("time"), problem.metric("it_energy")]
     except MissingFieldError:
+        if len(names) > 1:
+            raise
         wanted = [problem.metric("time")]
-    joining = [item.holds for item in problem.constraints if item.structural]
-    asked = [item.holds for item in problem.constraints if not item.structural]
-    # size, time, energy, and the position of every value: the best so far, one row each
+    # a constraint of one choice leaves fewer designs to look at, at once
+    few = [item.structural or len(item.holds.choices) == 1 for item in problem.constraints]
+    joining = [item.holds for item, small in zip(problem.constraints, few, strict=True) if small]
+    asked = [item.holds for item, small in zip(problem.constraints, few, strict=True) if not small]
+    # accelerator and size, time, energy, and the position of every value: the best so far, one row each
     front = np.empty((0, 3 + len(choices)))
     for axes in spaces(Domain.of(choices), joining, problem.values):
-        for start, _, tables in GridProgram([*wanted, *asked], problem.values, axes).blocks():
+        for start, stop, tables in GridProgram([*wanted, *asked], problem.values, axes).blocks():
             time, truths = tables[0], tables[len(wanted) :]
+            energy = tables[1] if len(wanted) > 1 else np.zeros_like(time)
             part = Part(choices, axes, start, time, truths, [])
-            flat = np.flatnonzero(part.feasible())
-            (size,) = (
-                Part(held, axes, start, time, [], []).positions(flat) if held else (np.zeros(len(flat), dtype=int),)
+            codes = _codes(held, axes, start, stop)
+            good = part.feasible()
+            fastest, its_energy = _fastest(front, held)[:, codes]
+            # where nothing is known of a size, a few designs first: what they beat is left out at once
+            for step in (1,) if np.isfinite(fastest).all() else (SAMPLE, 1):
+                flat = np.flatnonzero(good & ((time < fastest) | (energy < its_energy)))[::step]
+                code, mine, its = (
+                    np.broadcast_to(item, time.shape).reshape(-1)[flat] for item in (codes, time, energy)
+                )
+                near = _candidates(front, code, mine, its)
+                at = part.positions(flat[near])
+                front = _front(np.concatenate([front, np.column_stack([code[near], mine[near], its[near], *at])]))
+                fastest, its_energy = _fastest(front, held)[:, codes]
+    found: dict[str, list[TrainingColumn]] = {name: [] for name in names}
+    for row in front:
+        split = {choice.name: choice.values[int(place)] for choice, place in zip(choices, row[3:], strict=True)}
+        found[split.pop("accelerator", names[0])].append(
+            TrainingColumn(
+                nodes=int(split.get("nodes", values["nodes"][0])),
+                speed=1.0 / float(row[1]),
+                power=float(row[2] / row[1]) if len(wanted) > 1 else None,
+                split=split,
             )
-            mine = time.reshape(-1)[flat]
-            energy = tables[1].reshape(-1)[flat] if len(wanted) > 1 else np.zeros(len(flat))
-            near = _candidates(front, size, mine, energy)
-            at = part.positions(flat[near])
-            front = _front(np.concatenate([front, np.column_stack([size[near], mine[near], energy[near], *at])]))
-    return tuple(
-        TrainingColumn(
-            nodes=int(sizes[int(row[0])]),
-            speed=1.0 / float(row[1]),
-            power=float(row[2] / row[1]) if len(wanted) > 1 else None,
-            split={choice.name: choice.values[int(place)] for choice, place in zip(choices, row[3:], strict=True)},
         )
-        for row in front
-    )
+    return {name: tuple(columns) for name, columns in found.items()}
+
+
+def _codes(held: Sequence[Choice], axes: Axes, start: int, stop: int) -> Array:
+    """Return a number for each combination of some choices, over a block as far as it depends on it."""
+    found: Array = np.zeros(1, dtype=np.int64)
+    for choice in held:
+        if choice in axes.joined:
+            positions = axes.joined[choice][start:stop]
+        else:
+            shape = [1] * (1 + len(axes.dense))
+            shape[axes.dense.index(choice)] = -1
+            positions = np.arange(len(choice.values)).reshape(shape)
+        found = found * len(choice.values) + positions
+    return found
+
+
+def _fastest(front: Array, held: Sequence[Choice]) -> Array:
+    """Return time and energy of the fastest known, by the number of its combination; infinite where there is none."""
+    found = np.full((2, math.prod(len(choice.values) for choice in held)), np.inf)
+    first = np.flatnonzero(np.diff(front[:, 0], prepend=-1.0))
+    found[:, front[first, 0].astype(int)] = front[first, 1:3].T
+    return found
 
 
 def _candidates(front: Array, size: Array, time: Array, energy: Array) -> Array:
