@@ -146,9 +146,7 @@ PlanFile = Annotated[
         "--plan", metavar="FILE", help="A YAML file with all of this; options win over it.", show_default=False
     ),
 ]
-StudyFile = Annotated[
-    str | None, typer.Argument(metavar="[FILE]", help="The same as --plan FILE.", show_default=False)
-]
+StudyFile = Annotated[str | None, typer.Argument(metavar="[FILE]", help="The same as --plan FILE.", show_default=False)]
 Design = Annotated[
     list[str], typer.Option("--design", metavar="NAME=VALUE,...", help="Values of decisions.", show_default=False)
 ]
