@@ -36,6 +36,8 @@ TOLERANCE = 1e-9
 """Violation of a row that the solver is allowed, in units of its largest coefficient."""
 SAME = 1e-9
 """Values of an objective that differ by less, relatively, are one value: the rounding of its sum."""
+FIRST = 100
+"""Columns that are first branched over."""
 COVER = 25
 """Points about which a front of divisible amounts is asked where nothing is said."""
 STEPS = 50
@@ -169,7 +171,7 @@ class _Front:
 
     def _solve(self, program: LinearProgram, start: Array | None) -> Found:
         self.solves += 1
-        options = replace(self.options, time_limit=self.left(), prune=False, start=start)
+        options = replace(self.options, time_limit=self.left(), prune=False, start=start, first=FIRST)
         return self.engine.solve(program, options)
 
     # plans ------------------------------------------------------------------------------------------------------------

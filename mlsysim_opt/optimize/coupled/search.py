@@ -59,6 +59,7 @@ class _Search:
     def __init__(self, part: Part) -> None:
         self.part, self.program, self.options = part, part.program, part.options
         self.began = time.monotonic()
+        self.stopped = False
 
     def left(self) -> float | None:
         """Return the seconds that are left."""
@@ -68,9 +69,13 @@ class _Search:
 
     def run(self) -> Found:
         """Return the outcome of the program."""
-        if self.program.columns <= FEW or not self.program.whole.any():
+        first = self.options.first
+        if self.program.columns <= (FEW if first is None else 3 * first) or not self.program.whole.any():
             return self._direct()
-        return self._sifted()
+        found = self._sifted(FIRST if first is None else first)
+        if first is None or found.status != "feasible" or self.stopped:
+            return found
+        return self._direct()  # tolerances left room between the two: that is settled over all columns
 
     # small ------------------------------------------------------------------------------------------------------------
     def _direct(self) -> Found:
@@ -124,7 +129,7 @@ class _Search:
         return result if possible else replace(result, stop="infeasible", bound=math.inf)
 
     # large ------------------------------------------------------------------------------------------------------------
-    def _sifted(self) -> Found:
+    def _sifted(self, first: int) -> Found:
         """Solve over few columns, more of them each time, until none that is left out can be in a better plan.
 
         A plan with a column that was left out costs at least the bound of the relaxation and the column's excess.
@@ -140,7 +145,7 @@ class _Search:
         best = self.part.start
         value = math.inf if best is None else float(program.cost @ best) + program.offset
         must = relaxed.working & (above == 0)
-        at_once = max(FIRST, 2 * int(np.count_nonzero(must)))
+        at_once = max(first, 2 * int(np.count_nonzero(must)))
         nodes, proven = 0, relaxed.bound
         stop: Stop = "limit"
         while True:
@@ -176,6 +181,7 @@ class _Search:
                 break
             else:
                 at_once *= 4
+        self.stopped = stop in ("limit", "interrupted")
         stop = "limit" if stop == "infeasible" and best is not None else stop
         merged = Result(stop, best, None if best is None else value, proven, None, nodes)
         how = "column pricing, reduced costs, branch and bound"
