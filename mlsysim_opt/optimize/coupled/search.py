@@ -146,10 +146,10 @@ class _Search:
         value = math.inf if best is None else float(program.cost @ best) + program.offset
         must = relaxed.working & (above == 0)
         at_once = max(first, 2 * int(np.count_nonzero(must)))
-        nodes, proven = 0, relaxed.bound
+        nodes, proven, near = 0, relaxed.bound, options.near
         stop: Stop = "limit"
         while True:
-            limit = value - relaxed.bound
+            limit = min(value - relaxed.bound, near)
             if np.count_nonzero(above <= limit) > at_once * (1 if best is None else WORTH):
                 limit = min(limit, float(np.partition(above, at_once)[at_once]))
             part = np.flatnonzero((above <= limit) if best is None else (above <= limit) | (best != 0))
@@ -157,10 +157,11 @@ class _Search:
             last = relaxed.bound + rest >= value
             left = self.left()
             result = HighsProgram(program.only(part), size=relaxed.size).solve(
-                gap=options.gap if last else max(options.gap, COARSE),
+                gap=options.gap if last or limit == near else max(options.gap, COARSE),
                 time_limit=None if left is None else left * (1.0 if last or not math.isfinite(rest) else 0.4),
                 start=None if best is None else best[part],
                 watch=options.watch,
+                restarts=options.first is None,
             )
             nodes += result.nodes
             if result.x is not None and result.value is not None and result.value <= value:
@@ -170,6 +171,7 @@ class _Search:
             if stop != "infeasible" or best is None:  # where a plan is known, the solver is mistaken: it proves nothing
                 proven = max(proven, min(result.bound, relaxed.bound + rest, value))
             self.part.details["branched_over"] = len(part)
+            near = math.inf
             if best is None and stop == "infeasible" and math.isfinite(rest):
                 at_once *= 4
             elif best is None or stop in ("interrupted", "limit", "unbounded") or len(part) == program.columns:
