@@ -244,9 +244,7 @@ def by_hand() -> dict[str, Any]:
 
 if __name__ == "__main__":
     name = sys.argv[1].removeprefix("coupled_")
-    made = {"build": build, "by_hand": by_hand}.get(name)
-    if name in FRONTS:
-        answer = front(FRONTS[name])
-    else:
-        answer = made() if made else solve(*CASES[name])
-    print(json.dumps(answer, default=str))
+    cases = {"build": build, "by_hand": by_hand}
+    cases |= {key: lambda shape=shape: front(shape) for key, shape in FRONTS.items()}
+    cases |= {key: lambda case=case: solve(*case) for key, case in CASES.items()}
+    print(json.dumps(cases[name](), default=str))
