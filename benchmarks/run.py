@@ -29,6 +29,8 @@ COUPLED = {
     "priced": ("  with a price of carbon, and regions free to open", 5.0),
     "tight": ("50 jobs, 20 devices, 60 regions, 8 designs, tight, to 1 %", 20.0),
     "tightest": ("  to 1e-4", None),
+    "front": ("front of cost and carbon in 25 steps: 20 jobs, 10 devices, 30 regions, 8 designs", 30.0),
+    "front_small": ("  10 jobs, 8 devices, 15 regions, 8 designs", 2.0),
     "build": ("767,448 columns built and handed to HiGHS", 1.5),
     "by_hand": ("20 jobs, 10 devices, 30 regions, 8 designs, to 1e-6", None),
 }
