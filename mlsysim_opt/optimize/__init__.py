@@ -87,8 +87,8 @@ def optimize(
     extend: Callable[[Any], Any] | None = None,
     scenarios: Sequence[Mapping[str, Any]] | None = None,
     intervals: Mapping[str, Any] | None = None,
-    robust: str = "worst_case",
-    alpha: float = 0.9,
+    robust: str | None = None,
+    alpha: float | None = None,
     shares: Sequence[float] | None = None,
     **given: Any,
 ) -> Solution | PlanSolution:
@@ -115,8 +115,9 @@ def optimize(
             all of them; its `robustness` says what that costs.
         intervals: for numbers of the problem by name, a low and a high end; their corners are the scenarios, which is
             exact because only numbers in which the problem is affine are taken.
-        robust: what is made small over the scenarios: ``worst_case``, ``expected`` (with `shares`, probabilities that
-            are equal when None), ``cvar`` (the mean of the worst share ``1 - alpha``) or ``regret``.
+        robust: what is made small over the scenarios: ``worst_case`` (when None), ``expected`` (with `shares`,
+            probabilities that are equal when None), ``cvar`` (the mean of the worst share ``1 - alpha``, 0.1 when None)
+            or ``regret``.
         given: the formulation's inputs.
     Returns:
         a `Solution`; of a coupled problem a `PlanSolution`.
@@ -131,12 +132,16 @@ def optimize(
 
         chosen = _chosen(problem, given)
         return solve_robust(
-            asked, scenarios=scenarios, intervals=intervals, measure=robust, alpha=alpha, shares=shares,
+            asked, scenarios=scenarios, intervals=intervals, measure=robust or "worst_case",
+            alpha=0.9 if alpha is None else alpha, shares=shares,
             takes=sorted(chosen.takes) if chosen else (),
             rebuild=(lambda changed: extended(chosen.problem(_changed(chosen, given, changed), choices), extend))
             if chosen else None,
             backend=backend, prune=prune, time_limit=limit, gap=gap, progress=progress,
         )  # fmt: skip
+    for name, value in (("robust", robust), ("alpha", alpha), ("shares", shares)):
+        if value is not None:
+            raise InputError("is about scenarios, and none are given", path=name, hint="scenarios= or intervals=")
     if isinstance(asked, CoupledTask):
         return solve_coupled(
             asked,

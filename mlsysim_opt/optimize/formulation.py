@@ -163,6 +163,8 @@ def extended(problem: Problem | CoupledProblem, extend: Callable[[Any], Any] | N
     """
     if extend is None:
         return problem
+    if not callable(extend):
+        raise InputError(f"expected a function of the problem, got {extend!r}", path="extend")
     mine: Problem | CoupledProblem
     if isinstance(problem, CoupledProblem):
         mine = replace(problem.copy(), decisions=dict(problem.decisions), families=dict(problem.families))

@@ -106,6 +106,9 @@ class _Question:
         fixed = [not (side.choices or metric_symbols_of(task, side)) for side in (small, large)]
         if fixed.count(True) != 1:
             raise InputError(f"{read[0].name!r} has no side that is a number", path="constraint")
+        if isinstance(task, CoupledTask) and not metric_symbols_of(task, read[0].holds):
+            raise InputError(f"{read[0].name!r} limits choices, not a sum over the plan", path="constraint",
+                             hint="what_if(constraints=[...]) answers under another one")  # fmt: skip
         upper = fixed[1]
         moving, bound = (small, large) if upper else (large, small)
         limit = float(ScalarProgram([bound]).run_named(task.problem.values)[0])

@@ -24,6 +24,7 @@ from mlsysim_opt.errors import (
 )
 from mlsysim_opt.optimize import CoupledProblem, Progress
 from mlsysim_opt.optimize.backends import highs
+from mlsysim_opt.optimize.backends._imports import load_highs
 from mlsysim_opt.optimize.coupled.totals import sum_of
 
 
@@ -171,8 +172,8 @@ def test_a_gap_is_kept() -> None:
 
 
 def test_a_missing_solver_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    highs._highspy.cache_clear()
     monkeypatch.setitem(sys.modules, "highspy", None)
+    monkeypatch.setattr(highs, "_highspy", load_highs)  # not the one that was loaded before
     with pytest.raises(SolverMissingError, match="highspy"):
         mo.optimize(depot(), constraints=["weight >= 17 kgCO2e"])
     with pytest.raises(UnknownNameError):
@@ -203,3 +204,46 @@ def test_numbers_that_are_not_finite_are_refused_or_left_out() -> None:
     assert mo.optimize(made, objective="min_cost").amounts["run"][0]["kind"] == "c"
     # what is infinite is never taken where something finite will do
     assert mo.optimize(made, objective="min_limit", constraints=["limit <= 5"]).metrics["limit"] == 1
+
+
+@pytest.mark.parametrize("needed", [1e8, 1e9, 1e10, 1e11, 1e12])
+def test_whole_amounts_beside_a_divisible_one_of_any_size(needed: float) -> None:
+    # 0.9 a piece for 1, or 1.62 for 2: the first are the cheaper, 1.1 against 1.2 for each unit that is needed.
+    # From 1e10 on HiGHS took one more of a whole amount for nothing, and called the second the optimum.
+    made = CoupledProblem("many")
+    kind = made.choose("kind", ["a", "b"])
+    pieces, flow = made.amounts("pieces", [kind], whole=True), made.amounts("flow", [])
+    made.require("flow", flow.equals(needed))
+    made.require("enough", pieces * made.table("rate", [kind], [0.9, 1.62]) >= flow)
+    made.measure("cost", pieces * made.table("price", [kind], [1, 2]))
+    try:
+        found = mo.optimize(made, objective="min_cost")
+    except ScaleError:
+        assert needed > 1e8, "this is no large number"
+    else:
+        assert found.objective.value == pytest.approx(needed / 0.9, rel=1e-8)
+
+
+def test_costs_too_small_for_numbers_are_refused() -> None:
+    with pytest.raises(ScaleError):
+        mo.pareto(depot(kilograms=1e-300), objectives=["min_cost", "max_weight"])
+
+
+def test_what_is_no_plan_no_function_and_no_scenario_is_named() -> None:
+    for wrong in ({"start": 3}, {"progress": 3}, {"extend": "x"}, {"robust": "worst_case"}, {"alpha": 0.5}):
+        (name,) = wrong
+        with pytest.raises(InputError, match=name):
+            mo.optimize(depot(), **wrong)  # type: ignore[arg-type]
+    plan = mo.optimize(depot(), constraints=["weight >= 17 kgCO2e"])
+    with pytest.raises(UnknownNameError, match="siez"):
+        plan.where("count", siez=2)
+    with pytest.raises(InputError, match="limits choices"):
+        plan.marginal("size <= 2")
+
+
+def test_what_is_not_linear_is_said_where_it_was_written() -> None:
+    for text in ("cost * cost <= 4 USD^2", "cost / weight - 3 USD/kgCO2e <= 0 USD/kgCO2e", "max(cost, 3 USD) >= 4 USD"):
+        with pytest.raises(InputError) as caught:
+            mo.optimize(depot(), constraints=[text])
+        assert caught.value.path == text
+        assert "#" not in str(caught.value)

@@ -23,7 +23,8 @@ from mlsysim_opt.optimize.backends.highs import Progress
 from mlsysim_opt.optimize.coupled.linear import Linear, linear_objective
 from mlsysim_opt.optimize.coupled.program import Array, LinearProgram
 from mlsysim_opt.optimize.coupled.prune import undominated as undominated_columns
-from mlsysim_opt.optimize.coupled.run import Solved, program_backend, solution_of
+from mlsysim_opt.optimize.coupled.ratio import divided, left, refuse_negative_divisors
+from mlsysim_opt.optimize.coupled.run import Solved, checked_search, program_backend, solution_of
 from mlsysim_opt.optimize.coupled.search import Found, Options
 from mlsysim_opt.optimize.coupled.solution import PlanSolution
 from mlsysim_opt.optimize.coupled.task import CoupledTask, user_constraint
@@ -85,7 +86,7 @@ class _Front:
     resolution: dict[int, float] = field(default_factory=dict)
     _alone: dict[int, Found] = field(default_factory=dict)
     _near: dict[int, float] = field(default_factory=dict)
-    _divisors: dict[int, float] = field(default_factory=dict)
+    _least: list[float] = field(default_factory=list)  # of what each objective divides by
 
     def __post_init__(self) -> None:
         self.engine = program_backend(self.backend)
@@ -96,6 +97,14 @@ class _Front:
         brought = [relation for item in others for relation in item.relations]
         self.carrying = replace(self.task, then=[]).with_relations(brought, "what objectives bring along")
         self.linear: list[Linear] = [self.carrying.linear, *others]
+        for item, objective in zip(self.linear, self.objectives, strict=True):
+            if item.divisor is not None:
+                begun = divided(self.carrying, self.engine, self._left(), objective.name, item.divisor)
+                self.carrying = begun.task
+                self._least.append(begun.least or 1.0)
+            else:
+                self._least.append(1.0)
+        refuse_negative_divisors(self.carrying, self._left())
         self.compiled = self.carrying.compiled()
         sums = [self._sum(item) for item in self.linear]
         program = self._defined(self.compiled.program, sums)
@@ -132,11 +141,8 @@ class _Front:
             return program
         return replace(program, high=np.where(undefined, 0.0, program.high))
 
-    def left(self) -> float | None:
-        """Return the seconds that are left."""
-        if self.options.time_limit is None:
-            return None
-        return max(0.0, self.options.time_limit - (time.monotonic() - self.began))
+    def _left(self) -> Options:
+        return left(self.options, self.began)
 
     def limited(self, limits: Mapping[int, float]) -> LinearProgram:
         """Return the program with some objectives held at or below values."""
@@ -159,7 +165,7 @@ class _Front:
         if held.status == "unbounded":  # any plan will do to begin with
             held = self._solve(replace(program, cost=item.divisor, offset=item.below), start)
         best: tuple[float, Array] | None = None
-        for _ in range(STEPS):  # Dinkelbach's iteration; see `run._ratio`
+        for _ in range(STEPS):  # Dinkelbach's iteration; see `ratio.least_ratio`
             if held.x is None:
                 return held
             top = float(item.cost @ held.x) + item.offset
@@ -182,7 +188,7 @@ class _Front:
     def _solve(self, program: LinearProgram, start: Array | None, at: int | None = None) -> Found:
         self.solves += 1
         near = math.inf if at is None else self._near.get(at, math.inf)
-        options = replace(self.options, time_limit=self.left(), prune=False, start=start, first=FIRST, near=near)
+        options = replace(self._left(), prune=False, start=start, first=FIRST, near=near)
         found = self.engine.solve(program, options)
         relaxed = found.details.get("relaxation", -math.inf)
         if at is not None and found.value is not None and math.isfinite(relaxed):
@@ -223,20 +229,11 @@ class _Front:
         item = self.sums[at]
         if item.step or not math.isfinite(limit):
             return limit - item.step / 2
-        row = item.cost if item.divisor is None else (item.cost - limit * item.divisor) / self._least_divisor(at)
+        row = item.cost if item.divisor is None else (item.cost - limit * item.divisor) / self._least[at]
         largest = float(np.max(np.abs(row), initial=0.0))
         width = max(self.resolution.get(at, 0.0), 4 * TOLERANCE * largest, SAME * abs(limit))
         self.resolution[at] = width
         return limit - width
-
-    def _least_divisor(self, at: int) -> float:
-        """Return a number that what an objective divides by is never below; one where there is none above zero."""
-        if at not in self._divisors:
-            item = self.sums[at]
-            assert item.divisor is not None
-            bound = self._solve(replace(self.program, cost=item.divisor, offset=item.below), None).bound
-            self._divisors[at] = bound if 0 < bound < math.inf else 1.0
-        return self._divisors[at]
 
     def first_below(self, upper: Point, start: Array | None) -> Found:
         """Return the plan with the least first objective that is below `upper` in all others."""
@@ -429,6 +426,7 @@ def coupled_front(
         InfeasibleError, UnboundedError, LimitReachedError: as of `solve_coupled`.
     """
     checked([task.objective, *task.then], points)
+    checked_search(progress, start)
     began = time.perf_counter()
     search = _Front(task, Options(0.0, time_limit, prune, progress), backend)
     if start is not None:

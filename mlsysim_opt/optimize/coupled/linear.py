@@ -27,6 +27,9 @@ from mlsysim_opt.optimize.coupled.problem import Coupled, CoupledProblem, Larges
 from mlsysim_opt.optimize.coupled.totals import Family, Total
 from mlsysim_opt.optimize.problem import Constraint
 
+LARGEST = "#largest"
+"""How the symbol of an amount that stands for the largest of something ends."""
+
 
 @dataclass(frozen=True, eq=False)
 class Linear:
@@ -62,13 +65,12 @@ def linear_objective(problem: CoupledProblem, cost: Expression) -> Linear:
         )
     ratio = _ratio(problem, cost)
     if ratio is not None:
-        top, bottom = ratio
-        made, under = _affine(problem, top), _affine(problem, bottom)
+        made, under = (_affine_in(problem, part, "objective") for part in ratio)
         for part in (made, under):
             if part.relations:
                 raise InputError(f"a ratio with a largest in it is not linear: {short(cost)}", path="objective")
         return Linear(made.total, under.total)
-    return _affine(problem, cost)
+    return _affine_in(problem, cost, "objective")
 
 
 def linear_relations(problem: CoupledProblem, constraint: Constraint) -> list[Coupled]:
@@ -79,31 +81,37 @@ def linear_relations(problem: CoupledProblem, constraint: Constraint) -> list[Co
     """
     holds = constraint.holds
     if isinstance(holds, Operation) and holds.atom.name == "equal":
-        made = _affine(problem, holds.args[0] - holds.args[1])
+        made = _affine_in(problem, holds.args[0] - holds.args[1], constraint.name)
         if made.relations:
             raise InputError("the largest of something cannot be required to be a number", path=constraint.name)
         return [Coupled(constraint.name, made.total.equals(0), given_by_user=constraint.given_by_user)]
     if constraint.sides is None:
         raise InputError(f"{constraint.name!r} is not a comparison of sums", hint="write it with <=, >= or ==")
-    small, large = constraint.sides
-    ratio = _ratio(problem, small - large) or _ratio_against(problem, small, large)
-    if ratio is not None:
-        small, large = ratio
-    made = _affine(problem, small - large)
+    small, large, _ = _multiplied_out(problem, *constraint.sides)
+    made = _affine_in(problem, small - large, constraint.name)
     relation = Coupled(constraint.name, made.total <= 0, given_by_user=constraint.given_by_user)
     return [relation, *made.relations]
 
 
-def _ratio_against(
+def linear_divisor(problem: CoupledProblem, constraint: Constraint) -> Linear | None:
+    """Return what a constraint divides by; None where it is no ratio.
+
+    `linear_relations` multiplies by it, which is right only where it is never negative.
+    """
+    divisor = None if constraint.sides is None else _multiplied_out(problem, *constraint.sides)[2]
+    return None if divisor is None else _affine_in(problem, divisor, constraint.name)
+
+
+def _multiplied_out(
     problem: CoupledProblem, small: Expression, large: Expression
-) -> tuple[Expression, Expression] | None:
-    """Return ``a / b <= c`` as ``a <= c b``: divisors are sums of things that are never negative."""
+) -> tuple[Expression, Expression, Expression | None]:
+    """Return ``a / b <= c`` as ``a <= c b``, with the divisor; sides without a ratio as they are."""
     left, right = _ratio(problem, small), _ratio(problem, large)
     if left is not None and right is None:
-        return left[0], large * left[1]
+        return left[0], large * left[1], left[1]
     if right is not None and left is None:
-        return small * right[1], right[0]
-    return None
+        return small * right[1], right[0], right[1]
+    return small, large, None
 
 
 def _ratio(problem: CoupledProblem, node: Expression) -> tuple[Expression, Expression] | None:
@@ -127,6 +135,15 @@ def _ratio(problem: CoupledProblem, node: Expression) -> tuple[Expression, Expre
     return None
 
 
+def _affine_in(problem: CoupledProblem, node: Expression, path: str) -> Linear:
+    """Return an affine expression as a sum; what is wrong with it is said of the place where the user wrote it."""
+    try:
+        return _affine(problem, node)
+    except InputError as error:
+        error.path = error.path or path
+        raise
+
+
 def _affine(problem: CoupledProblem, node: Expression) -> Linear:
     """Return an affine expression of metrics as a sum, each largest in it as an amount of its own."""
     replaced: dict[Expression, Expression] = {}
@@ -140,22 +157,28 @@ def _affine(problem: CoupledProblem, node: Expression) -> Linear:
     flat = substitute(node, replaced) if replaced else node
     held = [*metric_symbols(problem, flat), *families]
     slopes = gradient(flat, held) if held else []
-    total = Total((), _rest(problem, flat, held))
+    parts: list[Total] = []
     for symbol, slope in zip(held, slopes, strict=True):
         known = folded(slope, problem.values)
         if metric_symbols(problem, slope) or any(item in families for item in symbols(slope)) or known.choices:
             raise InputError(
-                f"{short(node)} is not linear in {symbol.name}",
-                path="objective",
+                f"{short(node)} is not linear in {symbol.name.removesuffix(LARGEST)}",
                 hint="sums may be added, multiplied by numbers, and one sum divided by another",
             )
         if symbol in families:
             sign = known.value if isinstance(known, Constant) else 0.0
             if sign < 0:
-                raise InputError(f"{symbol.name} can be made small, or be limited from above, not the other way round")
-            total = total + families[symbol].total() * slope
+                name = symbol.name.removesuffix(LARGEST)
+                raise InputError(
+                    f"the largest of something ({name}) can be made small, or be limited from above, "
+                    "not the other way round"
+                )
+            parts.append(families[symbol].total() * slope)
         else:
-            total = total + _sum_behind(problem, symbol) * slope
+            parts.append(_sum_behind(problem, symbol) * slope)
+    total = Total((), _rest(problem, flat, held))
+    for item in parts:
+        total = total + item
     return Linear(total, None, tuple(relations), tuple(families.values()))
 
 
@@ -198,7 +221,7 @@ def _arguments(node: Expression) -> list[Expression]:
 def _stand_in(problem: CoupledProblem, part: Expression, number: int) -> tuple[Symbol, Family, list[Coupled]]:
     """Return an amount that is at least everything a largest is the largest of."""
     name = part.name if isinstance(part, Symbol) else f"max_{number + 1}"
-    symbol = Symbol(f"{name}#largest", part.dimension, low=float("-inf"))
+    symbol = Symbol(name + LARGEST, part.dimension, low=float("-inf"))
     family = Family(f"{name} at its largest", (), dimension=part.dimension)
     amount = family.total()
     if isinstance(part, Symbol):

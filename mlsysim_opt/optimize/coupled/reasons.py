@@ -67,7 +67,10 @@ class _Reasons:
     def best(self, task: CoupledTask, objective: Expression) -> Found | None:
         """Return the plan with the least of an expression of metrics; None where there is no proven one."""
         asked = replace(task, objective=Objective("what gives way", "min", objective), then=[])
-        found = solve_first(asked, self.engine, self.options).found
+        try:
+            found = solve_first(asked, self.engine, self.options).found
+        except InputError:  # a ratio whose divisor is zero or negative in some plan, once the limits are off
+            return None
         return found if found.status == "optimal" else None
 
     def least(self, task: CoupledTask, total: Total) -> float | None:

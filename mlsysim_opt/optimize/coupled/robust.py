@@ -12,7 +12,9 @@ from mlsysim_opt.algebra.expression import Expression, constant
 from mlsysim_opt.errors import InputError
 from mlsysim_opt.optimize.coupled.compile import Compiler
 from mlsysim_opt.optimize.coupled.linear import Linear
+from mlsysim_opt.optimize.coupled.outcome import Options
 from mlsysim_opt.optimize.coupled.problem import Coupled, CoupledProblem
+from mlsysim_opt.optimize.coupled.ratio import refuse_negative_divisors
 from mlsysim_opt.optimize.coupled.run import audited, shown, solve_coupled
 from mlsysim_opt.optimize.coupled.solution import PlanSolution
 from mlsysim_opt.optimize.coupled.task import CoupledTask, UserConstraint
@@ -37,6 +39,8 @@ def robust_plan(
     def solve(task: CoupledTask) -> PlanSolution:
         return solve_coupled(task, **settings)
 
+    for task in tasks:
+        refuse_negative_divisors(task, Options())
     costs = [_rebased(base, task) for task in tasks]
     alone = [_cost_of(solve(task)) for task in tasks] if measure.name == "regret" else [0.0] * len(tasks)
     asked = _asked(base, tasks, costs, measure, alone)

@@ -21,10 +21,12 @@ from mlsysim_opt.optimize.coupled.generate import generates, solve_generated
 from mlsysim_opt.optimize.coupled.linear import metric_symbols
 from mlsysim_opt.optimize.coupled.problem import Coupled, CoupledProblem
 from mlsysim_opt.optimize.coupled.program import Array
+from mlsysim_opt.optimize.coupled.ratio import AGREEMENT, TIE, least_ratio, left, ratio_number, refuse_negative_divisors
 from mlsysim_opt.optimize.coupled.search import ROUNDING, Found, Options, ProgramBackend, within
 from mlsysim_opt.optimize.coupled.solution import PlanSlack, PlanSolution
 from mlsysim_opt.optimize.coupled.task import CoupledTask
 from mlsysim_opt.optimize.coupled.totals import Family, Total
+from mlsysim_opt.optimize.problem import Objective
 from mlsysim_opt.optimize.solution import Certificate, Metrics, Value, relative
 from mlsysim_opt.units import NONE, divide, parse_unit, readable_unit
 
@@ -33,11 +35,6 @@ PROGRAM_BACKENDS = {
     "cpsat": "mlsysim_opt.optimize.backends.cpsat_program:CpSatProgramBackend",
     "pyomo": "mlsysim_opt.optimize.backends.pyomo_program:PyomoBackend",
 }
-AGREEMENT = 1e-9
-"""Relative agreement demanded between the objective by arrays and by the scalar path."""
-RATIO_STEPS = 50
-TIE = 1e-9
-"""By how much, relatively, an earlier objective may give way to a later one: the rounding of its sum."""
 
 
 def program_backend(name: str) -> ProgramBackend:
@@ -91,28 +88,51 @@ def solve_coupled(
     """
     if not (isinstance(gap, int | float) and 0 <= gap < 1):
         raise InputError(f"{gap!r} is not a gap", path="gap", hint="a share such as 0.01")
+    checked_search(progress, start)
     engine = program_backend(backend)
-    began = time.perf_counter()
+    began = time.monotonic()
     options = Options(float(gap), time_limit, prune, progress)
     first = solve_first(task, engine, options, start)
-    solved, current = first, task
-    if first.found.status in ("optimal", "feasible"):
-        for objective in task.then:
-            current, solved = _refine(current, solved, objective, engine, options)
-    seconds = time.perf_counter() - began
     status = first.found.status
     if status == "infeasible":
         from mlsysim_opt.optimize.coupled.reasons import infeasible
 
         raise infeasible(task, engine, options)
     if status == "unbounded":
-        raise UnboundedError(
-            f"{task.objective.name} can be improved without limit",
-            hint="an amount that pays for itself has no upper bound, and nothing limits it",
-        )
-    if solved.found.x is None:
+        raise _unbounded(task.objective)
+    if first.found.x is None:
         raise LimitReachedError(f"no plan was found: {first.found.proof}", hint="raise the time limit")
-    return solution_of(task, first, solved, engine.name, seconds)
+    solved, current, unsettled = first, task, None
+    for objective in task.then:
+        current, solved, settled = _refine(current, solved, objective, engine, left(options, began))
+        if not settled:  # what comes after it is not looked at: it would decide among plans that are not its best
+            unsettled = objective
+            break
+    answer = solution_of(task, first, solved, engine.name, time.monotonic() - began)
+    if unsettled is not None:
+        proof = f"{answer.certificate.proof}; {unsettled.name} among such plans: not proven, a limit was reached"
+        answer.status, answer.certificate = "feasible", replace(answer.certificate, proof=proof)
+    return answer
+
+
+def checked_search(progress: Any, start: Any) -> None:
+    """Refuse what cannot be told about the progress, or begun with.
+
+    Raises:
+        InputError: it is no function, or no plan.
+    """
+    if progress is not None and not callable(progress):
+        raise InputError(f"expected a function that is shown the progress, got {progress!r}", path="progress")
+    if start is not None and not isinstance(start, PlanSolution):
+        raise InputError(f"expected an earlier plan, got {type(start).__name__}", path="start",
+                         hint="an answer of optimize(), or PlanSolution.from_json(text)")  # fmt: skip
+
+
+def _unbounded(objective: Objective) -> UnboundedError:
+    return UnboundedError(
+        f"{objective.name} can be improved without limit",
+        hint="an amount that pays for itself has no upper bound, and nothing limits it",
+    )
 
 
 def solve_first(
@@ -121,6 +141,7 @@ def solve_first(
     """Return the best of the first objective: one program, or for a ratio a few (Dinkelbach's iteration)."""
     if not engine.continuous:
         _all_whole(task, engine)
+    refuse_negative_divisors(task, options)
     if engine.name == "milp" and generates(task):
         return Solved(*solve_generated(task, options))
     if task.linear.divisor is None:
@@ -128,7 +149,7 @@ def solve_first(
         if start is not None:
             options = replace(options, start=columns_of(compiled, start))
         return Solved(compiled, engine.solve(compiled.program, options))
-    return _ratio(task, engine, options)
+    return Solved(*least_ratio(task, engine, options))
 
 
 def _all_whole(task: CoupledTask, engine: ProgramBackend) -> None:
@@ -146,85 +167,10 @@ def _all_whole(task: CoupledTask, engine: ProgramBackend) -> None:
         )
 
 
-def _ratio(task: CoupledTask, engine: ProgramBackend, options: Options) -> Solved:
-    """Minimise N / D: solve ``min N - q D`` for the best ratio q known so far, until nothing is below zero.
-
-    D must not be negative; plans with D = 0 have no ratio. Source: Dinkelbach, Management Science 13 (1967).
-
-    Raises:
-        InputError: D is negative in some plan, or zero in every plan.
-    """
-    linear = task.linear
-    assert linear.divisor is not None
-    compiled = task.compiled(-linear.divisor)
-    held = engine.solve(compiled.program, options)
-    if held.status == "unbounded":  # any plan will do to begin with
-        compiled = task.compiled(linear.divisor)
-        held = engine.solve(compiled.program, options)
-    if held.x is None:
-        return Solved(compiled, held)
-    most = _value(compiled, linear.divisor, task, held.x)
-    if most <= 0:
-        raise InputError(f"{task.objective.name} divides by a sum that is zero in every plan", path="objective")
-    lowest = engine.solve(task.compiled(linear.divisor).program, replace(options, gap=1e-3, start=None))
-    if lowest.value is not None and lowest.value < -AGREEMENT * most:
-        raise InputError(f"{task.objective.name} divides by a sum that may be negative", path="objective")
-    least = lowest.bound
-    if not least > AGREEMENT * most:
-        least = _least_positive(task, compiled)
-        name = f"{task.objective.name} divides by more than zero"
-        limit = linear.divisor >= constant(least * (1 - TIE), linear.divisor.dimension)
-        task = task.with_relations([Coupled(name, limit, structural=True)], name)
-    best, x = math.inf, held.x
-    steps = 0
-    while held.x is not None and steps < RATIO_STEPS:
-        ratio = _value(compiled, linear.total, task, held.x) / _value(compiled, linear.divisor, task, held.x)
-        if not ratio < best - 1e-12 * abs(best if steps else 0.0):
-            break
-        best, x = ratio, held.x
-        steps += 1
-        compiled = task.compiled(linear.total - linear.divisor * _number(best, linear))
-        held = engine.solve(compiled.program, replace(options, gap=0.0, start=held.x))
-    bound = best + min(0.0, held.bound) / least
-    proven = within(best, bound, max(options.gap, 1e-9))
-    proof = f"Dinkelbach's iteration, {steps} programs: in no plan is the numerator below the ratio times the divisor"
-    made = Found("optimal" if proven else "feasible", x, best, min(bound, best), proof, held.solver, held.details)
-    return Solved(compiled, made)
-
-
-def _least_positive(task: CoupledTask, compiled: Compiled) -> float:
-    """Return what a divisor that is not zero is at least, where it adds up whole amounts.
-
-    Raises:
-        InputError: it may be as small as you like, so that the ratio has no bound.
-    """
-    assert task.linear.divisor is not None
-    assert task.compiler is not None
-    numbers, offset = compiled.coefficients(task.linear.divisor, task.compiler)
-    used = np.nan_to_num(numbers) != 0
-    if offset != 0 or np.any(numbers[used] < 0) or not compiled.program.whole[used].all():
-        raise InputError(
-            f"{task.objective.name} divides by a sum that may be zero, or as near to it as you like",
-            path="objective",
-            hint="add a constraint that it is at least something",
-        )
-    return float(np.min(numbers[used]))
-
-
-def _number(value: float, linear: Any) -> Any:
-    return constant(value, divide(linear.total.dimension, linear.divisor.dimension))
-
-
-def _value(compiled: Compiled, total: Total, task: CoupledTask, x: Array) -> float:
-    assert task.compiler is not None
-    coefficients, offset = compiled.coefficients(total, task.compiler)
-    return float(np.nan_to_num(coefficients) @ x) + offset
-
-
 def _refine(
-    task: CoupledTask, solved: Solved, objective: Any, engine: ProgramBackend, options: Options
-) -> tuple[CoupledTask, Solved]:
-    """Return the best plan for the next objective among those as good in the one before."""
+    task: CoupledTask, solved: Solved, objective: Objective, engine: ProgramBackend, options: Options
+) -> tuple[CoupledTask, Solved, bool]:
+    """Return the best plan for the next objective among those as good in the one before, and whether that is proven."""
     value = solved.found.value
     assert value is not None
     linear = task.linear
@@ -232,14 +178,16 @@ def _refine(
     if linear.divisor is None:
         held = linear.total <= constant(value + TIE * size, linear.total.dimension)
     else:
-        held = linear.total - linear.divisor * _number(value + TIE * size, linear) <= 0
+        held = linear.total - linear.divisor * ratio_number(linear, value + TIE * size) <= 0
     name = f"{task.objective.name} stays at its best"
     narrowed = task.with_relations([Coupled(name, held, structural=True), *linear.relations], name)
     following = replace(narrowed, objective=objective, then=[])
     found = solve_first(following, engine, replace(options, start=None))
+    if found.found.status == "unbounded":
+        raise _unbounded(objective)
     if found.found.x is None:
-        return task, solved
-    return following, found
+        return task, solved, False
+    return following, found, found.found.status == "optimal"
 
 
 def columns_of(compiled: Compiled, start: PlanSolution) -> Array | None:

@@ -20,6 +20,8 @@ LEAST = 1e-6
 """An answer of less than this share of the largest cost is scaled as if it were of that share."""
 TINIEST = 1e-12
 """Solvers take coefficients below this for nothing, beside a largest of one in the row."""
+UNIT = 1e-9
+"""Beside a largest of one in the row, one more of a whole amount is less than solvers' tolerance."""
 LARGEST = 1e15
 """Limits and costs beyond this are no numbers to a solver."""
 
@@ -50,6 +52,8 @@ class Scaling:
         columns = _column_units(program)
         rows = _power(_largest(program.index, program.value * columns[program.entry_column], program.rows))
         cost = _cost_unit(program, columns, size)
+        if not cost > np.finfo(float).tiny * float(np.max(columns, initial=1.0)):
+            raise ScaleError("costs are too small for floating-point numbers", path="program", hint="use smaller units")
         made = replace(
             program,
             cost=program.cost * (columns / cost),
@@ -102,7 +106,8 @@ def checked(program: LinearProgram) -> None:
 
 def _within_reach(scaled: LinearProgram) -> None:
     """Refuse what a solver would silently take for zero, or for no limit."""
-    tiny = (np.abs(scaled.value) < TINIEST) & (scaled.value != 0)
+    least = np.where(scaled.whole[scaled.entry_column], UNIT, TINIEST)
+    tiny = (np.abs(scaled.value) < least) & (scaled.value != 0)
     if tiny.any():
         most = np.maximum(np.abs(scaled.low), np.abs(scaled.high))[scaled.entry_column[tiny]]
         limits = np.stack([np.abs(scaled.row_low), np.abs(scaled.row_high)])
@@ -113,7 +118,7 @@ def _within_reach(scaled: LinearProgram) -> None:
                 f"coefficients of one limit are {float(np.min(np.abs(scaled.value[tiny]))):.0e} of one another: "
                 "a solver would take the smaller for nothing",
                 path="program",
-                hint="leave out what is too small to matter, or split the limit",
+                hint="leave out what is too small to matter, split the limit, or count in larger units",
             )
     for name, numbers in (
         ("a limit", np.concatenate([scaled.row_low, scaled.row_high])),

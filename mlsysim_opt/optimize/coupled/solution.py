@@ -90,10 +90,14 @@ class PlanSolution:
         """Return the amounts of a family at some values of its choices: ``where("servers", region="Iowa")``.
 
         Raises:
-            UnknownNameError: there is no such family.
+            UnknownNameError: there is no such family, or it has no such choice.
         """
         if family not in self.amounts:
             raise UnknownNameError(f"amounts of {self.problem}", family, self.amounts)
+        known = dict.fromkeys(name for row in self.amounts[family] for name in row)
+        for name in values:
+            if known and name not in known:
+                raise UnknownNameError(f"choice of {family}", name, known)
         return [row for row in self.amounts[family] if all(row.get(name) == value for name, value in values.items())]
 
     # storing ----------------------------------------------------------------------------------------------------------

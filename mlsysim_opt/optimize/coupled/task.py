@@ -12,7 +12,13 @@ from mlsysim_opt.algebra.atoms import where
 from mlsysim_opt.algebra.expression import expression
 from mlsysim_opt.errors import InputError
 from mlsysim_opt.optimize.coupled.compile import Compiled, Compiler
-from mlsysim_opt.optimize.coupled.linear import Linear, linear_objective, linear_relations, metric_symbols
+from mlsysim_opt.optimize.coupled.linear import (
+    Linear,
+    linear_divisor,
+    linear_objective,
+    linear_relations,
+    metric_symbols,
+)
 from mlsysim_opt.optimize.coupled.problem import Coupled, CoupledProblem
 from mlsysim_opt.optimize.coupled.totals import Family, Total
 from mlsysim_opt.optimize.formulation import asked_again
@@ -146,10 +152,15 @@ class CoupledTask:
 
 @dataclass(frozen=True, eq=False)
 class UserConstraint:
-    """A user's constraint: relations of sums; where there are none, a truth about single tuples."""
+    """A user's constraint: relations of sums; where there are none, a truth about single tuples.
+
+    Attributes:
+        divisor: of a ratio, what the relations were multiplied by: they mean the ratio where it is never negative.
+    """
 
     constraint: Constraint
     relations: tuple[Coupled, ...] = ()
+    divisor: Linear | None = None
 
     @property
     def name(self) -> str:
@@ -182,7 +193,7 @@ def user_constraint(problem: CoupledProblem, constraint: Constraint) -> UserCons
             f"{constraint.name!r} mixes sums over the plan with choices of single parts of it",
             hint="constrain the sums (metrics), or the choices, in constraints of their own",
         )
-    return UserConstraint(constraint, tuple(linear_relations(problem, constraint)))
+    return UserConstraint(constraint, tuple(linear_relations(problem, constraint)), linear_divisor(problem, constraint))
 
 
 _TRUE = expression(0) <= expression(1)

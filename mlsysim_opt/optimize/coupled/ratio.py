@@ -1,0 +1,176 @@
+"""Ratios of sums: the least of one by Dinkelbach's iteration, and what they divide by.
+
+A sum is multiplied by a divisor only where that is never negative: else a limit would mean its opposite.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from mlsysim_opt.algebra.expression import Expression, constant
+from mlsysim_opt.errors import InputError
+from mlsysim_opt.optimize.backends.highs import HighsProgram
+from mlsysim_opt.optimize.coupled.compile import Compiled
+from mlsysim_opt.optimize.coupled.linear import Linear
+from mlsysim_opt.optimize.coupled.outcome import EXACT, Found, Options, ProgramBackend, within
+from mlsysim_opt.optimize.coupled.problem import Coupled
+from mlsysim_opt.optimize.coupled.program import Array
+from mlsysim_opt.optimize.coupled.prune import dual_bound
+from mlsysim_opt.optimize.coupled.task import CoupledTask
+from mlsysim_opt.optimize.coupled.totals import Total
+from mlsysim_opt.units import divide
+
+AGREEMENT = 1e-9
+"""Relative agreement demanded between the objective by arrays and by the scalar path."""
+TIE = 1e-9
+"""By how much, relatively, an earlier objective may give way to a later one: the rounding of its sum."""
+STEPS = 50
+
+
+def left(options: Options, began: float) -> Options:
+    """Return options with what is left of their time, since a moment of `time.monotonic`."""
+    if options.time_limit is None:
+        return options
+    return replace(options, time_limit=max(0.0, options.time_limit - (time.monotonic() - began)))
+
+
+@dataclass(frozen=True, eq=False)
+class Divided:
+    """A question whose divisor is above zero in every plan.
+
+    Attributes:
+        task: the question, under that relation where it takes one. least: what the divisor is at least.
+        compiled, held: a program of the question and its outcome: a plan to begin with, or why there is none.
+    """
+
+    task: CoupledTask
+    least: float
+    compiled: Compiled
+    held: Found
+
+
+def divided(task: CoupledTask, engine: ProgramBackend, options: Options, name: str, divisor: Total) -> Divided:
+    """Return a question without the plans in which a divisor is zero: they have no ratio.
+
+    Args:
+        name: of the objective that divides.
+    Raises:
+        InputError: the divisor is negative in some plan, zero in every plan, or as near to zero as you like.
+    """
+    began = time.monotonic()
+    compiled = task.compiled(-divisor)
+    held = engine.solve(compiled.program, options)
+    if held.status == "unbounded":  # any plan will do to begin with
+        compiled = task.compiled(divisor)
+        held = engine.solve(compiled.program, left(options, began))
+    if held.x is None:
+        return Divided(task, 0.0, compiled, held)
+    most = value_of(compiled, divisor, task, held.x)
+    if most <= 0:
+        raise InputError(f"{name} divides by a sum that is zero in every plan", path="objective")
+    lowest = engine.solve(task.compiled(divisor).program, replace(left(options, began), gap=1e-3, start=None))
+    if lowest.value is not None and lowest.value < -AGREEMENT * most:
+        raise InputError(f"{name} divides by a sum that may be negative", path="objective")
+    least = lowest.bound
+    if not least > AGREEMENT * most:
+        least = _least_positive(task, compiled, name, divisor)
+        relation = f"{name} divides by more than zero"
+        limit = divisor >= constant(least * (1 - TIE), divisor.dimension)
+        task = task.with_relations([Coupled(relation, limit, structural=True)], relation)
+    return Divided(task, least, compiled, held)
+
+
+def least_ratio(task: CoupledTask, engine: ProgramBackend, options: Options) -> tuple[Compiled, Found]:
+    """Minimise N / D: solve ``min N - q D`` for the best ratio q known so far, until nothing is below zero.
+
+    Source: Dinkelbach, Management Science 13 (1967).
+
+    Raises:
+        InputError: as of `divided`.
+    """
+    linear, began = task.linear, time.monotonic()
+    assert linear.divisor is not None
+    begun = divided(task, engine, options, task.objective.name, linear.divisor)
+    task, compiled, held, least = begun.task, begun.compiled, begun.held, begun.least
+    if held.x is None:
+        return compiled, held
+    best, x = math.inf, held.x
+    steps = 0
+    while held.x is not None and steps < STEPS:
+        ratio = value_of(compiled, linear.total, task, held.x) / value_of(compiled, linear.divisor, task, held.x)
+        if not ratio < best - 1e-12 * abs(best if steps else 0.0):
+            break
+        best, x = ratio, held.x
+        steps += 1
+        compiled = task.compiled(linear.total - linear.divisor * ratio_number(linear, best))
+        held = engine.solve(compiled.program, replace(left(options, began), gap=0.0, start=held.x))
+    bound = best + min(0.0, held.bound) / least
+    proven = within(best, bound, max(options.gap, EXACT))
+    proof = f"Dinkelbach's iteration, {steps} programs: in no plan is the numerator below the ratio times the divisor"
+    made = Found("optimal" if proven else "feasible", x, best, min(bound, best), proof, held.solver, held.details)
+    return compiled, made
+
+
+def refuse_negative_divisors(task: CoupledTask, options: Options) -> None:
+    """Refuse the user's limits on ratios whose divisor may be negative in a plan that keeps all other limits.
+
+    A plan in which the numerator and the divisor of a limited ratio are zero keeps the limit.
+
+    Raises:
+        InputError: one may be.
+    """
+    if all(item.divisor is None for item in task.user):
+        return
+    bare = task.without([item.name for item in task.user if item.divisor is not None])
+    for item in task.user:
+        if item.divisor is None:
+            continue
+        asked = bare.with_relations(item.divisor.relations, "what the divisor brings along")
+        program = asked.compiled(item.divisor.total).program
+        if dual_bound(program, np.zeros(program.rows)) >= 0:  # whatever is planned within its bounds
+            continue
+        result = HighsProgram(program).relaxation(time_limit=options.time_limit)
+        if result.stop == "infeasible":
+            continue
+        size = float(np.max(np.abs(program.cost), initial=0.0)) + abs(program.offset)
+        if not result.bound >= -EXACT * size:
+            raise InputError(
+                f"{item.name!r} divides by a sum that may be negative",
+                path="constraints",
+                hint="write it without the division, or add a constraint that the divisor is at least zero",
+            )
+
+
+def _least_positive(task: CoupledTask, compiled: Compiled, name: str, divisor: Total) -> float:
+    """Return what a divisor that is not zero is at least, where it adds up whole amounts.
+
+    Raises:
+        InputError: it may be as small as you like, so that the ratio has no bound.
+    """
+    assert task.compiler is not None
+    numbers, offset = compiled.coefficients(divisor, task.compiler)
+    used = np.nan_to_num(numbers) != 0
+    if offset != 0 or np.any(numbers[used] < 0) or not compiled.program.whole[used].all():
+        raise InputError(
+            f"{name} divides by a sum that may be zero, or as near to it as you like",
+            path="objective",
+            hint="add a constraint that it is at least something",
+        )
+    return float(np.min(numbers[used]))
+
+
+def ratio_number(linear: Linear, value: float) -> Expression:
+    """Return a number in the unit of an objective that is a ratio."""
+    assert linear.divisor is not None
+    return constant(value, divide(linear.total.dimension, linear.divisor.dimension))
+
+
+def value_of(compiled: Compiled, total: Total, task: CoupledTask, x: Array) -> float:
+    """Return a sum at amounts."""
+    assert task.compiler is not None
+    coefficients, offset = compiled.coefficients(total, task.compiler)
+    return float(np.nan_to_num(coefficients) @ x) + offset
