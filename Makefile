@@ -16,13 +16,16 @@ PIP  = PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip install -qq
 PYTEST = $(BIN)/python -m pytest -n $(JOBS) --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format bench walls docs fuzz wheel-check clean
+.PHONY: help demo demo-placement test lint format bench walls docs fuzz round-trips wheel-check clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 demo: $(VENV)/.installed ## a first answer, its proof, and what would change it
 	@$(BIN)/mlsysim-opt demo $(ARGS)
+
+demo-placement: $(VENV)/.installed ## a week over 60 cloud regions: the plan, the front, what a carbon cap costs
+	@$(BIN)/python benchmarks/placement_demo.py $(ARGS)
 
 test: $(VENV)/.installed ## the tests, the examples of README.md and docs/ included
 	@$(PYTEST) $(ARGS)
@@ -52,6 +55,9 @@ docs: $(VENV)/.installed-docs ## the documentation as HTML, in docs/_build
 
 fuzz: $(VENV)/.installed ## the long campaigns, for a night
 	@HYPOTHESIS_PROFILE=campaign $(PYTEST) -m slow tests $(ARGS)
+
+round-trips: $(VENV)/.installed ## every number of every model, changed and solved for again, with the counts
+	@$(BIN)/python -m pytest -q -m slow tests/physics/test_round_trips.py $(ARGS)
 
 wheel-check: $(VENV)/.installed-dev ## build the wheel and use it from a clean environment elsewhere
 	@$(BIN)/python tests/packaging/check_wheel.py

@@ -100,6 +100,42 @@ def serve() -> dict[str, Any]:
     return {"seconds": seconds, "read": read, "answer": f"TTFT {ttft:.0f} ms, ITL {itl:.1f} ms"}
 
 
+def place() -> dict[str, Any]:
+    """Where a fleet should stand, of all sites of the catalog; and what the peer's answer takes in the same model."""
+    from mlsysim_opt import PlacementOptimizer
+
+    optimizer = PlacementOptimizer()
+    optimizer.solve("Research_256", 30)
+    started = time.process_time()
+    best = optimizer.solve("Research_256", 30)
+    seconds = time.process_time() - started
+    theirs = optimizer.solve("Research_256", 30, ["Quebec_Hydro"])
+    shown = [
+        f"{item.best_region} {item.objective_value:,.0f} USD with carbon at 100 USD/t, "
+        f"{item.carbon_footprint.m_as('tCO2e'):.1f} t"
+        for item in (best, theirs)
+    ]
+    return {"seconds": seconds, "answer": f"{shown[0]}; the peer's answer in this model: {shown[1]}"}
+
+
+def elastic() -> dict[str, Any]:
+    """Jobs and demands (50) on 20 accelerators in 60 regions over 168 hours, at half the carbon, built and proven."""
+    from placement_cases import instance
+
+    from mlsysim_opt.optimize import formulation, question, solve_coupled
+
+    given = instance(50, 20, 60, 168)
+    started = time.process_time()
+    problem = formulation("placement").problem(given)
+    seconds = time.process_time() - started
+    cheapest, cleanest = (solve_coupled(question(problem, name, []), gap=1e-4) for name in ("min_cost", "min_carbon"))
+    cap = sum(plan.metrics["carbon"].m_as("tCO2e") for plan in (cheapest, cleanest)) / 2
+    started = time.process_time()
+    plan = solve_coupled(question(problem, "min_cost", [f"carbon <= {cap!r} tCO2e"]), gap=1e-4)
+    seconds += time.process_time() - started
+    return {"seconds": seconds, "gap": plan.gap, "answer": f"{plan.status}, gap {plan.gap:.1g}, {plan.objective}"}
+
+
 DEVICES = ["A100", "H100", "H200", "B200", "MI300X"]
 DENSE = {"batch_size": range(1, 201), "seq_len": range(64, 64 * 251, 64), "tp_size": [1, 2, 4, 8]}
 SPECULATIVE = {
@@ -172,6 +208,8 @@ CASES: dict[str, Callable[[], dict[str, Any]]] = {
     "proof": proof,
     "solve": solve,
     "serve": serve,
+    "place": place,
+    "elastic": elastic,
     "sweep": sweep,
     "dense": dense,
     "load": load,

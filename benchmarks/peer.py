@@ -71,6 +71,20 @@ def serve() -> dict:
     return {"seconds": seconds, "answer": f"TTFT {ttft:.0f} ms, ITL {itl:.1f} ms"}
 
 
+def place() -> dict:
+    """Its PlacementOptimizer over the grids it tries when none are named."""
+    from mlsysim import Systems
+    from mlsysim.solvers import PlacementOptimizer
+
+    optimizer = PlacementOptimizer()
+    optimizer.solve(Systems.Clusters.Research_256, 30)
+    started = time.process_time()
+    result = optimizer.solve(Systems.Clusters.Research_256, 30)
+    seconds = time.process_time() - started
+    answer = f"{result.best_region} {result.objective_value:,.0f} USD, {result.carbon_footprint:.1f} t"
+    return {"seconds": seconds, "answer": answer}
+
+
 def load() -> dict:
     """``import mlsysim``."""
     started = time.process_time()
@@ -80,6 +94,6 @@ def load() -> dict:
 
 
 if __name__ == "__main__":
-    found = {"search": search, "solve": solve, "serve": serve, "load": load}[sys.argv[1]]()
+    found = {"search": search, "solve": solve, "serve": serve, "place": place, "load": load}[sys.argv[1]]()
     found["peak_mib"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(json.dumps(found))

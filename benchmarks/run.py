@@ -29,6 +29,8 @@ COUPLED = {
     "priced": ("  with a price of carbon, and regions free to open", 5.0),
     "tight": ("50 jobs, 20 devices, 60 regions, 8 designs, tight, to 1 %", 20.0),
     "tightest": ("  to 1e-4", None),
+    "front": ("front of cost and carbon in 25 steps: 20 jobs, 10 devices, 30 regions, 8 designs", 30.0),
+    "front_small": ("  10 jobs, 8 devices, 15 regions, 8 designs", 2.0),
     "build": ("767,448 columns built and handed to HiGHS", 1.5),
     "by_hand": ("20 jobs, 10 devices, 30 regions, 8 designs, to 1e-6", None),
 }
@@ -78,6 +80,8 @@ def cases(rounds: int) -> list[Case]:
         Case("proof", False, rounds),
         Case("solve", True, rounds),
         Case("serve", True, rounds),
+        Case("place", True, rounds),
+        Case("elastic", False, 1),
         Case("sweep", False, rounds),
         Case("dense", False, rounds),
         Case("load", True, rounds),
@@ -143,7 +147,7 @@ def lines(found: dict[str, Case]) -> list[Line]:
             table.append(
                 Line("  times faster than the peer", _median(solve.theirs) / _median(solve.ours), "x", 20, True)
             )
-    table += _serving_lines(found)
+    table += _serving_lines(found) + _placement_lines(found)
     if load := found.get("load"):
         theirs = _median(load.theirs) if load.theirs else None
         table.append(Line("import", _median(load.ours), "s", 0.35, False, theirs))
@@ -169,6 +173,20 @@ def _coupled_lines(found: dict[str, Case]) -> list[Line]:
             raise SystemExit(f"the model written by hand has another optimum: {case.ours[0]['answer']}")
         hand = statistics.median(item["by_hand"] for item in case.ours)
         table.append(Line("  the same, a Pyomo model written by hand", hand, "s"))
+    return table
+
+
+def _placement_lines(found: dict[str, Case]) -> list[Line]:
+    """Return the lines of a fleet's site, and of a week of jobs and demands placed hour by hour."""
+    table: list[Line] = []
+    if place := found.get("place"):
+        theirs = _median(place.theirs) * 1e3 if place.theirs else None
+        table.append(Line("PlacementOptimizer, every site of the catalog; the peer's tries three",
+                          _median(place.ours) * 1e3, "ms", None, False, theirs, _answers(place)))  # fmt: skip
+    if elastic := found.get("elastic"):
+        table.append(Line("elastic placement (50, 20, 60, 168) to 1e-4", _median(elastic.ours), "s", 3.0, False, None,
+                          _answers(elastic)))  # fmt: skip
+        table.append(Line("  its proven gap", elastic.ours[0]["gap"], "", 1e-4))
     return table
 
 

@@ -6,16 +6,25 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from mlsysim_opt.optimize import Solution, optimize
-from mlsysim_opt.physics.inputs import Number
+from mlsysim_opt.algebra.evaluate import ScalarProgram
+from mlsysim_opt.algebra.expression import expression
+from mlsysim_opt.optimize import PlanSolution, Solution, optimize
+from mlsysim_opt.physics.inputs import Given, Number
+from mlsysim_opt.physics.operations import node_power
 from mlsysim_opt.physics.queueing import Arrivals
-from mlsysim_opt.units import RATE, TIME
+from mlsysim_opt.physics.view import View
+from mlsysim_opt.registry import default_catalog
+from mlsysim_opt.units import CARBON, MONEY, RATE, TIME, divide
 
 if TYPE_CHECKING:
     from pint import Quantity
 
 LATENCY = Number("sla_latency_ms", unit="ms", of=TIME, open_low=True, bare=True)
 RATE_OF_REQUESTS = Arrivals("arrival_rate_qps", unit="1/s", of=RATE, open_low=True, bare=True)
+DURATION = Number("duration_days", unit="day", of=TIME, open_low=True, bare=True)
+CARBON_TAX = Number("carbon_tax_per_ton", unit="USD/tCO2e", of=divide(MONEY, CARBON), bare=True)
+BUSY = Number("mfu", high=1.0)
+FLEET = Given("fleet", kind="fleet")
 REPLICAS = Number("num_replicas", integer=True, low=1)
 
 
@@ -234,3 +243,109 @@ class BatchingOptimizer:
             ),
             limit,
         )
+
+
+@dataclass(frozen=True)
+class PlacementResult:
+    """The best site of a fleet.
+
+    Attributes:
+        solution: the whole answer, with its proof.
+    """
+
+    solution: PlanSolution
+
+    @property
+    def best_region(self) -> str:
+        """The site."""
+        return str(self.solution.amounts["jobs"][0]["region"])
+
+    @property
+    def lowest_tco(self) -> Quantity[float]:
+        """What buying and running the fleet there costs over the time, carbon not counted."""
+        return self.solution.metrics["cost"]  # type: ignore[no-any-return]
+
+    @property
+    def carbon_footprint(self) -> Quantity[float]:
+        """Operational carbon over the time."""
+        return self.solution.metrics["carbon"]  # type: ignore[no-any-return]
+
+    @property
+    def pue(self) -> float:
+        """Facility energy over IT energy there."""
+        energy = self.solution.metrics
+        return float((energy["energy"] / energy["it_energy"]).to("dimensionless").magnitude)
+
+    @property
+    def objective_value(self) -> float:
+        """The value of what was optimized, in its unit."""
+        value = self.solution.objective.value
+        assert value is not None
+        return value
+
+
+class PlacementOptimizer:
+    """Where should a fleet stand? A front of the formulation `placement`, which also places jobs in time.
+
+    The fleet is bought and runs for the whole time: the share of its price that falls to the time, maintenance,
+    electricity at the site's price, and a price on carbon.
+    """
+
+    def solve(
+        self,
+        fleet: Any,
+        duration_days: Any,
+        regions: Any = None,
+        carbon_tax_per_ton: Any = 100.0,
+        mfu: float = 1.0,
+        *,
+        budget: Any = None,
+        objective: Any = "min_total_cost",
+        constraints: Iterable[Any] = (),
+        **given: Any,
+    ) -> PlacementResult:
+        """Return the site with the least cost and carbon tax, proven.
+
+        Args:
+            fleet: a catalog entry or a name. duration_days: how long it runs, in days or with a unit.
+            regions: sites to choose among; every site of the catalog when absent.
+            carbon_tax_per_ton: in USD per tonne, or with a unit. mfu: share of time in which the accelerators work; the
+                documents call it so, though power goes by time at work and not by FLOP.
+            budget: the most that the fleet may cost. objective, constraints: as in `optimize`.
+            given: further inputs of the formulation.
+        Raises:
+            UnknownNameError: there is no such region. InfeasibleError: no site satisfies all constraints.
+        """
+        entry, time = FLEET.read(fleet), DURATION.read(duration_days)
+        node = View("node", [entry.node])
+        busy = BUSY.read(mfu)
+        power = ScalarProgram([node_power(node, expression(busy))]).run_named(node.bindings())[0]
+        sites = regions if regions is not None else [item.name for item in default_catalog().all("datacenter")]
+        limits = [] if budget is None else [f"cost <= {budget}"]
+        found = optimize(
+            "placement",
+            objective=objective,
+            constraints=[*limits, *constraints],
+            jobs=[
+                {
+                    "name": entry.name,
+                    "designs": [
+                        {
+                            "name": "whole fleet",
+                            "accelerator": entry.node.accelerator,
+                            "nodes": int(entry.node_count),
+                            "time": f"{time!r} s",
+                            "node_power": f"{power!r} W",
+                        }
+                    ],
+                }
+            ],
+            fleet=entry,
+            regions=sites,
+            duration=f"{time!r} s",
+            hold="buy",
+            carbon_price=f"{CARBON_TAX.read(carbon_tax_per_ton)!r} USD/kgCO2e",
+            **given,
+        )
+        assert isinstance(found, PlanSolution)
+        return PlacementResult(found)

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from mlsysim_opt.formulations.optimizers import (
         BatchingOptimizer,
         ParallelismOptimizer,
+        PlacementOptimizer,
     )
     from mlsysim_opt.optimize import (
         CoupledProblem,
@@ -153,6 +154,7 @@ __all__ = [
     "OrchestrationModel",
     "ParseError",
     "ParallelismOptimizer",
+    "PlacementOptimizer",
     "PlanError",
     "PlanSolution",
     "Problem",
@@ -232,6 +234,7 @@ _MODULES: dict[str, tuple[str, ...]] = {
     "mlsysim_opt.formulations.optimizers": (
         "BatchingOptimizer",
         "ParallelismOptimizer",
+        "PlacementOptimizer",
     ),
     "mlsysim_opt.optimize": (
         "CoupledProblem",

@@ -7,7 +7,7 @@ proven to rise or fall; else all roots are found by dividing the box. Every root
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -36,6 +36,12 @@ TOLERANCE = 1e-9
 
 ROUNDING = 1e-13
 """Relative difference that rounding alone may make: an end of the box this near to the target is a root."""
+
+MOST = 2**53 - 1
+"""The largest whole number that is looked at: larger ones are not counted exactly."""
+
+USUAL, FEWEST = 300, 100
+"""Nodes of an expression beyond which fewer pieces are looked at, and how many at least."""
 
 Method = Literal["closed form", "bracketed root", "all roots"]
 
@@ -142,7 +148,8 @@ def invert(
         box: where to look, in base units; by default the bounds of the unknown.
         near: where all roots have to be searched and no box is given, they are searched within a factor of a thousand
             of this value first.
-        effort: how many pieces of the box are looked at, at most, where all roots are searched.
+        effort: how many pieces of the box are looked at, at most, where all roots are searched; in proportion fewer
+            for an expression of more than `USUAL` nodes, its derivative included.
     Raises:
         NotInvertibleError: no value gives the target; the message says what can be attained.
         DimensionError: the target has another dimension than the expression.
@@ -185,11 +192,30 @@ def invert_integer(
     Raises:
         NotInvertibleError: it holds nowhere, or is not proven to change only once.
     """
+    found = integer_boundary(inequality, unknown, values=values, box=box)
+    if found is None:
+        low, high = whole_box(unknown, box)
+        raise NotInvertibleError(f"{short(inequality)} holds for no {unknown.name} from {low} to {high}")
+    return found
+
+
+def integer_boundary(
+    inequality: Expression,
+    unknown: Symbol,
+    *,
+    values: Mapping[str, Any] | None = None,
+    box: tuple[float, float] | None = None,
+) -> Boundary | None:
+    """Return the same as `invert_integer`, or None where the inequality is proven to hold nowhere.
+
+    Raises:
+        NotInvertibleError: it is not proven to change only once, or has no value at a number that was looked at.
+    """
     if not isinstance(inequality, Operation) or inequality.atom.name not in ("less_equal", "less"):
         raise InputError(f"expected an inequality such as time <= 30 ms, got {short(inequality)}")
     left, right = inequality.args
     given = values or {}
-    low, high = _whole_box(unknown, box)
+    low, high = whole_box(unknown, box)
     outer: Box = {**_boxed(left - right, given, unknown), unknown.name: Interval(float(low), float(high))}
     # The difference may lose a proof that its parts have: x - x * 0.5.
     move = Prover(left - right, unknown).direction(outer)
@@ -198,18 +224,22 @@ def invert_integer(
             f"it is not proven that {short(inequality)} changes only once between {low} and {high}",
             hint="narrow the bounds of the unknown, or make it a choice",
         )
-    holds = _predicate(inequality, unknown, given)
-    if math.isnan(_predicate(left - right, unknown, given)(low)):
+    value = _whole_function([inequality, left - right], unknown, given)
+    if math.isnan(value(low)[1]) and low < high:
         low += 1  # nothing is divided by zero GPUs
-    wanted = f"{short(inequality)} holds for no {unknown.name} from {low} to {high}"
+
+    def holds(number: int) -> bool:
+        truth, gap = value(number)
+        if math.isnan(gap):
+            raise NotInvertibleError(f"{short(inequality)} has no value at {unknown.name} = {number}")
+        return bool(truth)
+
     if move <= 0:
         found = _first(holds, low, high)
-        if found is None:
-            raise NotInvertibleError(wanted)
-        return Boundary(unknown, found, "smallest", found - 1 if found > low else None)
+        return None if found is None else Boundary(unknown, found, "smallest", found - 1 if found > low else None)
     fails = _first(lambda number: not holds(number), low, high)
     if fails == low:
-        raise NotInvertibleError(wanted)
+        return None
     return Boundary(unknown, high if fails is None else fails - 1, "largest", fails)
 
 
@@ -350,8 +380,8 @@ class _Task:
     # (c) ----------------------------------------------------------------------------------------------------
     def indifferent(self, near: float | None) -> bool:
         """Whether the expression has the same value up to rounding wherever it is looked at: terms that cancel."""
-        around = abs(near or 1.0)
-        points = [min(max(around * 10.0**power, self.low), self.high) for power in range(-12, 13)]
+        powers = range(-12, 13) if near else range(-30, 31, 2)
+        points = [min(max(abs(near or 1.0) * 10.0**power, self.low), self.high) for power in powers]
         seen = [self.function(point) for point in points]
         return all(map(math.isfinite, seen)) and max(seen) - min(seen) <= TOLERANCE * max(map(abs, seen))
 
@@ -376,6 +406,7 @@ class _Task:
             self.residual,
             self.plateau,
         )
+        effort = min(effort, max(FEWEST, effort * USUAL // self.prover.size))
         found = search.run(self.low, self.high, effort)
         if not found.roots:
             if found.complete:
@@ -453,28 +484,34 @@ def _edge(same: Callable[[float], bool], inside: float, end: float) -> float:
             end = middle
 
 
-def _whole_box(unknown: Symbol, box: tuple[float, float] | None) -> tuple[int, int]:
-    limit = 2**53 - 1
+def whole_box(unknown: Symbol, box: tuple[float, float] | None) -> tuple[int, int]:
+    """Return the smallest and the largest whole number between bounds that can be counted exactly.
+
+    Raises:
+        InputError: there is none, or the unknown is not whole.
+    """
     if not unknown.integer:
         raise InputError("this unknown is not a whole number", path=unknown.name, hint="use invert")
     low, high = (unknown.low, unknown.high) if box is None else box
-    first, last = math.ceil(max(low, -limit)), math.floor(min(high, limit))
+    first, last = math.ceil(max(low, -MOST)), math.floor(min(high, MOST))
     if first > last:
         raise InputError(f"there is no whole number between {low} and {high}", path=unknown.name)
     return first, last
 
 
-def _predicate(root: Expression, unknown: Symbol, values: Mapping[str, Any]) -> Callable[[int], Any]:
-    """Return the exact value of `root` as a function of the unknown."""
-    program = ScalarProgram([root])
+def _whole_function(
+    roots: Sequence[Expression], unknown: Symbol, values: Mapping[str, Any]
+) -> Callable[[int], list[Any]]:
+    """Return the exact values of expressions as a function of the unknown."""
+    program = ScalarProgram(roots)
     inputs = [_value(leaf, values, unknown) for leaf in program.leaves]
     place = next((index for index, leaf in enumerate(program.leaves) if leaf is unknown), None)
     if place is None:
-        raise NotInvertibleError(f"{short(root)} does not depend on {unknown.name}")
+        raise NotInvertibleError(f"{short(roots[0])} does not depend on {unknown.name}")
 
-    def value(number: int) -> Any:
+    def value(number: int) -> list[Any]:
         inputs[place] = number
-        return program.run(inputs)[0]
+        return program.run(inputs)
 
     return value
 

@@ -51,6 +51,7 @@ class Prover:
                 (self._slope,) = gradient(root, [unknown])
         self._roots = [root] if self._slope is None else [root, self._slope]
         self._every = topological(self._roots)
+        self.size = len(self._every)
 
     def direction(self, box: Box) -> Direction:
         """Return how the expression moves over `box`."""

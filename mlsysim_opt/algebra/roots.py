@@ -213,8 +213,27 @@ class Search:
             stack.append((a, middle))
         if not found.complete:
             found.roots += self._crossings(low, high)
-        found.roots = _merged(found.roots, self.residual)
+            found.roots = [
+                (x, self._around(x, low, high) if span.low == span.high else span) for x, span in found.roots
+            ]
+        found.roots = merged_roots(found.roots, self.residual)
         return found
+
+    def _around(self, x: float, low: float, high: float) -> Interval:
+        """Return how far around a root the goal is attained, as far as steps that double show."""
+        ends = []
+        for end, sign in ((low, -1.0), (high, 1.0)):
+            inside, step = x, (abs(x) or 1.0) * 1e-6
+            while inside != end:
+                following = max(min(x + sign * step, high), low)
+                if self.residual(following) > SAME:
+                    for _ in range(60):
+                        middle = middle_of(*sorted((inside, following)))
+                        inside, following = (middle, following) if self.residual(middle) <= SAME else (inside, middle)
+                    break
+                inside, step = following, step * 2
+            ends.append(inside)
+        return Interval(*ends)
 
     def _crossings(self, low: float, high: float) -> list[tuple[float, Interval]]:
         """Return roots between points of a grid at which the function lies on different sides of the goal."""
@@ -299,8 +318,8 @@ def _width(a: float, b: float) -> float:
     return (b - a) / scale if scale > 1e-290 else 0.0
 
 
-def _merged(roots: list[tuple[float, Interval]], residual: Function) -> list[tuple[float, Interval]]:
-    """Join pieces that touch: a double root, or a plateau, leaves several."""
+def merged_roots(roots: list[tuple[float, Interval]], residual: Function) -> list[tuple[float, Interval]]:
+    """Return roots with their intervals, pieces that touch joined: a double root, or a plateau, leaves several."""
     joined: list[tuple[float, Interval]] = []
     for x, span in sorted(roots):
         if joined:

@@ -146,11 +146,20 @@ PlanFile = Annotated[
         "--plan", metavar="FILE", help="A YAML file with all of this; options win over it.", show_default=False
     ),
 ]
+StudyFile = Annotated[str | None, typer.Argument(metavar="[FILE]", help="The same as --plan FILE.", show_default=False)]
 Design = Annotated[
     list[str], typer.Option("--design", metavar="NAME=VALUE,...", help="Values of decisions.", show_default=False)
 ]
 
 TimeLimit = Annotated[str | None, typer.Option(help="Seconds, or such as '2 min'.", show_default=False)]
+Gap = Annotated[
+    str | None,
+    typer.Option(help="Of coupled problems: stop when so near the bound, such as 0.01 or 1%.", show_default=False),
+]
+Start = Annotated[
+    str | None,
+    typer.Option(metavar="FILE", help="Of coupled problems: a plan of --json to begin with.", show_default=False),
+]
 
 
 def _version(wanted: bool) -> None:
@@ -189,6 +198,15 @@ def _asked(
     return Asked(formulation, named, given or [], choices or [], objectives or [], constraints or [], plan)
 
 
+def _plan_file(plan: str | None, file: str | None) -> str | None:
+    """Return the one file that is given, by --plan or after the name of the formulation."""
+    from mlsysim_opt.errors import UsageError
+
+    if plan is not None and file is not None:
+        raise UsageError(f"two files are given: {plan} and {file}", path="--plan", hint="give one of them")
+    return file if plan is None else plan
+
+
 def _named(
     model: str | None, fleet: str | None, batch: str | None, length: str | None, precision: str | None
 ) -> dict[str, str | None]:
@@ -204,6 +222,7 @@ def _named(
 @cli.command()
 def optimize(
     formulation: Formulation = None,
+    file: StudyFile = None,
     model: Model = None,
     fleet: Fleet = None,
     batch_size: Batch = None,
@@ -221,21 +240,15 @@ def optimize(
         bool, typer.Option("--no-prune", help="Let solvers see designs that cannot be optimal too.")
     ] = False,
     time_limit: TimeLimit = None,
-    gap: Annotated[
-        str | None,
-        typer.Option(help="Of coupled problems: stop when so near the bound, such as 0.01 or 1%.", show_default=False),
-    ] = None,
-    start: Annotated[
-        str | None,
-        typer.Option(metavar="FILE", help="Of coupled problems: a plan of --json to begin with.", show_default=False),
-    ] = None,
+    gap: Gap = None,
+    start: Start = None,
     json: Json = False,
 ) -> int:
     """Find the best design, with the proof that none is better."""
     from mlsysim_opt.cli import solve
 
     named = _named(model, fleet, batch_size, seq_len, precision)
-    asked = _asked(formulation, named, set_, choose, objective, constraint, plan)
+    asked = _asked(formulation, named, set_, choose, objective, constraint, _plan_file(plan, file))
     return give(
         solve.optimize(asked, backend=backend, prune=not no_prune, time_limit=time_limit, gap=gap, start=start),
         as_json=json,
@@ -245,6 +258,7 @@ def optimize(
 @cli.command()
 def pareto(
     formulation: Formulation = None,
+    file: StudyFile = None,
     model: Model = None,
     fleet: Fleet = None,
     batch_size: Batch = None,
@@ -266,6 +280,8 @@ def pareto(
         bool, typer.Option("--no-prune", help="Let solvers see designs that cannot be optimal too.")
     ] = False,
     time_limit: TimeLimit = None,
+    gap: Gap = None,
+    start: Start = None,
     csv: Annotated[str | None, typer.Option(metavar="FILE", help="Also write a table.", show_default=False)] = None,
     parquet: Annotated[
         str | None, typer.Option(metavar="FILE", help="The same as Parquet; needs pyarrow.", show_default=False)
@@ -280,9 +296,9 @@ def pareto(
     from mlsysim_opt.cli import pareto as topic
 
     named = _named(model, fleet, batch_size, seq_len, precision)
-    asked = _asked(formulation, named, set_, choose, objective, constraint, plan)
+    asked = _asked(formulation, named, set_, choose, objective, constraint, _plan_file(plan, file))
     answer = topic.pareto(
-        asked, points=points, backend=backend, prune=not no_prune, time_limit=time_limit,
+        asked, points=points, backend=backend, prune=not no_prune, time_limit=time_limit, gap=gap, start=start,
         csv=csv, parquet=parquet, plot=plot,
     )  # fmt: skip
     return give(answer, as_json=json)
@@ -488,7 +504,7 @@ def solve_system(
     ] = None,
     range_: Annotated[
         list[str] | None,
-        typer.Option("--range", metavar="UNKNOWN=LOW,HIGH", help="Where to look.", show_default=False),
+        typer.Option("--range", metavar="UNKNOWN=LOW..HIGH", help="Where to look.", show_default=False),
     ] = None,
     model: Model = None,
     hardware: Annotated[

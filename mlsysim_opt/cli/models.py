@@ -46,12 +46,12 @@ def inputs(named: Mapping[str, str | None], texts: Sequence[str]) -> dict[str, A
 
 
 def ends(text: str, option: str) -> tuple[str, str]:
-    """Return the two ends of ``1 TB/s..8 TB/s``.
+    """Return the two ends of ``1 TB/s..8 TB/s``, or of ``1 TB/s,8 TB/s``.
 
     Raises:
         UsageError: it is not of that form.
     """
-    low, dots, high = text.partition("..")
-    if not dots or not low.strip() or not high.strip():
-        raise UsageError(f"{text!r} is not LOW..HIGH", path=option, hint=f"for example {option} '1 TB/s..8 TB/s'")
+    low, between, high = text.partition(".." if ".." in text else ",")
+    if not between or not low.strip() or not high.strip():
+        raise UsageError(f"{text!r} is not LOW..HIGH", path=option, hint="for example '1 TB/s..8 TB/s'")
     return low.strip(), high.strip()

@@ -97,14 +97,20 @@ class Asked:
         from mlsysim_opt.optimize import formulation
         from mlsysim_opt.optimize.formulation import infer
 
-        if self.formulation is not None:
-            return formulation(self.formulation)
-        if plan is not None and plan.formulation is not None:
-            try:
-                return formulation(plan.formulation)
-            except InputError as error:
-                raise plan.fault(("formulation",), error) from None
-        return infer(given)
+        asked = None if self.formulation is None else formulation(self.formulation)
+        if plan is None or plan.formulation is None:
+            return infer(given) if asked is None else asked
+        try:
+            named = formulation(plan.formulation)
+        except InputError as error:
+            raise plan.fault(("formulation",), error) from None
+        if asked is not None and asked.name != named.name:
+            differs = InputError(
+                f"the plan is about {named.name}, the command about {asked.name}",
+                hint="leave one of the two names out",
+            )
+            raise plan.fault(("formulation",), differs)
+        return named
 
 
 def read_texts(chosen: Formulation, texts: Mapping[str, str]) -> dict[str, Any]:

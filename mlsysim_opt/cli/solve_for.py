@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 SHOWN = 12
 """Entries of the catalog that are listed."""
+READABLE = 1000
+"""Characters of an equation that a person may look at."""
 
 
 def solve_for(target: str, using: str, unknown: str, box: str | None, given: Mapping[str, Any]) -> Answer:
@@ -63,6 +65,8 @@ def _show(screen: Screen, found: SolvedFor) -> None:
         screen.line(f"formula: {found.unknown} = {found.formula}")
         if found.conditions:
             screen.line("valid while " + "; ".join(map(str, found.conditions)))
+    elif len(text := str(found.equation)) <= READABLE:  # it stands in more than one place: this is what was solved
+        screen.line(f"formula: {found.target} = {text}")
     if found.residual:
         screen.line(f"substituted back, {found.target} differs by {found.residual:.1e} of the target")
     if found.on_entry:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from mlsysim_opt.cli import arguments
-from mlsysim_opt.cli.models import model_named
+from mlsysim_opt.cli.models import ends, model_named
 from mlsysim_opt.cli.output import Answer, Screen
 from mlsysim_opt.errors import UsageError
 
@@ -90,24 +90,17 @@ def system(
     if not unknowns:
         raise UsageError("names no unknown", path="--unknown", hint="for example --unknown hardware.memory.bandwidth")
     prices = arguments.pairs(costs, "--cost", "'hardware.memory.bandwidth=2 USD per GB/s'")
-    ranges = arguments.pairs(boxes, "--range", "'efficiency=0.2,0.8'")
+    ranges = arguments.pairs(boxes, "--range", "'efficiency=0.2..0.8'")
     found = solve_system(
         list(relations),
         unknowns=list(unknowns),
         using=model_named(using),
         costs=prices or None,
-        box={name: _ends(text) for name, text in ranges.items()},
+        box={name: ends(text, "--range") for name, text in ranges.items()},
         points=points,
         **inputs,
     )
     return Answer({"status": "ok", **found.as_dict()}, lambda screen: _show_system(screen, found))
-
-
-def _ends(text: str) -> tuple[str, str]:
-    low, comma, high = (item.strip() for item in text.partition(","))
-    if not comma or not low or not high:
-        raise UsageError(f"{text!r} is not two values", path="--range", hint="lowest, highest: '1 TB/s,10 TB/s'")
-    return low, high
 
 
 def brief(names: Sequence[str]) -> list[str]:

@@ -22,6 +22,7 @@ BUILT_IN = {
     "disaggregated_serving": "mlsysim_opt.formulations.disaggregated_serving:disaggregated_serving",
     "layerwise": "mlsysim_opt.formulations.layerwise:layerwise",
     "parallelism": "mlsysim_opt.formulations.parallelism:parallelism",
+    "placement": "mlsysim_opt.formulations.placement:placement",
     "serving_fleet": "mlsysim_opt.formulations.serving_fleet:serving_fleet",
 }
 

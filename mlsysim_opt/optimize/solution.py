@@ -9,14 +9,14 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from mlsysim_opt.errors import InputError, UnknownNameError
-from mlsysim_opt.units import parse_unit, quantity, to_si
+from mlsysim_opt.units import parse_unit, quantity
 
 if TYPE_CHECKING:
-    from mlsysim_opt.algebra.invert import Inverse
     from mlsysim_opt.optimize.marginal import Marginal
     from mlsysim_opt.optimize.run import Task
     from mlsysim_opt.optimize.scenarios import Robustness
     from mlsysim_opt.optimize.sensitivity import OptimumSensitivity
+    from mlsysim_opt.physics.inverse_answer import SolvedFor
 
 SCHEMA = 1
 
@@ -348,31 +348,33 @@ class Solution:
             raise InputError("this design is not proven to be optimal", path="status", hint="raise the time limit")
         return sensitivity(self._task(), self.design, numbers, reach)
 
-    def solve_for(self, target: str, value: Any, *, unknown: str, box: tuple[Any, Any] | None = None) -> Inverse:
-        """Return what one number of the problem must be for a metric of this design to have a value.
+    def solve_for(
+        self, target: str, value: Any = None, *, unknown: str, box: tuple[Any, Any] | None = None
+    ) -> SolvedFor:
+        """Return what one number of the problem must be for a metric of this design to be a value, at most or at least.
 
         The design stays as it is: another one might be better then (see `sensitivity` for how far this one stays the
         best).
 
         Args:
-            target: name of a metric. value: what it should be, with its unit.
-            unknown: a continuous number by the path of its leaf (``fleet.fabric.bandwidth``). box: where to look.
+            target: name of a metric, or all in one: ``"step_time <= 5 s"``. value: what it should be, with its unit;
+                ``"<= 5 s"`` for at most.
+            unknown: a number by the path of its leaf (``fleet.fabric.bandwidth``). box: where to look.
         Raises:
             NotInvertibleError: no value gives the target. UnknownNameError: there is no such metric or number.
         """
         from mlsysim_opt.algebra.expression import symbols
-        from mlsysim_opt.algebra.invert import invert
+        from mlsysim_opt.physics.inverse import answered, asked
+        from mlsysim_opt.physics.inverse_equation import InverseEquation
 
+        name, relation, wanted = asked(target, value)
         problem = self._task().problem
-        root = problem.metric(target)
+        root = problem.metric(name)
         leaves = {leaf.name: leaf for leaf in symbols(root)}
         if unknown not in leaves:
-            raise UnknownNameError(f"number that {target} depends on", unknown, list(leaves))
-        leaf = leaves[unknown]
-        ends = None if box is None else (to_si(box[0], leaf.dimension, unknown), to_si(box[1], leaf.dimension, unknown))
+            raise UnknownNameError(f"number that {name} depends on", unknown, list(leaves))
         known = {**problem.values, **self.design}
-        near = known.pop(unknown, None)
-        return invert(root, value, leaf, values=known, box=ends, near=near)
+        return answered(InverseEquation(name, root, relation, leaves[unknown], known, known.get(unknown)), wanted, box)
 
     def marginal(
         self, constraint: Any, limits: Sequence[Any] | None = None, *, time_limit: float | None = None

@@ -108,11 +108,18 @@ class Solved:
         return all(self._holds)
 
     def si(self, name: str) -> Any:
-        """Return a field in base units, as a plain number."""
+        """Return a field in base units, as a plain number.
+
+        Raises:
+            UnknownNameError: there is no such field. MlsysimError: it needs a number that an entry lacks.
+        """
         here = self.__dict__
         seen: dict[str, Any] = here["_seen"]
         if name not in seen:
             bound: Bound = here["_bound"]
+            if name not in bound.traced.position:
+                here["_model"]().check_known(name, bound.traced, here["_values"])
+                raise UnknownNameError("output", name, list(bound.traced.position))
             if len(seen) < FEW:
                 seen[name] = bound.run(name, here["_values"])[0]
             else:
@@ -356,6 +363,20 @@ class Model:
         if name not in traced.expressions:
             raise UnknownNameError(f"output of {type(self).__name__}", name, list(traced.expressions))
         return traced.expressions[name]
+
+
+def model_of(using: Any) -> Model:
+    """Return the model that is asked, from itself or its class.
+
+    Raises:
+        InputError: it is neither.
+    """
+    if isinstance(using, Model):
+        return using
+    if isinstance(using, type) and issubclass(using, Model):
+        return using()
+    shown = using.__name__ if isinstance(using, type) else repr(using)
+    raise InputError(f"expected a model, got {shown}", path="using", hint="such as mlsysim_opt.ServingModel")
 
 
 def _solved_again(kind: type[Model], values: dict[str, Any]) -> Any:

@@ -8,7 +8,6 @@ from functools import cached_property
 from typing import Any, ClassVar
 
 from mlsysim_opt.algebra.atoms import argmax_label, exp, maximum, minimum, where
-from mlsysim_opt.algebra.evaluate import ScalarProgram
 from mlsysim_opt.algebra.expression import Expression, constant, expression
 from mlsysim_opt.physics.base import Model, Result
 from mlsysim_opt.physics.batching import Batching
@@ -25,6 +24,7 @@ from mlsysim_opt.physics.serving import (
     speculation_of,
 )
 from mlsysim_opt.physics.speculation import DRAFT_INPUTS
+from mlsysim_opt.physics.traced import CONSTRAINTS
 from mlsysim_opt.physics.transformer import ONE, ZERO
 from mlsysim_opt.units import RATE, TIME
 
@@ -185,11 +185,12 @@ class ServingCapacityModel(Model):
         values = {**values, "num_replicas": 1}
         traced = self.trace(values)
         known = self.leaf_values(values)
-        rules = traced.result.constraints
-        goals = ScalarProgram([rules["queue is stable"], rules["P99 within the target"]])
+        goals = traced.part(CONSTRAINTS)
+        rules = [traced.constraint_names.index(name) for name in ("queue is stable", "P99 within the target")]
 
         def holds(count: int) -> list[bool]:
-            return [bool(item) for item in goals.run_named({**known, "num_replicas": count})]
+            found = goals.run_named({**known, "num_replicas": count})
+            return [bool(found[at]) for at in rules]
 
         stable = _smallest(lambda count: holds(count)[0], 1)
         enough = _smallest(lambda count: all(holds(count)), stable)

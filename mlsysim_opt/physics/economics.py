@@ -156,7 +156,7 @@ class EconomicsModel(OperationsModel):
         if values["ownership"] == RENT:
             _settle_rent(values)
         elif values["node_price"] is None:
-            found = _node_price(default_catalog(), values["fleet"].node.name)
+            found = node_price(default_catalog(), values["fleet"].node.name)
             amount = found.parameter("amount")
             values["node_price"] = amount.si
             values["assumed"]["node_price"] = f"{amount.text}: {found.name} of {found.date} ({amount.provenance})"
@@ -182,9 +182,9 @@ class EconomicsModel(OperationsModel):
                 if isinstance(needed, Exception):
                     raise needed
             purchase = fleet.node_count * leaves["node_price"] * leaves["infrastructure_multiplier"]
-            capital = _capital(purchase, leaves)
+            capital = capital_cost(purchase, leaves)
             electricity = energy.facility * kwh_price
-            maintenance = purchase * leaves["maintenance_rate"] * time / YEAR
+            maintenance = maintenance_cost(purchase, leaves)
             rental = NOTHING
         opex = electricity + maintenance + rental
         total = capital + opex
@@ -213,7 +213,14 @@ class EconomicsModel(OperationsModel):
         )
 
 
-def _capital(purchase: Expression, leaves: Mapping[str, Any]) -> Expression:
+def maintenance_cost(purchase: Expression, leaves: Mapping[str, Any]) -> Expression:
+    """Return what a purchase takes in maintenance over the time."""
+    rate: Expression = leaves["maintenance_rate"]
+    time: Expression = leaves["duration_days"]
+    return purchase * rate * time / YEAR
+
+
+def capital_cost(purchase: Expression, leaves: Mapping[str, Any]) -> Expression:
     """Return the part of the purchase that falls to the time; after the last year there is nothing left to pay."""
     life: Expression = leaves["amortization_years"]
     paid = minimum(leaves["duration_days"], life)
@@ -265,7 +272,7 @@ def _settle_rent(values: dict[str, Any]) -> None:
 
 
 @functools.lru_cache(maxsize=64)
-def _node_price(catalog: Catalog, node: str) -> Entry:
+def node_price(catalog: Catalog, node: str) -> Entry:
     """Return the newest price at which a node is bought: from the group of nodes, or else from the whole catalog.
 
     Raises:

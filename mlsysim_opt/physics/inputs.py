@@ -5,12 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 from mlsysim_opt.algebra.expression import Choice, Expression, Symbol, expression
 from mlsysim_opt.errors import InputError, ParseError, UnitError, UnknownNameError
-from mlsysim_opt.physics.view import KEPT, View, entry_bindings
+from mlsysim_opt.physics.view import KEPT, View, entry_bindings, kept_by_entry
 from mlsysim_opt.registry import default_catalog
 from mlsysim_opt.registry.entry import Entry
 from mlsysim_opt.units import (
@@ -235,7 +234,7 @@ class Given(Input):
         return id(value)
 
 
-@lru_cache(maxsize=KEPT)
+@kept_by_entry
 def _signature(entry: Entry) -> Any:
     """Return which numbers an entry has: entries that have the same ones share their equations."""
     return type(entry), tuple(sorted(entry.parameters()))

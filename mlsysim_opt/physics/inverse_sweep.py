@@ -17,11 +17,14 @@ import numpy as np
 from mlsysim_opt.algebra.arrays import ArrayProgram
 from mlsysim_opt.algebra.expression import Choice, Expression, Symbol, constant, symbols
 from mlsysim_opt.algebra.interval import Interval
-from mlsysim_opt.algebra.invert import TOLERANCE, invert, isolate
+from mlsysim_opt.algebra.invert import TOLERANCE, invert, isolate, whole_box
 from mlsysim_opt.algebra.monotone import Prover
-from mlsysim_opt.errors import InputError, MlsysimError, NotInvertibleError
+from mlsysim_opt.errors import MlsysimError, NotInvertibleError
 from mlsysim_opt.physics.base import Model
-from mlsysim_opt.physics.inverse import Question, placeholder
+from mlsysim_opt.physics.inverse_answer import BOUNDARY, SolvedFor
+from mlsysim_opt.physics.inverse_equation import InverseEquation
+from mlsysim_opt.physics.inverse_question import InverseQuestion, placeholder
+from mlsysim_opt.physics.inverse_whole import solve_whole
 from mlsysim_opt.physics.parts import Array, Part, Space, is_list
 from mlsysim_opt.units import Dimension, quantity, readable_unit
 
@@ -88,7 +91,7 @@ def solve_for_many(
     """Return the unknown at every combination of the inputs (and wanted values) that are lists; see `solve_for`.
 
     Raises:
-        InputError: the unknown is a whole number, or an input is wrong.
+        InputError: an input is wrong.
         NotInvertibleError: no point has an answer.
     """
     real = model.aliases.get(unknown, unknown)
@@ -96,10 +99,7 @@ def solve_for_many(
     given = {model.aliases.get(name, name): value for name, value in given.items()}
     first = {name: next(iter(value)) if is_list(value) else value for name, value in given.items()}
     several = list(wanted) if is_list(wanted) else [wanted]
-    ask = Question(model, target, relation, unknown, first)  # type: ignore[arg-type]
-    if ask.leaf.integer:
-        raise InputError(f"{ask.leaf.name} is a whole number; several points need a continuous unknown", path="unknown",
-                         hint="ask about each point alone, or sweep the unknown")  # fmt: skip
+    ask = InverseQuestion(model, target, relation, unknown, first)  # type: ignore[arg-type]
     goals = [ask.goal_of(value) for value in several]
     space = Space.of(model, given if item is None else {**given, item.name: placeholder(item)})
     name = f"{target}\n"  # the axis of wanted values; no input has such a name
@@ -107,7 +107,13 @@ def solve_for_many(
     axes = {target if key == name else key: values for key, values in space.axes.items()}
     result = SolvedSweep(ask.leaf.name, target, relation, axes)
     result.dimension = ask.leaf.dimension
-    limits = (ask.leaf.low, ask.leaf.high) if box is None else (ask.read(box[0]), ask.read(box[1]))
+    asked = None if box is None else (ask.read(box[0]), ask.read(box[1]))
+    if ask.leaf.integer and ask.alone:
+        _each_asked(model, target, relation, unknown, given, goals, asked, result)
+        if not is_list(wanted):
+            result.si, result.axes = result.si[0], {key: values for key, values in axes.items() if key != target}
+        return result
+    limits = ask.limits(asked) if ask.leaf.integer else asked or (ask.leaf.low, ask.leaf.high)
     parts, failed = space.parts([target])
     result.excluded = list(dict.fromkeys(error.message for error in failed))
     whole: Array | None = None
@@ -122,6 +128,33 @@ def solve_for_many(
     if not np.isfinite(result.si).any():
         raise NotInvertibleError(f"no point has an answer: {'; '.join(result.excluded[:3])}")
     return result
+
+
+def _each_asked(
+    model: Model, target: str, relation: Any, unknown: str, given: Mapping[str, Any], goals: Sequence[float],
+    limits: tuple[float, float] | None, result: SolvedSweep,
+) -> None:  # fmt: skip
+    """Fill in whole unknowns that other inputs follow from: every point is a question of its own.
+
+    Raises:
+        NotInvertibleError: no point has an answer.
+    """
+    swept = {name: list(value) for name, value in given.items() if is_list(value)}
+    for at in np.ndindex(*result.si.shape):
+        point = {name: values[place] for (name, values), place in zip(swept.items(), at[1:], strict=True)}
+        try:
+            task = InverseQuestion(model, target, relation, unknown, {**given, **point})
+            task.goal = goals[at[0]]
+            found = solve_whole(task, limits)
+        except MlsysimError as error:
+            if error.message not in result.excluded and len(result.excluded) < 10:
+                result.excluded.append(error.message)
+            continue
+        result.si[at] = found.value
+        result.methods[ALONE] += 1
+        result.proven = result.proven and found.complete
+    if not result.methods:
+        raise NotInvertibleError(f"no point has an answer: {'; '.join(result.excluded[:3])}")
 
 
 class _Many:
@@ -146,6 +179,10 @@ class _Many:
             self.result.excluded.append(f"{self.target} does not depend on {self.result.unknown} at some points")
             return np.full(shape, np.nan)
         move = Prover(self.root, self.unknown).direction(self._box())
+        if move in (1, -1) and self.unknown.integer:
+            ends = self._boundaries(move, shape)
+            self.result.methods[BOUNDARY] += int(np.isfinite(ends).sum())
+            return self._said(ends)
         if move in (1, -1):
             found = self._closed(shape)
             if found is not None:
@@ -225,6 +262,46 @@ class _Many:
             at, beyond = following, np.where(waiting, after, np.nan)
         return np.where(np.isnan(found), self._between(above, left, right), found)
 
+    def _boundaries(self, move: int, shape: Sequence[int]) -> Array:
+        """Return the whole numbers at which outputs that only rise (`move` 1) or fall stop or start to meet the target:
+        the last one where smaller ones do, the first where larger ones do."""
+        first, last = whole_box(self._whole_unknown, self.limits)
+        room = TOLERANCE * np.where(self.goals == 0, 1.0, np.abs(self.goals))
+        until = self.result.relation == ("<=" if move > 0 else ">=")
+
+        def beyond(numbers: Array) -> Array:
+            gap = move * (self._outputs(numbers) - self.goals)
+            return np.asarray(gap > room if until else gap >= -room)
+
+        low, high, step = np.full(shape, first - 1.0), np.full(shape, np.nan), 1.0
+        at = np.full(shape, float(first))
+        while True:  # steps that double, so that numbers too large to compute with are not met without need
+            hit = beyond(at)
+            high = np.where(np.isnan(high) & hit, at, high)
+            low = np.where(np.isnan(high), at, low)
+            if not np.isnan(high).any() or (at[np.isnan(high)] >= last).all():
+                break
+            at, step = np.where(np.isnan(high), np.minimum(at + step, last), high), step * 2
+        none = np.isnan(high)
+        low, high = np.where(none, last, low), np.where(none, last + 1.0, high)
+        while (high - low > 1).any():
+            middle = np.floor((low + high) / 2)
+            hit = beyond(np.clip(middle, first, last))
+            low, high = np.where(hit, low, np.maximum(middle, low)), np.where(hit, np.minimum(middle, high), high)
+        found = low if until else np.where(none, np.nan, high)
+        found = np.where(found < first, np.nan, found)
+        output = self._outputs(np.where(np.isnan(found), first, found))
+        gap = output - self.goals
+        met = np.abs(gap) <= room if self.result.relation == "=" else gap <= room if self.result.relation == "<=" else (
+            gap >= -room
+        )  # fmt: skip
+        return np.where(met, found, np.nan)
+
+    @property
+    def _whole_unknown(self) -> Symbol:
+        assert self.unknown is not None
+        return self.unknown
+
     def _between(self, above: Callable[[Array], Array], left: Array, right: Array) -> Array:
         """Return the roots between ends at which the output lies on different sides, by the Illinois method on the
         logarithm: false position, an end that stays counting half (Dowell and Jarratt 1971)."""
@@ -247,6 +324,14 @@ class _Many:
         x = np.exp(best)
         return np.where(self._residual(x) <= TOLERANCE, x, np.nan)
 
+    def _one(self, values: Mapping[str, Any], goal: float) -> SolvedFor:
+        """Return the whole numbers that meet the target at one point."""
+        relation: Any = self.result.relation
+        near = self.part.group[0].bound.known.get(self.result.unknown)
+        task = InverseEquation(self.target, self.root, relation, self._whole_unknown, values, near)
+        task.goal = goal
+        return solve_whole(task, None if math.isinf(self.limits[1]) else self.limits)
+
     def _near(self) -> float:
         known = self.part.group[0].bound.known.get(self.result.unknown)
         return float(known) if known else 1.0
@@ -264,7 +349,9 @@ class _Many:
                       for name, array in spread.items()}  # fmt: skip
             goal = constant(float(goals[at]), self.root.dimension)
             try:
-                one = invert(self.root, goal, self.unknown, values=values, near=self._near(), box=box)
+                one = self._one(values, float(goals[at])) if self.unknown.integer else invert(
+                    self.root, goal, self.unknown, values=values, near=self._near(), box=box
+                )  # fmt: skip
             except MlsysimError as error:
                 if error.message not in self.result.excluded and len(self.result.excluded) < 10:
                     self.result.excluded.append(error.message)

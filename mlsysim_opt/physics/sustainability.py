@@ -240,5 +240,9 @@ def _embodied(fleet: View | None, devices: Expression, leaves: Mapping[str, Any]
     else:
         servers = fleet.node_count * fleet.number("node.embodied_carbon")
         whole = servers + devices * fleet.number("node.accelerator.embodied_carbon")
-    share: Expression = leaves["duration_days"] / (leaves["lifetime_years"] * leaves["lifetime_utilization"])
-    return whole * share
+    return whole * life_share(leaves["duration_days"], leaves["lifetime_years"], leaves["lifetime_utilization"])
+
+
+def life_share(time: Expression, lifetime: Expression, utilization: Expression) -> Expression:
+    """Return the share of the life of equipment that falls to a time in which it serves somebody."""
+    return time / (lifetime * utilization)

@@ -7,9 +7,9 @@ path (``hardware.memory.bandwidth``). Where the entry itself is a choice, a leaf
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from functools import lru_cache
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from functools import wraps
+from typing import Any, TypeVar
 
 from mlsysim_opt.algebra.atoms import ATOMS, Table
 from mlsysim_opt.algebra.expression import Choice, Expression, Symbol
@@ -17,6 +17,8 @@ from mlsysim_opt.errors import InputError, MlsysimError
 from mlsysim_opt.registry.datum import Datum
 from mlsysim_opt.registry.entry import Entry
 from mlsysim_opt.units import NONE, Unit, dimension_text, parse_unit
+
+Found = TypeVar("Found")
 
 
 class View:
@@ -124,11 +126,29 @@ class View:
 
 
 KEPT = 512
-"""Entries whose leaf values are kept."""
+"""Entries of which something is kept."""
 
 
-@lru_cache(maxsize=KEPT)
-def _leaf_values(prefix: str, entry: Entry) -> dict[str, float]:
+def kept_by_entry(function: Callable[..., Found]) -> Callable[..., Found]:
+    """Keep what a function returns for the last entries, by their identity: entries that differ in one number are many
+    where one is solved for, and comparing them takes longer than most such functions."""
+    kept: dict[Any, tuple[Entry, Found]] = {}
+
+    @wraps(function)
+    def found(entry: Entry, *rest: str) -> Found:
+        key = (id(entry), *rest)
+        hit = kept.get(key)
+        if hit is None:
+            if len(kept) >= KEPT:
+                kept.clear()
+            hit = kept[key] = entry, function(entry, *rest)
+        return hit[1]
+
+    return found
+
+
+@kept_by_entry
+def _leaf_values(entry: Entry, prefix: str) -> dict[str, float]:
     values = {f"{prefix}.{path}": float(datum.si) for path, datum in entry.parameters().items()}
     for name in type(entry).model_fields:
         item = entry.__dict__.get(name)
@@ -139,7 +159,7 @@ def _leaf_values(prefix: str, entry: Entry) -> dict[str, float]:
 
 def entry_bindings(prefix: str, entry: Entry) -> dict[str, float]:
     """Return the value of every leaf of an entry, by the leaf's name."""
-    return _leaf_values(prefix, entry).copy()
+    return _leaf_values(entry, prefix).copy()
 
 
 def _try(entry: Entry, path: str) -> Datum | MlsysimError:

@@ -32,6 +32,11 @@ class Part(BaseModel):
     def __delattr__(self, name: str) -> None:
         raise AttributeError(f"{type(self).__name__} is immutable: {name!r} cannot be deleted")
 
+    def __eq__(self, other: object) -> bool:
+        if self is other:
+            return True
+        return type(self) is type(other) and self.__dict__ == other.__dict__
+
     def leaves(self) -> Iterator[tuple[str, Datum]]:
         """Yield every number with its dotted path, those of referenced entries included."""
         for name, value in self.__dict__.items():
@@ -149,11 +154,6 @@ class Entry(Part):
 
     def __hash__(self) -> int:
         return hash((self.kind, self.__dict__["name"]))
-
-    def __eq__(self, other: object) -> bool:
-        if self is other:
-            return True
-        return type(self) is type(other) and self.__dict__ == other.__dict__
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name}>"

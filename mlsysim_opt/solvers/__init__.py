@@ -37,7 +37,7 @@ _MODULES = {
     ),
     "rank_uncertainty": "ranking", "solve_system": "systems", "uncertain": "uncertainty",
 }  # fmt: skip
-_FRONTS = ("BatchingOptimizer", "ParallelismOptimizer")
+_FRONTS = ("BatchingOptimizer", "ParallelismOptimizer", "PlacementOptimizer")
 _FIRST_NAMES = {
     "DistributedSolver": "DistributedModel", "EconomicsSolver": "EconomicsModel", "ServingSolver": "ServingModel",
 }  # fmt: skip

@@ -101,20 +101,6 @@ class Point:
         }
 
 
-def model_of(using: Any) -> Model:
-    """Return the model that is asked, from itself or its class.
-
-    Raises:
-        InputError: it is neither.
-    """
-    if isinstance(using, Model):
-        return using
-    if isinstance(using, type) and issubclass(using, Model):
-        return using()
-    shown = using.__name__ if isinstance(using, type) else repr(using)
-    raise InputError(f"expected a model, got {shown}", path="using", hint="such as mlsysim_opt.ServingModel")
-
-
 def number_outputs(expressions: Mapping[str, Expression]) -> list[str]:
     """Return the names of the outputs that are numbers."""
     return [name for name, node in expressions.items() if node.sort == "number"]
@@ -131,4 +117,4 @@ def plain(si: float, of: Dimension) -> dict[str, Any]:
     return {"value": si / unit.factor if math.isfinite(si) else None, "unit": None if of == NONE else unit.text}
 
 
-__all__ = ["Point", "measured", "model_of", "number_outputs", "plain"]
+__all__ = ["Point", "measured", "number_outputs", "plain"]

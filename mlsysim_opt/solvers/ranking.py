@@ -15,7 +15,7 @@ from mlsysim_opt.errors import InputError, UnknownNameError
 from mlsysim_opt.physics.base import Model
 from mlsysim_opt.solvers.distributions import Array
 from mlsysim_opt.solvers.sampling import sobol_indices
-from mlsysim_opt.solvers.uncertain_question import MOST_SAMPLES, Question
+from mlsysim_opt.solvers.uncertain_question import MOST_SAMPLES, UncertainQuestion
 from mlsysim_opt.solvers.uncertainty import as_text, boxed, mixed, question_of, whole
 
 BOOTSTRAPS = 200
@@ -180,7 +180,7 @@ def rank_uncertainty(
     )  # fmt: skip
 
 
-def _by_width(question: Question) -> UncertaintyRanking:
+def _by_width(question: UncertainQuestion) -> UncertaintyRanking:
     box = boxed(question)
     indices: dict[str, tuple[Index, ...]] = {}
     for name in question.outputs:

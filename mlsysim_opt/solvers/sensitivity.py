@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mlsysim_opt.errors import InputError, MlsysimError, UnknownNameError
-from mlsysim_opt.physics.base import Model
+from mlsysim_opt.physics.base import Model, model_of
 from mlsysim_opt.physics.node import SingleNodeModel
 from mlsysim_opt.physics.questions import sensitivity
 from mlsysim_opt.solvers.changes import Changes, RegimeChange, label_now, sides
 from mlsysim_opt.solvers.margins import Margin, WayOut, margins, ways_out
-from mlsysim_opt.solvers.point import Point, measured, model_of, number_outputs, plain
+from mlsysim_opt.solvers.point import Point, measured, number_outputs, plain
 from mlsysim_opt.units import show
 
 if TYPE_CHECKING:

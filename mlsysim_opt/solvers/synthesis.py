@@ -12,7 +12,7 @@ from mlsysim_opt.algebra.expression import Expression, Operation, Symbol, consta
 from mlsysim_opt.algebra.interval import Interval
 from mlsysim_opt.algebra.monotone import direction
 from mlsysim_opt.errors import InfeasibleError, InputError, NotInvertibleError
-from mlsysim_opt.physics.base import Model
+from mlsysim_opt.physics.base import Model, model_of
 from mlsysim_opt.physics.inputs import Given
 from mlsysim_opt.physics.serving import ServingModel, home_of
 from mlsysim_opt.physics.traced import Traced
@@ -236,7 +236,7 @@ class SynthesisSolver:
             NotInvertibleError: no hardware meets a target, because overheads or links alone take longer.
             InfeasibleError: the split, or the length, is not one that the model can have on any hardware.
         """
-        asked = using() if isinstance(using, type) else using
+        asked = model_of(using)
         outputs = OUTPUTS.get(type(asked).__name__)
         if outputs is None:
             raise InputError(f"{type(asked).__name__} cannot be synthesized from", path="using",

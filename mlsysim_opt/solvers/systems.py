@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from mlsysim_opt.physics.base import Model
+from mlsysim_opt.physics.base import Model, model_of
 from mlsysim_opt.solvers.specification import Cheapest, Dual, Specification
 from mlsysim_opt.solvers.system_task import Task
 from mlsysim_opt.units import show
@@ -127,7 +127,7 @@ def solve_system(
         InputError: an unknown plays no part, a relation is no inequality, or a cost is missing.
         LimitReachedError: nothing is proven of the directions, and no values were found.
     """
-    task = Task(relations, unknowns, using() if isinstance(using, type) else using, box or {}, points, given)
+    task = Task(relations, unknowns, model_of(using), box or {}, points, given)
     prices = None if costs is None else task.prices(costs)
     frontier, proof = task.frontier()
     best = None if prices is None else task.cheapest(*prices)

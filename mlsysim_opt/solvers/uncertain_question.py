@@ -2,14 +2,12 @@
 
 The equations are traced once, with a leaf for every number; uncertain numbers are leaves that get arrays (or
 intervals) in place of values. That is right only where nothing else follows from an uncertain number while inputs are
-prepared. Whether it does is found out by preparing them with a stand-in that cannot be read (`_Unread`): where that
-works, the inputs follow from known numbers alone. Where it fails, each sample is checked by itself.
+prepared (`follows.reads`); where something does, each sample is checked by itself.
 """
 
 from __future__ import annotations
 
 import math
-import typing
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,13 +20,10 @@ from mlsysim_opt.algebra.expression import Choice, Expression, Symbol
 from mlsysim_opt.algebra.parse import parse
 from mlsysim_opt.errors import InputError, MlsysimError, UnknownNameError
 from mlsysim_opt.physics.base import Model
+from mlsysim_opt.physics.follows import reads
 from mlsysim_opt.physics.inputs import Degree, Number
 from mlsysim_opt.physics.traced import Traced
-from mlsysim_opt.registry.datum import Datum
-from mlsysim_opt.registry.entry import Entry, Part
-from mlsysim_opt.registry.fields import Number as FieldNumber
-from mlsysim_opt.registry.fields import Reference
-from mlsysim_opt.registry.kinds import KINDS
+from mlsysim_opt.registry.limits import limits_of
 from mlsysim_opt.solvers.distributions import (
     Array,
     Law,
@@ -41,29 +36,6 @@ from mlsysim_opt.solvers.distributions import (
 from mlsysim_opt.units import NONE, base_unit
 
 MOST_SAMPLES = 10**7
-
-
-class _Read(Exception):
-    """An uncertain number was read while inputs were prepared."""
-
-
-def _refuse(*_: Any) -> Any:
-    raise _Read
-
-
-class _Unread:
-    """Stands for a number that nobody may look at."""
-
-    def __eq__(self, other: object) -> bool:
-        if isinstance(other, _Unread | Datum):  # two entries are compared, not two numbers
-            return self is other
-        raise _Read
-
-    __hash__ = object.__hash__
-    __getattr__ = __lt__ = __le__ = __gt__ = __ge__ = __bool__ = __float__ = __int__ = __index__ = _refuse
-    __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = __truediv__ = __rtruediv__ = _refuse
-    __floordiv__ = __rfloordiv__ = __mod__ = __rmod__ = __pow__ = __rpow__ = __neg__ = __abs__ = _refuse
-    __round__ = __floor__ = __ceil__ = __trunc__ = __divmod__ = __iter__ = __len__ = __format__ = __str__ = _refuse
 
 
 @dataclass(frozen=True)
@@ -106,7 +78,7 @@ class Samples:
     count: int
 
 
-class Question:
+class UncertainQuestion:
     """A model with some uncertain givens, and the outputs asked for.
 
     Args:
@@ -204,7 +176,7 @@ class Question:
                     path=path,
                 )
             raise UnknownNameError(f"number of the equations of {self.name}", path, [*leaves, *self._inputs])
-        field = _field(path, self.values)
+        field = limits_of(path, self.values)
         low, high, open_low = leaf.low, leaf.high, False
         if field is not None:  # what the catalog says of it is what it may be
             low, open_low = field.minimum, field.above_minimum
@@ -234,13 +206,6 @@ class Question:
         Raises:
             InputError: they follow from an uncertain number of the catalog.
         """
-        if any(
-            item in self.model._keyed and not isinstance(item, Degree)
-            for item in (self._inputs.get(given.name) for given in self.givens)
-        ):
-            return True  # its value, not only its presence, decides the equations
-        if not self.model.derives:
-            return False
         numbers = [item for item in self.givens if not item.is_input]
         if numbers and self._reads(numbers):
             names = ", ".join(item.name for item in numbers)
@@ -252,39 +217,8 @@ class Question:
 
     def _reads(self, givens: Iterable[Given]) -> bool:
         """Return whether a number is looked at while the inputs are prepared and entries are bound."""
-        unread = _Unread()
-        inputs = {item.name: unread for item in givens if item.is_input}
-        paths = [item.name for item in givens if not item.is_input]
-        kind: Any = type(self.model)
-
-        def prepare(model: Any, values: dict[str, Any]) -> dict[str, Any]:
-            return kind.prepare(model, {**values, **inputs})  # type: ignore[no-any-return]
-
-        def bindings(model: Any, values: Mapping[str, Any]) -> dict[str, Any]:
-            return {**kind.bindings(model, values), **dict.fromkeys(paths, unread)}
-
-        probe = type(f"{kind.__name__}Probe", (kind,), {"prepare": prepare, "bindings": bindings})()
-        given = {self.model.aliases.get(name, name): value for name, value in self.fixed.items()}
-        for path in paths:
-            root, _, rest = path.partition(".")
-            entry = self.values.get(root)
-            if isinstance(entry, Entry) and rest in entry.parameters():
-                before = given.get(root)
-                given[root] = (before if isinstance(before, Entry) else entry).replacing(rest, unread)
-        start = {
-            item.name: item.text_of(self.values[item.name])
-            for item in self.givens if item.is_input
-        }  # fmt: skip
-        try:
-            found = probe.check(**given, **start)
-            kind.bindings(probe, found)
-        except (_Read, MlsysimError):
-            return True
-        same = all(
-            found[name] is unread if name in inputs else isinstance(value, Entry) or found[name] == value
-            for name, value in self.values.items()
-        )
-        return not same
+        nominal = {item.name: item.text_of(self.values[item.name]) for item in self.givens if item.is_input}
+        return reads(self.model, {**self.fixed, **nominal}, self.values, [item.name for item in givens])
 
     def _derived(self) -> str:
         """Return which inputs the model found out for itself, as text."""
@@ -404,36 +338,3 @@ class Question:
 def _reason(error: MlsysimError) -> str:
     """Return why a sample cannot be."""
     return f"{error.path}: {error.message}" if error.path else error.message
-
-
-def _field(path: str, values: Mapping[str, Any]) -> FieldNumber | None:
-    """Return what the catalog says of the number at a path: between which bounds it has to be."""
-    steps = path.split(".")
-    entry = values.get(steps[0])
-    if isinstance(entry, Entry) and ".".join(steps[1:]) in entry.parameters():
-        return _marker(type(entry), steps[1:])
-    for at in reversed(range(len(steps) - 1)):  # the calibration of a device, the server it stands in
-        if steps[at] in KINDS:  # of several entries, the name of one follows
-            kind = KINDS[steps[at]].entry_type
-            return _marker(kind, steps[at + 1 :]) or _marker(kind, steps[at + 2 :])
-    return None
-
-
-def _marker(part: Any, steps: Sequence[str]) -> FieldNumber | None:
-    if not steps:
-        return None
-    info = part.model_fields.get(steps[0])
-    if info is None:
-        return None
-    found = [*info.metadata, *_inside(info.annotation)]
-    if len(steps) == 1:
-        return next((item for item in found if isinstance(item, FieldNumber)), None)
-    parts = [item for item in found if isinstance(item, type) and issubclass(item, Part)]
-    references = [KINDS[item.kind].entry_type for item in found if isinstance(item, Reference)]
-    return next((hit for item in [*parts, *references] if (hit := _marker(item, steps[1:])) is not None), None)
-
-
-def _inside(annotation: Any) -> list[Any]:
-    """Return what an annotation is made of."""
-    made = typing.get_args(annotation)
-    return [annotation, *(inner for item in made for inner in _inside(item))]

@@ -16,11 +16,11 @@ from mlsysim_opt.algebra.expression import Choice, Expression, Symbol
 from mlsysim_opt.algebra.interval import Interval
 from mlsysim_opt.algebra.parse import parse
 from mlsysim_opt.errors import InputError, UnknownNameError
-from mlsysim_opt.physics.base import Model
+from mlsysim_opt.physics.base import Model, model_of
 from mlsysim_opt.physics.traced import Traced
 from mlsysim_opt.solvers.distributions import Array
 from mlsysim_opt.solvers.sampling import draw
-from mlsysim_opt.solvers.uncertain_question import MOST_SAMPLES, Given, Question, Samples
+from mlsysim_opt.solvers.uncertain_question import MOST_SAMPLES, Given, Samples, UncertainQuestion
 from mlsysim_opt.units import NONE, Unit
 
 QUANTILES = (0.05, 0.5, 0.95)
@@ -289,15 +289,12 @@ def whole(value: Any, name: str, low: int, high: int) -> int:
     return int(value)
 
 
-def question_of(using: Any, outputs: Any, constraints: Any, given: Mapping[str, Any]) -> Question:
+def question_of(using: Any, outputs: Any, constraints: Any, given: Mapping[str, Any]) -> UncertainQuestion:
     """Return the question to a model, given as an object or as its class."""
-    model = using() if isinstance(using, type) else using
-    if not isinstance(model, Model):
-        raise InputError(f"expected a model, got {using!r}", path="using", hint="such as mo.ServingModel")
-    return Question(model, outputs, constraints, given)
+    return UncertainQuestion(model_of(using), outputs, constraints, given)
 
 
-def mixed(question: Question) -> InputError:
+def mixed(question: UncertainQuestion) -> InputError:
     """Return the error for intervals and distributions in one question."""
     intervals = [item.name for item in question.givens if item.is_interval]
     rest = [item.name for item in question.givens if not item.is_interval]
@@ -310,7 +307,7 @@ def mixed(question: Question) -> InputError:
 
 
 # bounds ---------------------------------------------------------------------------------------------------------------
-def boxed(question: Question) -> dict[str, Interval]:
+def boxed(question: UncertainQuestion) -> dict[str, Interval]:
     """Return the intervals of a question by name; raises `InputError` where inputs follow from them."""
     if question.follows:
         names = ", ".join(item.name for item in question.givens)
@@ -322,7 +319,7 @@ def boxed(question: Question) -> dict[str, Interval]:
     return {item.name: Interval(item.law.low, item.law.high) for item in question.givens}
 
 
-def _bounded(question: Question) -> UncertainResult:
+def _bounded(question: UncertainQuestion) -> UncertainResult:
     box = boxed(question)
     roots, traced = question.roots, question.traced
     outputs = {name: _bounds_of(name, roots[name], question, box) for name in question.outputs}
@@ -338,7 +335,7 @@ def _bounded(question: Question) -> UncertainResult:
     )  # fmt: skip
 
 
-def _common(question: Question) -> dict[str, Any]:
+def _common(question: UncertainQuestion) -> dict[str, Any]:
     assumed = question.model.assumptions(question.values)
     return {
         "model": question.name,
@@ -348,7 +345,7 @@ def _common(question: Question) -> dict[str, Any]:
     }
 
 
-def _bounds_of(name: str, root: Expression, question: Question, box: Mapping[str, Interval]) -> OutputBounds:
+def _bounds_of(name: str, root: Expression, question: UncertainQuestion, box: Mapping[str, Interval]) -> OutputBounds:
     if root.sort != "number":
         return _possible(name, root, question, box)
     traced = question.traced
@@ -417,7 +414,7 @@ def _seen(traced: Traced, name: str, value: float) -> Any:
     return value if traced.expressions[name].integer else traced.read(name, value)
 
 
-def _possible(name: str, root: Expression, question: Question, box: Mapping[str, Interval]) -> OutputBounds:
+def _possible(name: str, root: Expression, question: UncertainQuestion, box: Mapping[str, Interval]) -> OutputBounds:
     """Return which labels or truths are not excluded."""
     if root.sort == "truth":
         held, _ = truth(root, question.known, box)
@@ -432,7 +429,9 @@ def _possible(name: str, root: Expression, question: Question, box: Mapping[str,
 
 
 # samples --------------------------------------------------------------------------------------------------------------
-def _sampled(question: Question, found: Samples, shares: Sequence[float], seed: int, sampling: str) -> UncertainResult:
+def _sampled(
+    question: UncertainQuestion, found: Samples, shares: Sequence[float], seed: int, sampling: str
+) -> UncertainResult:
     traced = question.traced
     left = found.count - sum(found.excluded.values())
     held = {
@@ -454,7 +453,9 @@ def _sampled(question: Question, found: Samples, shares: Sequence[float], seed: 
     )  # fmt: skip
 
 
-def _spread_of(name: str, values: Array, question: Question, shares: Sequence[float], count: int) -> OutputSpread:
+def _spread_of(
+    name: str, values: Array, question: UncertainQuestion, shares: Sequence[float], count: int
+) -> OutputSpread:
     traced = question.traced
     node = traced.expressions[name]
     good = values[~np.isnan(values)]

@@ -148,6 +148,24 @@ def test_a_front_of_plans_is_that_of_counting(seed: int, count: int, whole: bool
             assert point.status == "optimal"
 
 
+@pytest.mark.parametrize("first", [1, 3])
+@pytest.mark.parametrize("count", [2, 3])
+@pytest.mark.parametrize("seed", range(8))
+def test_a_front_is_the_same_over_few_columns_first(
+    seed: int, count: int, first: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop = Shop.of(seed, whole=seed % 2 == 0)
+    names = METRICS[:count]
+    every = [[plan[name] for name in names] for plan in shop.plans()]
+    if not every:
+        return
+    monkeypatch.setattr("mlsysim_opt.optimize.coupled.front.FIRST", first)
+    for near in (0.0, 1.5):  # nothing but ties of the relaxation, then what the step before suggests
+        monkeypatch.setattr("mlsysim_opt.optimize.coupled.front.NEAR", near)
+        found = mo.pareto(shop.problem(), objectives=[f"min_{name}" for name in names], prune=False)
+        agree(found, by_counting(every))
+
+
 @pytest.mark.parametrize("seed", range(12))
 def test_a_cover_of_plans_keeps_its_promise(seed: int) -> None:
     shop = Shop.of(seed)

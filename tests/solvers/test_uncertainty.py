@@ -31,7 +31,7 @@ from mlsysim_opt.physics.inputs import Given, Number
 from mlsysim_opt.registry import Hardware
 from mlsysim_opt.registry.datum import Datum
 from mlsysim_opt.solvers.sampling import OLDEST
-from mlsysim_opt.solvers.uncertain_question import Question
+from mlsysim_opt.solvers.uncertain_question import UncertainQuestion
 from mlsysim_opt.units import BANDWIDTH, BYTE, NONE, TIME, base_unit
 
 MODELS = [
@@ -225,7 +225,7 @@ def test_no_sample_escapes_the_bounds(data: st.DataObject) -> None:
         assume("is not a" not in str(error) and "follow" not in str(error) and "not use" not in str(error))
         raise
     shown = nearby(kind, names, share, False)
-    question = Question(kind(), outputs, (), shown)
+    question = UncertainQuestion(kind(), outputs, (), shown)
     samples = question.sample(np.random.default_rng(data.draw(st.integers(0, 99))).random((100, len(names))))
     for name in outputs:
         values = samples.values[name][~np.isnan(samples.values[name])]
@@ -289,7 +289,7 @@ def test_each_sample_is_the_answer_of_the_model(kind: type[Model]) -> None:
         if item.integer and not what.low.si < what.high.si:
             continue
         try:
-            question = Question(model, outputs, (), {**single, name: what})
+            question = UncertainQuestion(model, outputs, (), {**single, name: what})
         except InputError:
             continue
         shares = np.random.default_rng(1).random((6, 1))

@@ -154,14 +154,16 @@ class HighsProgram:
         start: Array | None = None,
         watch: Watch | None = None,
         cutoff: float | None = None,
+        restarts: bool = True,
     ) -> Result:
         """Return the best of the program.
 
         Args:
             gap: stop when the incumbent is known to be within this share of the best. start: amounts to begin with.
             watch: called with the progress now and then. cutoff: plans of at least this value are of no interest.
+            restarts: whether to begin again once much is fixed, which costs more than it saves where columns are few.
         """
-        self._set(mip_rel_gap=gap, mip_abs_gap=0.0)
+        self._set(mip_rel_gap=gap, mip_abs_gap=0.0, mip_allow_restart=restarts)
         if cutoff is not None and math.isfinite(cutoff):
             self._set(objective_bound=(cutoff - self.program.offset) / self._scaling.cost)
         if start is not None:

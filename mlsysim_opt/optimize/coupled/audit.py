@@ -165,7 +165,11 @@ class Auditor:
         fixed = None if offset.choices else self._evaluated([offset], {})[0]
         least, where = math.inf, ""
         untouched = Row()
-        for place in _looked_at(relation, rows, everywhere=fixed is None or relation.when is not None):
+        # where nothing stands, and nothing is enough, no row can be violated
+        enough = (
+            fixed is not None and {"<=": fixed <= 0, ">=": fixed >= 0, "==": fixed == 0}[relation.coupling.relation]
+        )
+        for place in _looked_at(relation, rows, everywhere=fixed is None or (relation.when is not None and not enough)):
             at = dict(zip(names, place, strict=True))
             if relation.when is not None and not self._evaluated([relation.when], at)[0]:
                 continue
@@ -186,18 +190,20 @@ def _looked_at(
     relation: Coupled, rows: Mapping[tuple[Any, ...], Row], *, everywhere: bool
 ) -> Iterator[tuple[Any, ...]]:
     """Return the places of a relation to look at; under one limit, one place without amounts stands for all."""
-    untouched = 0
-    for place in itertools.product(*(axis.values for axis in relation.each)):
-        untouched += place not in rows
-        if everywhere or place in rows or untouched == 1:
-            yield place
+    every = itertools.product(*(axis.values for axis in relation.each))
+    if everywhere:
+        yield from every
+        return
+    yield from rows
+    yield from itertools.islice((place for place in every if place not in rows), 1)
 
 
 def _places(term: Term, item: Amount, each: Sequence[Choice]) -> list[tuple[tuple[Any, ...], Values]]:
     """Return the places along the axes where an amount stands, with the values of all choices there."""
     options: list[Sequence[Any]] = []
+    over = set(term.family.over)
     for axis in each:
-        place = term.at.get(axis) or (Place(axis) if axis in term.family.over else None)
+        place = term.at.get(axis) or (Place(axis) if axis in over else None)
         if place is None:
             options.append(axis.values)
             continue
@@ -206,7 +212,7 @@ def _places(term: Term, item: Amount, each: Sequence[Choice]) -> list[tuple[tupl
             position %= len(axis.values)
         options.append([axis.values[position]] if 0 <= position < len(axis.values) else [])
     found = []
-    spread = [axis.name for axis in each if axis not in term.family.over]
+    spread = [axis.name for axis in each if axis not in over]
     for values in itertools.product(*options):
         beside = {axis.name: value for axis, value in zip(each, values, strict=True) if axis.name in spread}
         found.append((values, {**beside, **item.at}))

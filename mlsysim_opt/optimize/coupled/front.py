@@ -37,6 +37,10 @@ TOLERANCE = 1e-9
 """Violation of a row that the solver is allowed, in units of its largest coefficient."""
 SAME = 1e-9
 """Values of an objective that differ by less, relatively, are one value: the rounding of its sum."""
+FIRST = 100
+"""Columns that are first branched over."""
+NEAR = 1.5
+"""Plans are first sought so many times as far above the relaxation as the one before was."""
 COVER = 25
 """Points about which a front of divisible amounts is asked where nothing is said."""
 STEPS = 50
@@ -80,6 +84,8 @@ class _Front:
     step: Array | None = None
     solves: int = 0
     resolution: dict[int, float] = field(default_factory=dict)
+    _alone: dict[int, Found] = field(default_factory=dict)
+    _near: dict[int, float] = field(default_factory=dict)
     _least: list[float] = field(default_factory=list)  # of what each objective divides by
 
     def __post_init__(self) -> None:
@@ -154,7 +160,7 @@ class _Front:
         """Return the plan with the least of one objective, others held at or below values."""
         item, program = self.sums[at], self.limited(limits)
         if item.divisor is None:
-            return self._solve(replace(program, cost=item.cost, offset=item.offset), start)
+            return self._solve(replace(program, cost=item.cost, offset=item.offset), start, at)
         held = self._solve(replace(program, cost=-item.divisor, offset=-item.below), start)
         if held.status == "unbounded":  # any plan will do to begin with
             held = self._solve(replace(program, cost=item.divisor, offset=item.below), start)
@@ -173,10 +179,21 @@ class _Front:
             return replace(held, status="infeasible", x=None, value=None)
         return replace(held, x=best[1], value=best[0], bound=best[0], proof=f"Dinkelbach's iteration; {held.proof}")
 
-    def _solve(self, program: LinearProgram, start: Array | None) -> Found:
+    def alone(self, at: int) -> Found:
+        """Return the plan with the least of one objective, whatever the others are."""
+        if at not in self._alone:
+            self._alone[at] = self.least(at, {}, self.options.start if at == 0 else None)
+        return self._alone[at]
+
+    def _solve(self, program: LinearProgram, start: Array | None, at: int | None = None) -> Found:
         self.solves += 1
-        options = replace(self._left(), prune=False, start=start)
-        return self.engine.solve(program, options)
+        near = math.inf if at is None else self._near.get(at, math.inf)
+        options = replace(self._left(), prune=False, start=start, first=FIRST, near=near)
+        found = self.engine.solve(program, options)
+        relaxed = found.details.get("relaxation", -math.inf)
+        if at is not None and found.value is not None and math.isfinite(relaxed):
+            self._near[at] = NEAR * max(0.0, found.value - relaxed)
+        return found
 
     # plans ------------------------------------------------------------------------------------------------------------
     def values(self, x: Array) -> Point:
@@ -253,10 +270,10 @@ class _Front:
     def run(self) -> tuple[list[Kept], bool]:
         """Return the plans found, and whether every region was settled."""
         count = len(self.sums)
-        first = self.least(0, {}, self.options.start)
+        first = self.alone(0)
         if first.status in ("infeasible", "unbounded") or first.x is None:
             self._refuse(first)
-        lows = [self.least(at, {}) for at in range(1, count)]
+        lows = [self.alone(at) for at in range(1, count)]
         for item in lows:
             if item.status == "unbounded":
                 self._refuse(item)
@@ -438,7 +455,7 @@ def _steps(search: _Front, points: int) -> Array:
     """Return how far apart points may stand: the ranges of the objectives beyond the first, in equal parts."""
     ends = []
     for at in range(len(search.sums)):
-        found = search.least(at, {})
+        found = search.alone(at)
         if found.x is None or found.status == "unbounded":
             search._refuse(found)
         ends.append(search.values(search.refined(found, (math.inf,) * len(search.sums)).x if at == 0 else found.x))  # type: ignore[arg-type]

@@ -54,6 +54,9 @@ class Options:
     Attributes:
         gap: relative distance of the plan to its bound at which to stop. time_limit: seconds. prune: leave columns out.
         watch: called with the progress. start: amounts of a known plan. criteria: further costs that pruning respects.
+        first: how many columns are first branched over, where there are more than three times as many (several like
+            programs, one after the other, are worth that; None: only large programs are). near: so far above the
+            relaxation the answer is thought to be, by programs like it.
     """
 
     gap: float = 0.0
@@ -62,6 +65,8 @@ class Options:
     watch: Watch | None = None
     start: Array | None = None
     criteria: Sequence[Array] = ()
+    first: int | None = None
+    near: float = math.inf
 
 
 class ProgramBackend(Protocol):

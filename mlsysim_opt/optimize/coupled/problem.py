@@ -54,6 +54,8 @@ class CoupledProblem:
         decisions: the choices (what exists, and what may be chosen) by name. families: the amounts by name.
         metrics: what may be asked, by name; a sum's expression is a symbol that stands for it. totals: those sums.
         local: constraints on single tuples of families. couplings: relations of sums.
+        blocks: parts whose best plan at given prices is known without a solver; large problems of nothing else are
+            solved by generating their plans.
     """
 
     name: str
@@ -65,6 +67,7 @@ class CoupledProblem:
     totals: dict[str, Total | Largest] = field(default_factory=dict)
     local: list[Constraint] = field(default_factory=list)
     couplings: list[Coupled] = field(default_factory=list)
+    blocks: list[Any] = field(default_factory=list)
     default_objective: str | None = None
     assumptions: dict[str, str] = field(default_factory=dict)
     aliases: dict[str, str] = field(default_factory=dict)

@@ -15,10 +15,11 @@ from mlsysim_opt.algebra.evaluate import ScalarProgram
 from mlsysim_opt.algebra.expression import Expression, constant, expression
 from mlsysim_opt.errors import InfeasibleError, InputError, UnknownNameError
 from mlsysim_opt.optimize.coupled.columns import columns_of
+from mlsysim_opt.optimize.coupled.generate import generates, solve_generated
 from mlsysim_opt.optimize.coupled.linear import linear_objective, metric_symbols
 from mlsysim_opt.optimize.coupled.problem import Coupled, CoupledProblem
 from mlsysim_opt.optimize.coupled.run import shown, solve_first
-from mlsysim_opt.optimize.coupled.search import Found, Options, ProgramBackend
+from mlsysim_opt.optimize.coupled.search import Found, HighsBackend, Options, ProgramBackend
 from mlsysim_opt.optimize.coupled.task import CoupledTask
 from mlsysim_opt.optimize.coupled.totals import Coupling, Family, Total, sum_of
 from mlsysim_opt.optimize.problem import Constraint, Objective
@@ -27,6 +28,8 @@ from mlsysim_opt.units import NONE, as_measure, readable_unit
 
 NOTHING = 1e-9
 """Giving way by less than this share of a limit is rounding."""
+LOOSE = 0.99
+"""Any plan will do where only feasibility is asked."""
 
 
 @dataclass(eq=False)
@@ -46,13 +49,18 @@ class _Reasons:
 
     def __post_init__(self) -> None:
         self.options = replace(self.options, watch=None, start=None, gap=0.0)
+        if not self.engine.continuous:  # what gives way is an amount that need not be whole
+            self.engine = HighsBackend()
 
     def feasible(self, task: CoupledTask) -> bool:
         """Return whether any plan satisfies a question; one that is not decided in time counts as possible."""
         self.solves += 1
-        program = task.compiled().program
-        empty = replace(program, cost=np.zeros(program.columns), offset=0.0)
-        status = self.engine.solve(empty, self.options).status
+        if self.engine.name == "milp" and generates(task):
+            status = solve_generated(task, replace(self.options, gap=LOOSE))[1].status
+        else:
+            program = task.compiled().program
+            empty = replace(program, cost=np.zeros(program.columns), offset=0.0)
+            status = self.engine.solve(empty, self.options).status
         self.unknown = self.unknown or status == "unknown"
         return status != "infeasible"
 
@@ -211,8 +219,8 @@ def _together(reasons: _Reasons, weights: Mapping[str, Any] | None) -> list[Rela
     wanted = [item for item in task.user if item.relations and item.name in (names if weights is None else weights)]
     wanted = [item for item in wanted if metric_symbols(task.problem, item.constraint.holds)]
     giving = [item for item in wanted if not _is_ratio(task.problem, item.constraint)]
-    if len(giving) < 2 and weights is None:
-        return []
+    if weights is None and (len(giving) < 2 or (reasons.engine.name == "milp" and generates(task))):
+        return []  # where columns are generated the program with room for all is too large to be held unasked
     rest = task.without([item.name for item in giving])
     room: dict[str, Family] = {}
     relations: list[Coupled] = []

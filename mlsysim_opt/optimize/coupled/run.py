@@ -17,6 +17,7 @@ from mlsysim_opt.errors import InputError, LimitReachedError, UnboundedError, Un
 from mlsysim_opt.optimize.backends.highs import Progress
 from mlsysim_opt.optimize.coupled.audit import Amount, Audit, Auditor
 from mlsysim_opt.optimize.coupled.compile import Compiled
+from mlsysim_opt.optimize.coupled.generate import generates, solve_generated
 from mlsysim_opt.optimize.coupled.linear import metric_symbols
 from mlsysim_opt.optimize.coupled.problem import Coupled, CoupledProblem
 from mlsysim_opt.optimize.coupled.program import Array
@@ -141,6 +142,8 @@ def solve_first(
     if not engine.continuous:
         _all_whole(task, engine)
     refuse_negative_divisors(task, options)
+    if engine.name == "milp" and generates(task):
+        return Solved(*solve_generated(task, options))
     if task.linear.divisor is None:
         compiled = task.compiled()
         if start is not None:

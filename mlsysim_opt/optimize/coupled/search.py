@@ -59,6 +59,7 @@ class _Search:
     def __init__(self, part: Part) -> None:
         self.part, self.program, self.options = part, part.program, part.options
         self.began = time.monotonic()
+        self.stopped = False
 
     def left(self) -> float | None:
         """Return the seconds that are left."""
@@ -68,9 +69,13 @@ class _Search:
 
     def run(self) -> Found:
         """Return the outcome of the program."""
-        if self.program.columns <= FEW or not self.program.whole.any():
+        first = self.options.first
+        if self.program.columns <= (FEW if first is None else 3 * first) or not self.program.whole.any():
             return self._direct()
-        return self._sifted()
+        found = self._sifted(FIRST if first is None else first)
+        if first is None or found.status != "feasible" or self.stopped:
+            return found
+        return self._direct()  # tolerances left room between the two: that is settled over all columns
 
     # small ------------------------------------------------------------------------------------------------------------
     def _direct(self) -> Found:
@@ -124,7 +129,7 @@ class _Search:
         return result if possible else replace(result, stop="infeasible", bound=math.inf)
 
     # large ------------------------------------------------------------------------------------------------------------
-    def _sifted(self) -> Found:
+    def _sifted(self, first: int) -> Found:
         """Solve over few columns, more of them each time, until none that is left out can be in a better plan.
 
         A plan with a column that was left out costs at least the bound of the relaxation and the column's excess.
@@ -140,11 +145,11 @@ class _Search:
         best = self.part.start
         value = math.inf if best is None else float(program.cost @ best) + program.offset
         must = relaxed.working & (above == 0)
-        at_once = max(FIRST, 2 * int(np.count_nonzero(must)))
-        nodes, proven = 0, relaxed.bound
+        at_once = max(first, 2 * int(np.count_nonzero(must)))
+        nodes, proven, near = 0, relaxed.bound, options.near
         stop: Stop = "limit"
         while True:
-            limit = value - relaxed.bound
+            limit = min(value - relaxed.bound, near)
             if np.count_nonzero(above <= limit) > at_once * (1 if best is None else WORTH):
                 limit = min(limit, float(np.partition(above, at_once)[at_once]))
             part = np.flatnonzero((above <= limit) if best is None else (above <= limit) | (best != 0))
@@ -152,10 +157,11 @@ class _Search:
             last = relaxed.bound + rest >= value
             left = self.left()
             result = HighsProgram(program.only(part), size=relaxed.size).solve(
-                gap=options.gap if last else max(options.gap, COARSE),
+                gap=options.gap if last or limit == near else max(options.gap, COARSE),
                 time_limit=None if left is None else left * (1.0 if last or not math.isfinite(rest) else 0.4),
                 start=None if best is None else best[part],
                 watch=options.watch,
+                restarts=options.first is None,
             )
             nodes += result.nodes
             if result.x is not None and result.value is not None and result.value <= value:
@@ -165,6 +171,7 @@ class _Search:
             if stop != "infeasible" or best is None:  # where a plan is known, the solver is mistaken: it proves nothing
                 proven = max(proven, min(result.bound, relaxed.bound + rest, value))
             self.part.details["branched_over"] = len(part)
+            near = math.inf
             if best is None and stop == "infeasible" and math.isfinite(rest):
                 at_once *= 4
             elif best is None or stop in ("interrupted", "limit", "unbounded") or len(part) == program.columns:
@@ -176,6 +183,7 @@ class _Search:
                 break
             else:
                 at_once *= 4
+        self.stopped = stop in ("limit", "interrupted")
         stop = "limit" if stop == "infeasible" and best is not None else stop
         merged = Result(stop, best, None if best is None else value, proven, None, nodes)
         how = "column pricing, reduced costs, branch and bound"

@@ -1,0 +1,99 @@
+"""Where, on what and when: training jobs and served demands over regions, accelerators, fleet sizes and periods, under
+a budget, a carbon cap, a water cap, deadlines, capacity and data residency.
+
+Items: each job picks one column (accelerator, nodes, split) in one region, and when it runs; each demand is divided
+over regions and accelerators, period by period. What a run takes is physics (`operations`, `sustainability`,
+`economics`, the designs of `parallelism`, `ServingModel`); what stands here is who may go where, and sums.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from mlsysim_opt.formulations.givens import Counts, Names
+from mlsysim_opt.formulations.placement_givens import DEMAND, HOURLY, INTENSITY, JOB, ByRegion, Records
+from mlsysim_opt.formulations.placement_plan import Plan
+
+from mlsysim_opt.errors import InputError
+from mlsysim_opt.optimize.coupled.problem import CoupledProblem
+from mlsysim_opt.optimize.formulation import Formulation
+from mlsysim_opt.physics.inputs import Given, Input, Number, Option, Switch
+from mlsysim_opt.units import CARBON, ENERGY, MONEY, TIME, divide
+
+INPUTS: tuple[Input, ...] = (
+    Records("jobs", "training jobs, each with its own givens", default=None, of=JOB, one="job"),
+    Records("demands", "served demands, each with its own givens", default=None, of=DEMAND, one="demand"),
+    Names("regions", "sites to choose among", kind="datacenter"),
+    Given("fleet", "its fabric connects the nodes of a job, its node is used where it fits", default=None,
+          kind="fleet"),
+    Names("accelerators", "accelerators to choose among; that of the fleet when absent", default=None,
+          kind="accelerator"),
+    Counts("nodes", "node counts that a job may choose among", default=None),
+    Number("duration", "time that is planned for; jobs need it only where it limits them", default=None, unit="h",
+           of=TIME, open_low=True),
+    Number("periods", "equal spans the duration is divided into", default=1, integer=True, low=1, high=8784),
+    Number("month", "month of the hourly profiles of grids, 1 to 12; the first period begins at 0 h UTC", default=None,
+           integer=True, low=1, high=12),
+    Switch("pauses", "jobs may pause and go on in another period, at no cost", default=True),
+    ByRegion("price", "rent of an accelerator by accelerator, region and period; or 'catalog'", default=None,
+             unit="USD/h", of=HOURLY, catalog=True),
+    Option("plan", "which prices of the catalog", default="on_demand", options=("on_demand", "spot", "reserved")),
+    ByRegion("price_elsewhere", "rent where the catalog states none", default=None, unit="USD/h", of=HOURLY),
+    ByRegion("carbon_intensity", "of the grid, by region and period; that of the catalog when absent", default=None,
+             unit="gCO2e/kWh", of=INTENSITY, by_accelerator=False),
+    ByRegion("electricity_price", "of equipment that is bought, by region and period; that of the catalog when absent",
+             default=None, unit="USD/kWh", of=divide(MONEY, ENERGY), by_accelerator=False),
+    ByRegion("capacity", "accelerators there are, by accelerator and region; no limit when absent", default=None),
+    Option("accounting", "which intensity counts as carbon: of the grid, or after contracts", default="location",
+           options=("location", "market")),
+    Number("carbon_price", "of emitted carbon, in total_cost", default=None, unit="USD/tCO2e",
+           of=divide(MONEY, CARBON)),
+    ByRegion("embodied_carbon_per_device", "of making an accelerator and its share of the node; by the catalog when "
+             "absent", default=None, unit="kgCO2e", of=CARBON),
+    Number("lifetime_years", "over which embodied carbon is spread", default="4 year", unit="year", of=TIME,
+           open_low=True, bare=True),
+    Number("lifetime_utilization", "share of the lifetime in which equipment serves somebody", default=1.0, high=1.0,
+           open_low=True),
+    Number("serving_utilization", "share of its capacity a server is loaded to", default=0.7, high=1.0, open_low=True),
+    Option("hold", "nodes held for the whole duration beside what is rented on demand: 'reserved' or bought ('buy')",
+           default=None, options=("reserved", "buy")),
+    ByRegion("reserved_price", "rent of a held accelerator, used or not", default=None, unit="USD/h", of=HOURLY),
+    Number("amortization_years", "over which bought nodes lose their value", default="4 year", unit="year", of=TIME,
+           open_low=True, bare=True),
+    Number("maintenance_rate", "per year, of the price of bought nodes", default=0.05, high=1.0),
+    Number("infrastructure_multiplier", "price of everything over price of the nodes", default=1.0, low=1.0,
+           high=100.0),
+)  # fmt: skip
+ALIASES = {"datacenters": "regions", "accelerator": "accelerators", "devices": "accelerators"}
+METRIC_ALIASES = {"rent": "rent_cost", "carbon_footprint": "carbon", "water_usage": "water"}
+
+
+def _build(values: dict[str, Any], narrowed: Mapping[str, Any]) -> CoupledProblem:
+    if not values["jobs"] and not values["demands"]:
+        raise InputError("there is nothing to place", path="jobs", hint="give jobs, demands, or both")
+    problem = CoupledProblem("placement", default_objective="min_cost", aliases=METRIC_ALIASES)
+    Plan(problem, values, narrowed).declare()
+    shown = ("serving_utilization",) if values["demands"] else ()
+    problem.assumptions.update({name: str(values[name]) for name in shown})
+    problem.assumptions["accounting"] = values["accounting"]
+    return problem
+
+
+placement = Formulation(
+    name="placement",
+    about="where, on what and when training jobs and served demands run",
+    inputs=INPUTS,
+    build=_build,
+    aliases=ALIASES,
+    example={
+        "jobs": [
+            {"name": "pretraining", "model": "Llama3_8B", "token_budget": "1e11 token", "global_batch_size": 512,
+             "seq_len": 8192, "deadline": "14 day"},
+        ],
+        "regions": ["AWS_us_east_1", "AWS_us_east_2", "AWS_ca_central_1", "AWS_eu_north_1"],
+        "fleet": "Research_256",
+        "nodes": [8, 16, 32],
+        "price": "catalog",
+    },
+)  # fmt: skip

@@ -1,0 +1,190 @@
+"""The columns of `placement`: ways to run each job and to serve each demand, by physics or as they were measured."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from mlsysim_opt.formulations.parallelism import _nodes_of
+from mlsysim_opt.formulations.placement_givens import Array
+from mlsysim_opt.formulations.serving_columns import ServingColumn, serving_column
+from mlsysim_opt.formulations.training_columns import TrainingColumn, training_columns
+
+from mlsysim_opt.errors import InputError, MlsysimError
+from mlsysim_opt.physics.serving import home_of
+from mlsysim_opt.registry.entry import Entry
+
+if TYPE_CHECKING:
+    from mlsysim_opt.formulations.placement_plan import Plan
+
+Columns = tuple[TrainingColumn, ...]
+Labelled = tuple[TrainingColumn, str]
+
+
+def may_use(item: Mapping[str, Any], field: str, entries: Sequence[Entry]) -> Array:
+    """Return which of the plan's entries a job or demand may use.
+
+    Raises:
+        InputError: none of them.
+    """
+    own = item[field]
+    names = None if own is None else {entry.name for entry in own}
+    may = np.array([names is None or entry.name in names for entry in entries])
+    if not may.any():
+        raise InputError(
+            f"{item['name']} may use none of the {field} of the plan",
+            path=f"{item['name']}.{field}",
+            hint=", ".join(entry.name for entry in entries[:8]),
+        )
+    return may
+
+
+def nodes_of(accelerators: tuple[Entry, ...], fleet: Entry | None) -> list[Entry]:
+    """Return the node that holds each accelerator: the fleet's own where it fits.
+
+    Raises:
+        InputError: the catalog has none.
+    """
+    if fleet is not None:
+        return list(_nodes_of(accelerators, fleet))
+    found: list[Entry] = []
+    for accelerator in accelerators:
+        node = home_of(accelerator)
+        if node is None:
+            raise InputError(f"no node of the catalog holds {accelerator.name}", path="accelerators")
+        found.append(node)
+    return found
+
+
+def ways_of(plan: Plan) -> dict[tuple[str, str], list[Labelled]]:
+    """Return the ways to run each job on each accelerator, each with a label of its own among those of its size.
+
+    Raises:
+        InputError: there is no way to run a job, whatever the limits.
+    """
+    found: dict[tuple[str, str], list[Labelled]] = {}
+    for item in plan.jobs:
+        reasons: list[MlsysimError] = []
+        may = may_use(item, "accelerators", plan.accelerators)
+        usable = [entry for entry, good in zip(plan.accelerators, may, strict=True) if good]
+        together = {} if item["designs"] else _together(plan, item, usable)
+        for accelerator in usable:
+            try:
+                mine = together.get(accelerator.name) or _ways(plan, item, accelerator)
+            except MlsysimError as error:
+                reasons.append(error)
+                plan.problem.assumptions[f"{item['name']} on {accelerator.name}"] = f"left out: {error.message}"
+                continue
+            if mine:
+                found[item["name"], accelerator.name] = _labelled(mine)
+        if not any(name == item["name"] for name, _ in found):
+            if reasons:
+                raise reasons[0]
+            raise InputError(
+                f"{item['name']} fits on none of the accelerators and sizes",
+                path=f"jobs.{item['name']}",
+                hint="larger fleets: nodes=...",
+            )
+    return found
+
+
+def _labelled(columns: Sequence[TrainingColumn]) -> list[Labelled]:
+    seen: dict[tuple[int, str], int] = {}
+    found = []
+    for column in columns:
+        times = seen[column.nodes, column.label] = seen.get((column.nodes, column.label), 0) + 1
+        found.append((column, column.label + (f" #{times}" if times > 1 else "")))
+    return found
+
+
+def _ways(plan: Plan, item: Mapping[str, Any], accelerator: Entry) -> Sequence[TrainingColumn]:
+    if item["designs"]:
+        return _measured(plan, item, accelerator)
+    return _designs(plan, item, [accelerator])[accelerator.name]
+
+
+def _together(plan: Plan, item: Mapping[str, Any], accelerators: Sequence[Entry]) -> Mapping[str, Columns]:
+    """Return the designs on accelerators whose nodes hold as many, at once, which takes less time than one by one.
+
+    An accelerator that is absent here, or has none, is asked alone: there the reason is told.
+    """
+    alike: dict[int, list[Entry]] = {}
+    for accelerator in accelerators:
+        node = plan.node.entries[plan.accelerators.index(accelerator)]
+        alike.setdefault(int(node.accelerators_per_node), []).append(accelerator)
+    found: dict[str, Columns] = {}
+    for several in alike.values():
+        with suppress(MlsysimError):
+            found.update(_designs(plan, item, several))
+    return found
+
+
+def _designs(plan: Plan, item: Mapping[str, Any], accelerators: Sequence[Entry]) -> Mapping[str, Columns]:
+    fleet, sizes = plan.values["fleet"], item["nodes"] or plan.values["nodes"]
+    needed = {"fleet": fleet, "nodes": sizes}
+    needed |= {name: item[name] for name in ("model", "token_budget", "global_batch_size", "seq_len")}
+    for name, value in needed.items():
+        if value is None:
+            raise InputError(
+                f"not given, but the designs of {item['name']} need it",
+                path=name,
+                hint="or give designs: ways to run the job as they were measured",
+            )
+    given = {
+        "model": item["model"].name,
+        "fleet": fleet.name,
+        "global_batch_size": item["global_batch_size"],
+        "seq_len": item["seq_len"],
+        "precision": item["precision"],
+        "accelerator": [entry.name for entry in accelerators],
+        "nodes": sizes if isinstance(sizes, str) else list(sizes),
+    }
+    found: Mapping[str, Columns] = training_columns(given)
+    return found
+
+
+def _measured(plan: Plan, item: Mapping[str, Any], accelerator: Entry) -> Sequence[TrainingColumn]:
+    found = []
+    for design in item["designs"]:
+        if design["accelerator"].name != accelerator.name:
+            continue
+        power = design["node_power"]
+        if power is None:
+            power = plan.node.entries[plan.accelerators.index(accelerator)].parameter("busy_power").si
+        # a measured time is that of the whole job, failures included
+        speed = (item["token_budget"] or 1.0) / (design["time"] * item["goodput"])
+        found.append(TrainingColumn(design["nodes"], speed, power * design["nodes"], {}, design["name"]))
+    return found
+
+
+def serving_rates(plan: Plan) -> Array:
+    """Return the requests per second and accelerator of each demand on each accelerator, NaN where it cannot be.
+
+    Raises:
+        InputError: a demand can be served on none.
+    """
+    rate = np.full((len(plan.demands), len(plan.accelerators)), np.nan)
+    for row, item in enumerate(plan.demands):
+        reasons: list[MlsysimError] = []
+        for column in np.flatnonzero(may_use(item, "accelerators", plan.accelerators)):
+            accelerator = plan.accelerators[int(column)]
+            note = f"{item['name']} on {accelerator.name}"
+            try:
+                best = _serving(item, accelerator)
+            except MlsysimError as error:
+                reasons.append(error)
+                plan.problem.assumptions[note] = f"left out: {error.message}"
+                continue
+            rate[row, column] = best.rate
+            plan.problem.assumptions[note] = f"{best.rate:.4g} requests/s an accelerator at full load ({best.label})"
+        if np.isnan(rate[row]).all():
+            raise reasons[0]
+    return rate
+
+
+def _serving(item: Mapping[str, Any], accelerator: Entry) -> ServingColumn:
+    if item["requests_per_device"] is not None:
+        return ServingColumn(float(item["requests_per_device"]), 1, 1, "as measured")
+    return serving_column(item, accelerator)

@@ -1,0 +1,198 @@
+"""What `placement` is given: jobs, demands, and numbers by accelerator, region and period."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from mlsysim_opt.formulations.givens import Counts, Names
+
+from mlsysim_opt.errors import InputError
+from mlsysim_opt.physics.inputs import Given, Input, Number, Text, check_all
+from mlsysim_opt.units import (
+    CARBON,
+    ENERGY,
+    MONEY,
+    POWER,
+    REQUEST,
+    TIME,
+    TOKEN,
+    divide,
+)
+
+Array = np.ndarray[Any, Any]
+CATALOG = "catalog"
+
+
+@dataclass(frozen=True)
+class Records(Input):
+    """Several things of one kind, each with inputs of its own: a list of mappings, or a mapping by name."""
+
+    of: tuple[Input, ...] = ()
+    one: str = "item"
+    distinct: bool = True
+
+    def check(self, value: Any) -> tuple[dict[str, Any], ...]:
+        if isinstance(value, Mapping):
+            value = (
+                [value]
+                if set(value) <= {item.name for item in self.of}
+                else [{"name": name, **_mapping(item, f"{self.name}.{name}")} for name, item in value.items()]
+            )
+        if not isinstance(value, list | tuple):
+            raise InputError(f"expected a list of {self.one}s, got {value!r}", path=self.name)
+        found = []
+        for place, item in enumerate(value, 1):
+            given = {"name": f"{self.one} {place}", **_mapping(item, f"{self.name}.{place}")}
+            try:
+                found.append(check_all(self.of, given, {}, f"{self.one} {given['name']!r}"))
+            except InputError as error:
+                error.path = f"{self.name}.{given['name']}.{error.path}" if error.path else self.name
+                raise
+        names = [item["name"] for item in found]
+        if self.distinct and len(set(names)) < len(names):
+            twice = next(name for name in names if names.count(name) > 1)
+            raise InputError(f"two are named {twice!r}", path=self.name)
+        return tuple(found)
+
+    def plain(self, value: tuple[dict[str, Any], ...]) -> list[dict[str, Any]]:
+        return [
+            {item.name: item.plain(record[item.name]) for item in self.of if record[item.name] is not None}
+            for record in value
+        ]
+
+
+def _mapping(value: Any, path: str) -> dict[str, Any]:
+    if not isinstance(value, Mapping):
+        raise InputError(f"expected a mapping of names to values, got {value!r}", path=path)
+    return dict(value)
+
+
+@dataclass(frozen=True)
+class Series(Number):
+    """A number, or one for each of some equal spans of time: a list, or ``{values: [...], unit: ...}``."""
+
+    fixed = False
+
+    def check(self, value: Any) -> Any:
+        if isinstance(value, Mapping) and set(value) == {"values", "unit"}:
+            unit = value["unit"]
+            value = [f"{item!r} {unit}" if isinstance(item, int | float) else item for item in value["values"]]
+        if isinstance(value, list | tuple):
+            if not value:
+                raise InputError("the list is empty", path=self.name)
+            return tuple(super(Series, self).check(item) for item in value)
+        return super().check(value)
+
+    def plain(self, value: Any) -> Any:
+        if isinstance(value, tuple):
+            return [self.plain(item) for item in value]
+        return super().plain(value)
+
+
+@dataclass(frozen=True)
+class ByRegion(Series):
+    """A number, a series, or one of them for each region, for each accelerator, or for both (accelerator first)."""
+
+    catalog: bool = False
+    by_accelerator: bool = True
+
+    def check(self, value: Any) -> Any:
+        if self.catalog and value == CATALOG:
+            return CATALOG
+        if not isinstance(value, Mapping) or set(value) == {"values", "unit"}:
+            return super().check(value)
+        found: dict[str, Any] = {}
+        accelerator = Given(self.name, kind="accelerator")
+        region = Given(self.name, kind="datacenter")
+        for name, item in value.items():
+            try:
+                entry = accelerator.check(name) if self.by_accelerator else region.check(name)
+            except InputError:
+                entry = region.check(name)
+            if entry.kind == "accelerator":
+                found[entry.name] = self.check(item)
+            else:
+                found[entry.name] = super().check(item)
+        return found
+
+    def plain(self, value: Any) -> Any:
+        if isinstance(value, Mapping):
+            return {name: self.plain(item) for name, item in value.items()}
+        return value if value == CATALOG else super().plain(value)
+
+    def number(self, value: Any, accelerator: str | None, region: str) -> Any:
+        """Return what is given for an accelerator in a region: a number, a series, or None."""
+        if isinstance(value, Mapping) and accelerator in value:
+            value = value[accelerator]
+        return value.get(region) if isinstance(value, Mapping) else value
+
+
+HOURLY = divide(MONEY, TIME)
+RATE = divide(REQUEST, TIME)
+INTENSITY = divide(CARBON, ENERGY)
+
+MEASURED: tuple[Input, ...] = (
+    Text("name", "what it is called"),
+    Given("accelerator", "what it runs on", kind="accelerator"),
+    Number("nodes", "nodes it holds", integer=True, low=1),
+    Number("time", "wall-clock time it takes", unit="h", of=TIME, open_low=True),
+    Number("node_power", "mean power of one of its nodes; the node's busy power when absent", default=None, unit="W",
+           of=POWER, open_low=True),
+)  # fmt: skip
+
+JOB: tuple[Input, ...] = (
+    Text("name", "what it is called"),
+    Given("model", "what is trained", default=None, kind="model"),
+    Number("token_budget", "tokens to train on", default=None, unit="token", of=TOKEN, open_low=True),
+    Number("global_batch_size", "sequences per optimizer step", default=None, integer=True, low=1, high=2**31),
+    Number("seq_len", "tokens per sequence", default=None, integer=True, low=1, high=2**31),
+    Text("precision", "number format", default="bf16", of_kind="numerics"),
+    Number("goodput", "share of time not lost to failures", default=1.0, high=1.0, open_low=True),
+    Counts("nodes", "node counts to choose among; those of the plan when absent", default=None),
+    Names("accelerators", "accelerators to choose among; those of the plan when absent", default=None,
+          kind="accelerator"),
+    Names("regions", "where it may run (data residency); anywhere when absent", default=None, kind="datacenter"),
+    Number("start", "time before which it does not run", default="0 h", unit="h", of=TIME),
+    Number("deadline", "time by which it must be done; the end of the plan when absent", default=None, unit="h",
+           of=TIME, open_low=True),
+    Records("designs", "measured ways to run it, in place of model, tokens and batch", default=None, of=MEASURED,
+            one="design", distinct=False),
+)  # fmt: skip
+
+DEMAND: tuple[Input, ...] = (
+    Text("name", "what it is called"),
+    Given("model", "what is served", default=None, kind="model"),
+    Series("rate", "requests that come, over time", unit="request/s", of=RATE),
+    Number("input_len", "tokens of a prompt", default=None, integer=True, low=1, high=2**31),
+    Number("output_len", "tokens of an answer", default=None, integer=True, low=1, high=2**31),
+    Text("precision", "number format", default="bf16", of_kind="numerics"),
+    Number("ttft", "longest time to the first token", default=None, unit="ms", of=TIME, open_low=True),
+    Number("itl", "longest time between tokens", default=None, unit="ms", of=TIME, open_low=True),
+    Names("accelerators", "accelerators to choose among; those of the plan when absent", default=None,
+          kind="accelerator"),
+    Names("regions", "where it may be served (data residency, latency); anywhere when absent", default=None,
+          kind="datacenter"),
+    Number("requests_per_device", "measured: requests an accelerator serves per time at full load, in place of model "
+           "and lengths", default=None, unit="request/s", of=RATE, open_low=True),
+)  # fmt: skip
+
+
+def spans(value: Any, periods: int, name: str) -> tuple[Array, float]:
+    """Return a number or a series as one value for each period, and the largest distance of a value from its mean.
+
+    Raises:
+        InputError: the length of the series is no multiple of the number of periods.
+    """
+    series = np.atleast_1d(np.asarray(value, dtype=float))
+    if len(series) == 1:
+        return np.full(periods, float(series[0])), 0.0
+    if len(series) % periods:
+        raise InputError(
+            f"has {len(series)} values for {periods} periods", path=name, hint="give as many, or a multiple of them"
+        )
+    parts = series.reshape(periods, -1)
+    means = parts.mean(axis=1)
+    return means, float(np.max(np.abs(parts - means[:, None])))

@@ -1,0 +1,172 @@
+"""Numbers of `placement` by accelerator, region and period: what is given goes before what the catalog says."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from mlsysim_opt.formulations.placement_givens import Array, ByRegion, spans
+
+from mlsysim_opt.errors import InputError, ScaleError
+from mlsysim_opt.registry import default_catalog
+from mlsysim_opt.registry.entry import Entry
+from mlsysim_opt.units import parse_unit
+
+HOUR = 3600.0
+MOST = 50_000_000
+"""Means over runs that are held at once."""
+SHOWN = 6
+
+
+@dataclass(frozen=True, eq=False)
+class Numbers:
+    """One number for each accelerator, region and period, in base units; NaN where it is not known.
+
+    Attributes:
+        name: what it is. unit: a unit of its dimension. values: of shape (accelerators, regions, periods), the first of
+            length 1 where it is the same for all accelerators.
+    """
+
+    name: str
+    unit: str
+    values: Array
+
+    @property
+    def steady(self) -> bool:
+        """Whether it does not change over the periods."""
+        return bool(np.array_equal(self.values.min(axis=2), self.values.max(axis=2), equal_nan=True))
+
+    @property
+    def mean(self) -> Array:
+        """The mean over the periods."""
+        return np.asarray(self.values.mean(axis=2))
+
+    def over_runs(self, lasting: Array) -> Array:
+        """Return the mean over a run for each way to run a job, region and period in which it begins.
+
+        Args:
+            lasting: periods that it takes, of shape (jobs, accelerators, ...); NaN where there is no run.
+        """
+        count = self.values.shape[2]
+        if lasting.size * self.values.shape[1] * count > MOST:
+            raise ScaleError(
+                f"{lasting.size * self.values.shape[1] * count:,} means over runs are more than can be held",
+                path="pauses", hint="with pauses=true jobs are placed hour by hour; or divide into fewer periods",
+            )  # fmt: skip
+        sums = np.concatenate([np.zeros((*self.values.shape[:2], 1)), np.cumsum(self.values, axis=2)], axis=2)
+        start = np.arange(count)
+        end = np.minimum(start + lasting[..., None, None], count)
+        whole = np.nan_to_num(np.floor(end)).astype(int)
+        # for each accelerator its own numbers: the axis of accelerators is the second
+        out = np.empty((*lasting.shape, self.values.shape[1], count))
+        regions = np.arange(self.values.shape[1])[:, None]
+        for place in range(lasting.shape[1]):
+            mine = sums[min(place, len(sums) - 1)]
+            each = self.values[min(place, len(sums) - 1)]
+            at = np.broadcast_to(whole[:, place], (*whole[:, place].shape[:-2], len(regions), count))
+            part = (np.broadcast_to(end[:, place], at.shape) - at) * each[regions, np.minimum(at, count - 1)]
+            total = mine[regions, at] + part - mine[:, :-1]
+            out[:, place] = total / (np.broadcast_to(end[:, place], at.shape) - start)
+        return out
+
+
+def given_numbers(
+    item: ByRegion, value: Any, accelerators: Sequence[Entry | None], regions: Sequence[Entry], periods: int
+) -> tuple[Numbers, float]:
+    """Return what is given, NaN where nothing is, and by how much a value differs most from the mean that replaces it.
+
+    Raises:
+        InputError: the length of a series does not fit the periods.
+    """
+    found = np.full((len(accelerators), len(regions), periods), np.nan)
+    off = 0.0
+    for row, accelerator in enumerate(accelerators):
+        for column, region in enumerate(regions):
+            mine = item.number(value, accelerator.name if accelerator is not None else None, region.name)
+            if mine is not None:
+                found[row, column], distance = spans(mine, periods, item.name)
+                off = max(off, distance)
+    return Numbers(item.name, item.unit, found), off
+
+
+def profile_hours(region: Entry, month: int, hours: int) -> Array | None:
+    """Return the carbon intensity of a region for so many hours of a month, from 0 h UTC; None without a profile."""
+    catalog = default_catalog()
+    for name in catalog.names("profile"):
+        profile = catalog.find("profile", name)
+        if profile.grid is not None and profile.grid.name == region.grid.name:
+            day = np.array(profile.values[(month - 1) * 24 : month * 24]) * parse_unit(profile.unit).factor
+            return np.tile(day, -(-hours // 24))[:hours]
+    return None
+
+
+def intensities(
+    item: ByRegion, given: Any, regions: Sequence[Entry], periods: int, length: float | None, month: int | None
+) -> tuple[Numbers, dict[str, str]]:
+    """Return the carbon intensity of the grid, and what was assumed for it."""
+    numbers, off = given_numbers(item, given, [None], regions, periods)
+    assumed: dict[str, str] = {}
+    flat: list[str] = []
+    for place, region in enumerate(regions):
+        if not np.isnan(numbers.values[0, place]).any():
+            continue
+        hours = None
+        if periods > 1 and month is not None and length is not None:
+            count = periods * length / HOUR
+            if abs(count - round(count)) > 1e-9 or round(count) % periods:
+                raise InputError(f"a period is {length / HOUR:g} h; hourly profiles need whole hours", path="periods")
+            hours = profile_hours(region, month, round(count))
+        if hours is None:
+            numbers.values[0, place] = region.parameter("carbon_intensity").si
+            flat.append(region.name)
+            continue
+        numbers.values[0, place], distance = spans(hours, periods, item.name)
+        off = max(off, distance)
+    if periods > 1 and flat:
+        why = "no month is given" if month is None else "no hourly profile"
+        assumed["carbon_intensity"] = f"mean of the year ({why}): {several(flat)}"
+    if off:
+        shown = off / parse_unit("gCO2e/kWh").factor
+        assumed["carbon_intensity of a period"] = (
+            f"the mean of its hours, from which an hour differs by {shown:.3g} gCO2e/kWh at most: "
+            "that times the energy bounds the error of the carbon"
+        )
+    return numbers, assumed
+
+
+def catalog_prices(
+    accelerators: Sequence[Entry], regions: Sequence[Entry], plan: str, elsewhere: Numbers | None
+) -> tuple[Array, dict[str, str]]:
+    """Return the rent of each accelerator in each region by the catalog, and where it states none."""
+    catalog = default_catalog()
+    every: tuple[Any, ...] = catalog.all("price")
+    found = np.full((len(accelerators), len(regions)), np.nan)
+    notes: dict[str, str] = {}
+    for row, accelerator in enumerate(accelerators):
+        mine = [
+            item for item in every
+            if item.accelerator is not None and item.accelerator.name == accelerator.name and item.plan == plan
+        ]  # fmt: skip
+        for column, region in enumerate(regions):
+            here = [item for item in mine if item.group == region.group and item.region == region.region]
+            if here and region.region is not None:
+                newest = max(here, key=lambda item: (item.date, -item.parameter("rate").si))
+                found[row, column] = newest.parameter("rate").si
+        lacking = [region.name for region, price in zip(regions, found[row], strict=True) if np.isnan(price)]
+        if not lacking:
+            continue
+        if elsewhere is not None and not np.isnan(elsewhere.values[row, :, 0]).all():
+            place = np.isnan(found[row])
+            found[row, place] = elsewhere.values[row, place, 0]
+            notes[f"price of {accelerator.name}"] = f"price_elsewhere, not published: {several(lacking)}"
+        else:
+            notes[f"price of {accelerator.name}"] = f"none published, left out where cost counts: {several(lacking)}"
+    return found, notes
+
+
+def several(names: Sequence[str]) -> str:
+    """Return a list of names for people, the first few of a long one."""
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return ", ".join(names[:SHOWN]) + more

@@ -1,0 +1,366 @@
+"""The parts of `placement`: families of jobs and demands, who may go where, and what everything takes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from mlsysim_opt.formulations.placement_designs import may_use, nodes_of, serving_rates, ways_of
+from mlsysim_opt.formulations.placement_givens import Array, ByRegion, spans
+from mlsysim_opt.formulations.placement_metrics import declare_metrics
+from mlsysim_opt.formulations.placement_numbers import Numbers, given_numbers, intensities
+
+from mlsysim_opt.algebra.atoms import ceil, floor, maximum, minimum, where
+from mlsysim_opt.algebra.expression import Choice, Expression, constant, expression
+from mlsysim_opt.errors import InputError, UnknownNameError
+from mlsysim_opt.optimize.coupled.blocks import Schedule, Shares
+from mlsysim_opt.optimize.coupled.columns import over_product
+from mlsysim_opt.optimize.coupled.problem import CoupledProblem, Largest
+from mlsysim_opt.optimize.coupled.totals import Family, Total, sum_of
+from mlsysim_opt.physics.operations import Run, node_power
+from mlsysim_opt.physics.view import View
+from mlsysim_opt.registry.entry import Entry
+from mlsysim_opt.units import NONE, TIME, Dimension, parse_unit
+
+ONE = expression(1)
+WORKS, SERVED = "each job works as long as it takes", "all requests are served"
+
+
+@dataclass(frozen=True, eq=False)
+class Load:
+    """What one unit of an amount takes.
+
+    Attributes:
+        family: the amounts. energy: of the nodes. device_time: of accelerators.
+        number: how a number by region and period reads at one of its tuples.
+    """
+
+    family: Family
+    energy: Expression
+    devices: Expression
+    time: Expression
+    number: Callable[[Numbers], Expression]
+
+
+class Plan:
+    """A problem being declared."""
+
+    def __init__(self, problem: CoupledProblem, values: dict[str, Any], narrowed: Mapping[str, Any]) -> None:
+        self.problem = problem
+        self.values = values
+        self.narrowed = dict(narrowed)
+        self.jobs: tuple[dict[str, Any], ...] = values["jobs"] or ()
+        self.demands: tuple[dict[str, Any], ...] = values["demands"] or ()
+        self.periods = int(values["periods"])
+        self.duration: float | None = values["duration"]
+        if self.duration is None and (self.periods > 1 or self.demands or values["hold"]):
+            raise InputError("not given, but periods, demands and held nodes need it", path="duration",
+                             hint="such as duration='7 day'")  # fmt: skip
+        self.shared = values["hold"] is not None or values["capacity"] is not None
+        if values["hold"] == "reserved" and self.jobs and self.periods == 1:
+            raise InputError("1 period says nothing of when jobs use what is held", path="periods",
+                             hint="such as periods=42, for a week of periods of 4 hours")  # fmt: skip
+        self.length = None if self.duration is None else self.duration / self.periods
+        self.regions: tuple[Entry, ...] = self._narrow("region", values["regions"])
+        self.accelerators = self._narrow("accelerator", self._candidates())
+        self.loads: list[Load] = []
+        self.uses: list[Load] = []
+
+    # choices ----------------------------------------------------------------------------------------------------------
+    def _candidates(self) -> tuple[Entry, ...]:
+        fleet, named = self.values["fleet"], self.values["accelerators"]
+        if named is None and fleet is None:
+            raise InputError("not given, and neither is a fleet", path="accelerators", hint="such as H100, or a fleet")
+        own = named or (fleet.node.accelerator,)
+        asked = [entry for item in (*self.jobs, *self.demands) for entry in item["accelerators"] or ()]
+        asked += [design["accelerator"] for item in self.jobs for design in item["designs"] or ()]
+        return tuple({entry.name: entry for entry in (*own, *asked)}.values())
+
+    def _narrow(self, name: str, entries: Sequence[Entry]) -> tuple[Entry, ...]:
+        named = {entry.name: entry for entry in entries}
+        if name not in self.narrowed:
+            return tuple(named.values())
+        given = self.narrowed.pop(name)
+        wanted = [given] if isinstance(given, str) else list(given)
+        for item in wanted:
+            if item not in named:
+                raise UnknownNameError(f"value of {name}", str(item), list(named), path=f"choices.{name}")
+        return tuple(named[item] for item in wanted)
+
+    def declare(self) -> None:
+        """Declare everything.
+
+        Raises:
+            InputError: a job or a demand cannot be anywhere, whatever the limits.
+        """
+        problem, values = self.problem, self.values
+        self.region = problem.choose("region", [item.name for item in self.regions], about="site")
+        self.accelerator = problem.choose("accelerator", [item.name for item in self.accelerators], about="accelerator")
+        self.site = View("region", self.regions, self.region)
+        nodes = nodes_of(self.accelerators, values["fleet"])
+        self.node = View("node", nodes, self.accelerator)
+        self.per_node = self.node.accelerators_per_node
+        self.period = problem.choose("period", range(self.periods), about="span of time") if self.periods > 1 else None
+        self._read_numbers()
+        if self.jobs:
+            self._declare_jobs()
+        if self.demands:
+            self._declare_demands()
+        if self.narrowed:
+            raise UnknownNameError("choice to narrow", next(iter(self.narrowed)), ["region", "accelerator", "nodes"],
+                                   path=f"choices.{next(iter(self.narrowed))}")  # fmt: skip
+        self.uses = list(self.loads)
+        self.held: Family | None = None
+        self.rented: Family | None = None
+        if values["hold"] is not None:
+            self._declare_held()
+        self._limit_capacity()
+        declare_metrics(self)
+
+    def _item(self, name: str) -> ByRegion:
+        from mlsysim_opt.formulations.placement import INPUTS
+
+        found = next(item for item in INPUTS if item.name == name)
+        assert isinstance(found, ByRegion)
+        return found
+
+    def _read_numbers(self) -> None:
+        values, assumed = self.values, self.problem.assumptions
+        self.intensity, notes = intensities(
+            self._item("carbon_intensity"), values["carbon_intensity"], self.regions, self.periods, self.length,
+            values["month"],
+        )  # fmt: skip
+        assumed.update(notes)
+
+    def given(self, name: str) -> Numbers:
+        numbers, off = given_numbers(self._item(name), self.values[name], self.accelerators, self.regions, self.periods)
+        if off:
+            self.problem.assumptions[f"{name} of a period"] = "the mean of the values given for it"
+        return numbers
+
+    # jobs -------------------------------------------------------------------------------------------------------------
+    def _declare_jobs(self) -> None:
+        problem = self.problem
+        job = problem.choose("job", [item["name"] for item in self.jobs], about="training job")
+        columns = ways_of(self)
+        sizes = sorted({item.nodes for mine in columns.values() for item, _ in mine})
+        if "nodes" in self.narrowed:
+            given = self.narrowed.pop("nodes")
+            wanted = [given] if isinstance(given, int) else list(given)
+            sizes = [size for size in sizes if size in wanted]
+            if not sizes:
+                raise InputError("no job has a design of such a size", path="choices.nodes")
+        nodes = problem.choose("nodes", sizes, about="nodes of the job")
+        labels = list(dict.fromkeys(label for mine in columns.values() for _, label in mine))
+        split = problem.choose("split", labels, about="how the job is split over its accelerators")
+        way = (job, self.accelerator, nodes, split)
+        shape = tuple(len(item.values) for item in way)
+        speed, power = np.full(shape, np.nan), np.full(shape, np.nan)
+        for (name, accelerator), mine in columns.items():
+            for item, label in mine:
+                if item.nodes in nodes.position:
+                    at = (job.position[name], self.accelerator.position[accelerator], nodes.position[item.nodes],
+                          split.position[label])  # fmt: skip
+                    speed[at] = item.speed
+                    power[at] = np.nan if item.power is None else item.power
+        run = Run(
+            problem.table("tokens", (job,), [item["token_budget"] or 1.0 for item in self.jobs], "token"),
+            problem.table("tokens_per_second", way, speed, "token/s"),
+            problem.table("goodput", (job,), [item["goodput"] for item in self.jobs]),
+            nodes * self.per_node, nodes, self.node, ONE,
+        )  # fmt: skip
+        drawn = problem.table("power", way, power, "W")
+        exists = problem.table("design exists", way, ~np.isnan(speed))
+        may = problem.table("the job may run there", (job, self.region),
+                            [may_use(item, "regions", self.regions) for item in self.jobs])  # fmt: skip
+        problem.allow("the job has such a design", exists >= 1, structural=True)
+        problem.allow("the job may run there", may >= 1, structural=True)
+        straight = self.period is None or not self.values["pauses"]
+        if straight and self.period is not None:
+            self.start = problem.choose("start", range(self.periods), about="period in which the job begins")
+            placed = problem.picks(
+                "jobs", (*way, self.region, self.start), for_each=(job,), about="where each job runs"
+            )
+            ((lasting,), _) = over_product([run.time / self.span], problem.values, way)
+            number = self._means_over_runs(way, lasting.reshape(shape))
+            begins = self.start * self.span
+        else:
+            placed = problem.picks("jobs", (*way, self.region), for_each=(job,), about="where each job runs")
+            number, begins = self.now, self._window(job, "start")
+        self.run, self.placed, self.way = run, placed, way
+        if straight:
+            self._limit_time(job, begins, run.time)
+            self.loads.append(Load(placed, drawn * run.time, run.devices, run.time, number))
+            return
+        self._declare_work(job, exists, drawn)
+
+    @property
+    def span(self) -> Expression:
+        assert self.length is not None
+        return constant(self.length, TIME)
+
+    def _window(self, job: Choice, name: str) -> Expression:
+        last = self.duration if self.duration is not None else np.inf
+        ends = [item[name] if item[name] is not None else last for item in self.jobs]
+        return self.problem.table(name, (job,), np.minimum(ends, last), "s")
+
+    def _limit_time(self, job: Choice, begins: Expression, time: Expression) -> None:
+        if self.period is not None:
+            self.problem.allow("jobs begin when they may", begins >= self._window(job, "start"))
+        if self.duration is not None or any(item["deadline"] is not None for item in self.jobs):
+            self.problem.allow("jobs end by their deadline", begins + time <= self._window(job, "deadline"))
+        self.problem.measure(
+            "makespan", Largest(self.placed.total(begins + time), (job,)), unit="day", about="end of the last job"
+        )
+
+    def _declare_work(self, job: Choice, exists: Expression, drawn: Expression) -> None:
+        """Declare how long each job works in each period: as long as it takes, in all."""
+        assert self.period is not None
+        assert self.length is not None
+        edges = np.arange(self.periods + 1) * self.length
+        most: list[Array] = []
+        for item in self.jobs:
+            end = min(item["deadline"] or np.inf, edges[-1])
+            inside = np.minimum(edges[1:], end) - np.maximum(edges[:-1], item["start"])
+            most.append(np.maximum(inside, 0.0))
+        open_ = self.problem.table("time in the period", (job, self.period), most, "s")
+        total = self.problem.table("time in all", (job,), np.sum(most, axis=1), "s")
+        self.problem.allow("jobs end by their deadline", self.run.time <= total)
+        self.problem.allow("the period is between start and deadline", open_ > constant(0, TIME), structural=True)
+        over = (*self.way, self.region, self.period)
+        if self.shared:
+            # accelerators that others may want are held or free: a job works for a whole period or not at all
+            work = self.problem.amounts(
+                "work", over, whole=True, high=floor(open_ / self.span), about="periods it works"
+            )
+            needed, time = ceil(self.run.time / self.span), self.span
+        else:
+            work = self.problem.amounts("work", over, high=open_, unit="h", about="hours each job works")
+            needed, time = self.run.time, ONE
+        self.problem.require(
+            WORKS,
+            (work - self.placed.total(needed)).equals(0),
+            each=(*self.way, self.region),
+            when=exists >= 1,
+            structural=True,
+        )
+        if not self.shared:
+            self.problem.blocks.append(Schedule(self.placed, work, needed, WORKS))
+        self.loads.append(Load(work, drawn * time, self.run.devices, time, self.now))
+
+    # numbers at tuples ------------------------------------------------------------------------------------------------
+    def now(self, numbers: Numbers) -> Expression:
+        """Return a number by region and period, where tuples have a period (or there is only one)."""
+        axes: tuple[Choice, ...] = (self.accelerator, self.region) if len(numbers.values) > 1 else (self.region,)
+        values = numbers.values if len(numbers.values) > 1 else numbers.values[0]
+        if self.period is None or numbers.steady:
+            return self._table(numbers, axes, values[..., 0])
+        return self._table(numbers, (*axes, self.period), values)
+
+    def on_average(self, numbers: Numbers) -> Expression:
+        axes: tuple[Choice, ...] = (self.accelerator, self.region) if len(numbers.values) > 1 else (self.region,)
+        return self._table(numbers, axes, numbers.mean if len(numbers.values) > 1 else numbers.mean[0])
+
+    def _means_over_runs(self, way: tuple[Choice, ...], lasting: Array) -> Callable[[Numbers], Expression]:
+        def number(numbers: Numbers) -> Expression:
+            if numbers.steady:
+                return self.now(numbers)
+            return self._table(numbers, (*way, self.region, self.start), numbers.over_runs(lasting))
+
+        return number
+
+    def _table(self, numbers: Numbers, axes: tuple[Choice, ...], values: Array) -> Expression:
+        made = self.problem.table(numbers.name, axes, values, "dimensionless")
+        return made * constant(1, _dimension(numbers.unit))
+
+    # demands ----------------------------------------------------------------------------------------------------------
+    def _declare_demands(self) -> None:
+        problem = self.problem
+        demand = problem.choose("demand", [item["name"] for item in self.demands], about="served demand")
+        rate = serving_rates(self)
+        load = constant(float(self.values["serving_utilization"]), NONE)
+        full = problem.table("requests per accelerator", (demand, self.accelerator), rate, "request/s")
+        devices = 1 / (full * load)
+        power = node_power(self.node, load) / self.per_node
+        may = problem.table("the demand may be served there", (demand, self.region),
+                            [may_use(item, "regions", self.regions) for item in self.demands])  # fmt: skip
+        exists = problem.table("the demand can be served on it", (demand, self.accelerator), ~np.isnan(rate))
+        problem.allow("the demand can be served on it", exists >= 1, structural=True)
+        problem.allow("the demand may be served there", may >= 1, structural=True)
+        over = (demand, self.accelerator, self.region, *((self.period,) if self.period is not None else ()))
+        served = problem.amounts("serving", over, unit="request/s", about="requests served where")
+        asked = np.array([spans(item["rate"], self.periods, "rate")[0] for item in self.demands])
+        rows = (demand, self.period) if self.period is not None else (demand,)
+        wanted = problem.table("rate", rows, asked if self.period is not None else asked[:, 0], "1/s") * expression(
+            "1 request"
+        )
+        if self.period is not None and not self.shared:
+            problem.blocks.append(Shares(served, (demand,), wanted, SERVED))
+        problem.require(SERVED, served.total().equals(wanted), each=rows, structural=True)
+        self.loads.append(Load(served, devices * power * self.span, devices, self.span, self.now))
+
+    # nodes held -------------------------------------------------------------------------------------------------------
+    def _declare_held(self) -> None:
+        """Declare nodes that are held for the whole duration: they stand, and draw power, used or not."""
+        problem = self.problem
+        over = (self.accelerator, self.region)
+        here = (*over, *((self.period,) if self.period is not None else ()))
+        self.held = problem.amounts("held", over, whole=True, about="nodes held all the time")
+        uses = [self._standing(load) for load in self.loads]
+        if self.values["hold"] == "reserved":
+            self.rented = problem.amounts("rented", here, about="accelerators rented on demand")
+            uses = [*uses, -self.rented.total()]
+        problem.require("what works is held or rented", sum_of(uses) - self.held.total(self.per_node) <= 0, each=here)
+        idle = self.node.idle_power / self.per_node
+        for load in self.uses:
+            self.loads.append(
+                Load(load.family, -load.devices * load.time * idle, -load.devices, load.time, load.number)
+            )
+        all_day = constant(self.duration or 0.0, TIME)
+        held = Load(self.held, self.node.idle_power * all_day, self.per_node, all_day, self.on_average)
+        self.loads.append(held)
+        if self.rented is not None:
+            self.loads.append(Load(self.rented, idle * self.span, ONE, self.span, self.now))
+
+    def _overlap(self) -> Expression:
+        """Return how long a run that does not pause works in a period."""
+        assert self.period is not None
+        left = self.run.time - (self.period - self.start) * self.span
+        inside = maximum(minimum(left, self.span), constant(0, TIME))
+        return where(self.start <= self.period, inside, constant(0, TIME))
+
+    @property
+    def placed_or_none(self) -> Family | None:
+        """The picks of jobs, where there are jobs."""
+        return getattr(self, "placed", None)
+
+    # limits -----------------------------------------------------------------------------------------------------------
+    def _limit_capacity(self) -> None:
+        if self.values["capacity"] is None:
+            return
+        limits = self.given("capacity")
+        values = np.nan_to_num(limits.values, nan=np.inf)
+        most = self.now(Numbers("capacity", "dimensionless", values))
+        here = (self.accelerator, self.region, *((self.period,) if self.period is not None else ()))
+        if self.held is not None:
+            taken = self.held.total(self.per_node)
+            if self.rented is not None:
+                taken = taken + self.rented.total()
+        else:
+            taken = sum_of([self._standing(load) for load in self.uses])
+        self.problem.require("capacity", taken - most <= 0, each=here)
+
+    def _standing(self, load: Load) -> Total:
+        """Return the accelerators that a load needs at once in a period."""
+        if load.family is self.placed_or_none:
+            if self.period is None:
+                return load.family.total(load.devices)
+            works = self._overlap() > constant(0, TIME)
+            return load.family.total(load.devices * where(works, 1, 0))
+        return load.family.total(load.devices * load.time / self.span)
+
+
+def _dimension(unit: str) -> Dimension:
+    return parse_unit(unit).dimension

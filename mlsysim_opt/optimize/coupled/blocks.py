@@ -1,0 +1,227 @@
+"""Parts of a coupled problem whose best plan at given prices is known without a solver.
+
+Where few rows tie them together, columns are generated (`generate`): a part is asked for its best plan at the prices of
+those rows, and its plans become columns. What is never held is the product of everything it might do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from mlsysim_opt.algebra.expression import Choice, Expression
+from mlsysim_opt.optimize.coupled.columns import Columns
+from mlsysim_opt.optimize.coupled.program import Array
+from mlsysim_opt.optimize.coupled.totals import Family
+
+
+@dataclass(frozen=True, eq=False)
+class Schedule:
+    """A pick for each tuple of some choices, and amounts of what is picked along one axis, up to what it needs in all.
+
+    Attributes:
+        picks: one of each group is picked. amounts: over the choices of the picks, and the axis last.
+        needed: what the amounts of a pick add up to. relation: the name of the relation that says so.
+    """
+
+    picks: Family
+    amounts: Family
+    needed: Expression
+    relation: str
+
+    @property
+    def axis(self) -> Choice:
+        """The axis along which amounts stand."""
+        return self.amounts.over[-1]
+
+    @property
+    def families(self) -> tuple[Family, ...]:
+        """Its families."""
+        return self.picks, self.amounts
+
+
+@dataclass(frozen=True, eq=False)
+class Shares:
+    """Amounts without upper limits that add up to what is asked for, in each row by itself.
+
+    Attributes:
+        amounts: the axis last, the choices of `parts` first. parts: with the axis, the choices of the rows.
+        asked: over the rows. relation: the name of the relation that says so.
+    """
+
+    amounts: Family
+    parts: tuple[Choice, ...]
+    asked: Expression
+    relation: str
+
+    @property
+    def axis(self) -> Choice:
+        """The axis along which amounts stand."""
+        return self.amounts.over[-1]
+
+    @property
+    def families(self) -> tuple[Family, ...]:
+        """Its families."""
+        return (self.amounts,)
+
+
+Block = Schedule | Shares
+
+
+@dataclass(eq=False)
+class Priced:
+    """Plans of a part at some prices.
+
+    Attributes:
+        value: the least that the whole part can cost at these prices.
+        group, tuple_: for each plan, the group that it is a plan of, and the tuple that is picked (0 for shares).
+        amounts: for each plan, amounts along the axis (schedules), or the tuple that takes each row (shares).
+        costs, uses: of each plan: its true cost, and what it takes of each row.
+    """
+
+    value: float
+    group: Array
+    tuple_: Array
+    amounts: Array
+    costs: Array
+    uses: Array
+
+
+class ScheduleOracle:
+    """Cheapest schedules: for each group the tuple and the amounts along the axis that cost least.
+
+    For one tuple that is a continuous knapsack with equal weights: fill the cheapest places first. Most tuples are left
+    out by a bound before anything is sorted: every place as cheap as the cheapest, number by number.
+
+    Args:
+        columns: the picks. needed: of each. high: limits of the amounts, of shape (tuples, places).
+        own: costs and uses of a pick itself, of shape (1 + rows, tuples).
+        each: costs and uses of an amount, a list of arrays of shape (tuples, places) or (tuples, 1).
+    """
+
+    def __init__(
+        self, columns: Columns, groups: Array, needed: Array, high: Array, own: Array, each: Sequence[Array]
+    ) -> None:
+        self.columns, self.groups, self.needed, self.high, self.own = columns, groups, needed, high, own
+        self.each = list(each)
+        self.low = np.stack([item.min(axis=1) for item in each])
+        self.most = np.stack([item.max(axis=1) for item in each])
+        fits = high.sum(axis=1) >= needed * (1 - 1e-12)
+        known = ~np.isnan(self.low).any(axis=0) & ~np.isnan(self.own).any(axis=0)
+        self.may = np.flatnonzero(fits & known)
+        order = self.may[np.argsort(groups[self.may], kind="stable")]
+        self.order = order
+        self.first = _starts(groups[order])
+        self.count = int(groups.max(initial=-1)) + 1
+
+    @property
+    def possible(self) -> bool:
+        """Whether every group has a tuple that fits."""
+        return len(self.first) == self.count
+
+    def price(self, weights: Array, most: int, only: Array | None = None) -> Priced:
+        """Return the best plans of each group, at most so many, and the least they cost together.
+
+        Args:
+            weights: of the cost and of each row. only: tuples to look at, in the order of `order`; all when None.
+        """
+        order = self.order if only is None else only
+        first = self.first if only is None else _starts(self.groups[only])
+        bound = weights @ self.own[:, order]
+        for weight, low, high in zip(weights, self.low, self.most, strict=True):
+            if weight:
+                bound += weight * self.needed[order] * (low if weight > 0 else high)[order]
+        sizes = np.diff([*first, len(order)])
+        run = np.repeat(np.arange(len(first)), sizes)
+        # the tuple of the least bound in each group gives a value; only tuples whose bound is below it may be better
+        least = np.minimum.reduceat(bound, first)
+        start = self._argmin(bound, least, run)
+        reach, _ = self._fill(weights, order[start])
+        near = bound <= reach[run]
+        near[start] = True  # where a bound is exact, rounding may have put it above its value
+        kept = np.flatnonzero(near)
+        exact, _ = self._fill(weights, order[kept])
+        rank = np.lexsort((exact, run[kept]))
+        codes = run[kept][rank]
+        begin = np.concatenate([[True], codes[1:] != codes[:-1]])
+        place = np.arange(len(codes)) - np.maximum.accumulate(np.where(begin, np.arange(len(codes)), 0))
+        best = rank[place < most]
+        picked = order[kept][best]
+        _, amounts = self._fill(weights, picked)
+        costs, uses = self._totals(picked, amounts)
+        value = float(np.sum(exact[rank[begin]]))
+        return Priced(value, self.groups[picked], picked, amounts, costs, uses)
+
+    @staticmethod
+    def _argmin(bound: Array, least: Array, run: Array) -> Array:
+        at = np.flatnonzero(bound == least[run])
+        first: Array = at[np.concatenate([[True], np.diff(run[at]) > 0])]
+        return first
+
+    def _at(self, weights: Array, tuples: Array) -> Array:
+        price = np.zeros((len(tuples), self.high.shape[1]))
+        for weight, item in zip(weights, self.each, strict=True):
+            if weight:
+                price += weight * item[tuples]
+        return price
+
+    def _fill(self, weights: Array, tuples: Array) -> tuple[Array, Array]:
+        """Return what each tuple costs at its best, and the amounts."""
+        price = self._at(weights, tuples)
+        order = np.argsort(price, axis=1, kind="stable")
+        room = np.take_along_axis(self.high[tuples], order, axis=1)
+        before = np.cumsum(room, axis=1) - room
+        filled = np.clip(self.needed[tuples][:, None] - before, 0.0, room)
+        amounts = np.empty_like(filled)
+        np.put_along_axis(amounts, order, filled, axis=1)
+        return weights @ self.own[:, tuples] + (price * amounts).sum(axis=1), amounts
+
+    def _totals(self, tuples: Array, amounts: Array) -> tuple[Array, Array]:
+        parts = [self.own[at, tuples] + (item[tuples] * amounts).sum(axis=1) for at, item in enumerate(self.each)]
+        return parts[0], np.stack(parts[1:], axis=1) if len(parts) > 1 else np.empty((len(tuples), 0))
+
+
+def _starts(codes: Array) -> Array:
+    """Return where each run of equal codes begins."""
+    found: Array = np.flatnonzero(np.concatenate([[True], codes[1:] != codes[:-1]])) if len(codes) else codes
+    return found
+
+
+class ShareOracle:
+    """Cheapest shares: each row is taken by the tuple that costs least there.
+
+    Args:
+        groups: for each tuple, its part. asked: what each part asks for, of shape (parts, places).
+        each: costs and uses of an amount, a list of arrays of shape (tuples, places) or (tuples, 1).
+    """
+
+    def __init__(self, columns: Columns, groups: Array, asked: Array, each: Sequence[Array]) -> None:
+        self.columns, self.asked = columns, asked
+        known = ~np.any([np.isnan(item).any(axis=1) for item in each], axis=0)
+        self.members = [np.flatnonzero((groups == part) & known) for part in range(len(asked))]
+        self.each = list(each)
+
+    @property
+    def possible(self) -> bool:
+        """Whether every part has a tuple."""
+        return all(len(item) for item in self.members)
+
+    def price(self, weights: Array) -> Priced:
+        """Return the best plan of all rows together."""
+        places = self.asked.shape[1]
+        taken = np.empty(self.asked.shape, dtype=np.int64)
+        value = 0.0
+        for part, members in enumerate(self.members):
+            price = np.zeros((len(members), places))
+            for weight, item in zip(weights, self.each, strict=True):
+                if weight:
+                    price += weight * item[members]
+            best = price.argmin(axis=0)
+            value += float(price[best, np.arange(places)] @ self.asked[part])
+            taken[part] = members[best]
+        where = np.arange(places)
+        parts = [float(np.sum(item[taken, where if item.shape[1] > 1 else 0] * self.asked)) for item in self.each]
+        zero = np.zeros(1, dtype=np.int64)
+        return Priced(value, zero, zero, taken[None], np.array(parts[:1]), np.array([parts[1:]]))

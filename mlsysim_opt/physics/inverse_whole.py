@@ -1,0 +1,220 @@
+"""Whole unknowns of `solve_for`: the numbers that meet a target, and the neighbours that do not.
+
+Where the output is proven to rise or fall with the unknown, the ends are found by proof over all numbers it can be.
+Else every number of a range is looked at: by the equations as one array, or, where other inputs follow from the
+unknown, by a question to the model for each.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from typing import Any
+
+import numpy as np
+
+from mlsysim_opt.algebra.expression import Choice, constant
+from mlsysim_opt.algebra.interval import Interval
+from mlsysim_opt.algebra.invert import MOST, TOLERANCE, Boundary, integer_boundary, whole_box
+from mlsysim_opt.algebra.monotone import Prover
+from mlsysim_opt.errors import InputError, MlsysimError, NotInvertibleError
+from mlsysim_opt.physics.inverse_answer import BOUNDARY, EVERY, SPANS, SolvedFor, meets
+from mlsysim_opt.physics.inverse_equation import InverseEquation
+from mlsysim_opt.physics.inverse_question import InverseQuestion
+from mlsysim_opt.units import show
+
+MANY, FEW = 1 << 17, 1 << 11
+"""Whole numbers that are looked at where no bounds are given: evaluated as arrays, or each as a question of its own."""
+
+
+def solve_whole(task: InverseEquation, limits: tuple[float, float] | None) -> SolvedFor:
+    """Return the whole numbers that meet the target: by proof where the output rises or falls, else by looking.
+
+    Args:
+        limits: the lowest and the highest number to look at; None for all that the unknown can be.
+    Raises:
+        NotInvertibleError: none does; the message names the nearest. InputError: there is no number to look at.
+    """
+    if isinstance(task, InverseQuestion) and task.alone and task.askable:
+        return _one_by_one(task, limits)
+    found = _proven(task, *task.limits(limits))
+    if found is not None:
+        return found
+    low, high = _range(task, limits, MANY)
+    if limits is None:
+        high = int(min(task.limits(None)[1], max(high, 4 * (task.near or 0), low), low + 16 * MANY - 1))
+    return _among(task, low, high, _by_equation(task, low, high), EVERY, complete=True)
+
+
+def _proven(task: InverseEquation, low: float, high: float) -> SolvedFor | None:
+    """Return the ends of what meets the target over all numbers between bounds; None where that is not proven.
+
+    Raises:
+        NotInvertibleError: it is proven that none does.
+    """
+    first, last = whole_box(task.leaf, (low, high))
+    high = float(last) if math.isfinite(high) else high
+    move = Prover(task.root, task.leaf).direction({**task.fixed, task.leaf.name: Interval(float(first), float(last))})
+    found = _sides(task, first, last) if move else None
+    if found is None or move is None:
+        return None
+    start, end = first, last
+    for side in found:
+        if side is None:
+            raise _missed(task, first, last, [first, last])
+        if side.side == "smallest":
+            start = side.value
+        else:
+            end = side.value
+    if start > end:
+        raise _missed(task, first, last, [end, start])
+    fails = sorted(side.fails_at for side in found if side is not None and side.fails_at is not None)
+    inner = [edge for edge in (start, end) if first < edge < last]
+    return task.answer(
+        values=tuple(dict.fromkeys(map(float, inner or [end if task.relation != "=" and move > 0 else start]))),
+        region=(Interval(float(start), high if end == last else float(end)),), method=BOUNDARY, complete=True,
+        residual=0.0, box=Interval(float(first), high), fails_at=tuple(fails), _rises=move > 0,
+    )  # fmt: skip
+
+
+def _sides(task: InverseEquation, first: int, last: int) -> list[Boundary | None] | None:
+    """Return where the output starts to be large enough, and to be small enough, as far as each is asked for; None
+    where numbers are met for which it has no value, or which are too large to be computed with exactly."""
+    root, room = task.root, TOLERANCE * (abs(task.goal) or 1.0)
+    asked = []
+    if task.relation != "<=":
+        asked.append(constant(task.goal - room, root.dimension) <= root)
+    if task.relation != ">=":
+        asked.append(root <= constant(task.goal + room, root.dimension))
+    try:
+        return [integer_boundary(item, task.leaf, values=task.known, box=(first, last)) for item in asked]
+    except (InputError, NotInvertibleError):
+        return None
+
+
+def _one_by_one(task: InverseQuestion, limits: tuple[float, float] | None) -> SolvedFor:
+    """Return the same by a question to the model for each number of a range; where that does not reach far enough, by
+    the equations, as far as the model confirms what they say."""
+    low, high = _range(task, limits, FEW)
+    outputs = task.outputs([*range(low, high + 1)])
+    if limits is None and high < task.limits(None)[1]:
+        held = [meets(output, task.relation, task.goal) for output in outputs]
+        found = _confirmed(task) if held[-1] or not any(held) else None
+        if found is None and task.relation == "=" and not any(held):
+            found = _as_others_follow(task)
+        if found is not None:
+            return found
+    return _among(task, low, high, outputs, EVERY, complete=True)
+
+
+def _range(task: InverseEquation, limits: tuple[float, float] | None, most: int) -> tuple[int, int]:
+    """Return the smallest and the largest whole number to look at: around the value of today where there is one."""
+    least, last = task.limits(limits)
+    low = math.ceil(least)
+    if limits is None:
+        near = int(task.near or 0)
+        low = low if 2 * near <= most else max(low, near - most // 2)
+        last = min(last, float(low + most - 1))
+    high = math.floor(min(last, float(low + 16 * most)))
+    if not low <= high < low + 16 * most:
+        raise InputError(f"there are no whole numbers, or too many, from {least:g} to {last:g}", path="box",
+                         hint=f"at most {16 * most:,} are looked at")  # fmt: skip
+    return low, high
+
+
+def _by_equation(task: InverseEquation, low: int, high: int, known: Mapping[str, Any] | None = None) -> list[float]:
+    """Return the output for every number of a range as the equations of one structure give it, by default with the
+    other leaves as they are known."""
+    program = task.arrays
+    numbers = np.arange(low, high + 1, dtype=float)
+    values = {**(known or task.known), task.leaf.name: numbers if len(numbers) > 1 else float(low)}
+    for leaf in program.leaves:
+        if isinstance(leaf, Choice):
+            values[leaf.name] = leaf.position[values[leaf.name]]
+    (outputs,) = program.run(values, [len(numbers)])
+    found: list[float] = np.broadcast_to(outputs, numbers.shape).tolist()
+    return found
+
+
+def _confirmed(task: InverseQuestion) -> SolvedFor | None:
+    """Return what the equations say of many numbers, where the model itself confirms it at the ends of what they find:
+    other inputs may follow from the unknown. None where it does not."""
+    low, high = _range(task, None, MANY)
+    try:
+        found = _among(task, low, high, _by_equation(task, low, high), EVERY, complete=False)
+        ends = {int(end) for span in (*found.region[:SPANS], found.region[-1]) for end in span}
+        seen = {number: task.at(number) for number in {*ends, *found.fails_at[:SPANS]}}
+    except MlsysimError:
+        return None
+    right = all(meets(output, task.relation, task.goal) is (number not in found.fails_at)
+                for number, output in seen.items())  # fmt: skip
+    return found if right else None
+
+
+def _as_others_follow(task: InverseQuestion) -> SolvedFor | None:
+    """Return numbers that the model confirms to give the target, with what follows from numbers of all sizes; None
+    where there are none."""
+    low, high = _range(task, None, MANY)
+    sizes = sorted({min(max(round(low * 1.2**step), low), high) for step in range(80)})
+    numbers: set[int] = set()
+    for known in dict(filter(None, map(task.setting, sizes))).values():
+        outputs = np.array(_by_equation(task, low, high, known))
+        near = np.abs(outputs - task.goal) <= TOLERANCE * (abs(task.goal) or 1.0)
+        for run in _runs((low + np.flatnonzero(near)).tolist()):
+            for number in {run[0], run[-1]}:
+                with suppress(MlsysimError):
+                    numbers |= {number} if meets(task.at(number), "=", task.goal) else set()
+    if not numbers:
+        return None
+    spans = [Interval(float(run[0]), float(run[-1])) for run in _runs(sorted(numbers))]
+    return task.answer(values=tuple(map(float, sorted(numbers))), region=tuple(spans), method=EVERY, complete=False,
+                       residual=0.0, box=Interval(float(low), float(high)), _rises=None)  # fmt: skip
+
+
+def _among(
+    task: InverseEquation, low: int, high: int, outputs: Sequence[float], method: str, *, complete: bool
+) -> SolvedFor:
+    """Return which of the whole numbers of a range meet the target, by their outputs."""
+    holds = np.array([meets(output, task.relation, task.goal) for output in outputs])
+    if not holds.any():
+        known = [(abs(output - task.goal), low + at) for at, output in enumerate(outputs) if output == output]
+        raise _missed(task, low, high, [number for _, number in sorted(known)[:2]], outputs)
+    spans = [Interval(float(low + run[0]), float(low + run[-1])) for run in _runs(np.flatnonzero(holds).tolist())]
+    inner = [end for span in spans for end in span if low < end < high] or [spans[0].low]
+    beside = {span.low - 1 for span in spans} | {span.high + 1 for span in spans}
+    defined = [output for output in outputs if output == output]
+    return task.answer(
+        values=tuple(dict.fromkeys(inner)), region=tuple(spans), method=method, complete=complete, residual=0.0,
+        box=Interval(float(low), float(high)),
+        fails_at=tuple(sorted(int(item) for item in beside if low <= item <= high)),
+        _rises=defined[-1] > defined[0] if defined else None,
+    )  # fmt: skip
+
+
+def _missed(
+    task: InverseEquation, low: int, high: int, nearest: Sequence[int], outputs: Sequence[float] | None = None
+) -> NotInvertibleError:
+    """Return the error that no whole number meets the target, with the ones that come nearest to it."""
+    wanted = f"{task.target} {task.relation} {show(task.goal, task.root.dimension, 6)}"
+    reach = f"from {low} up" if high >= MOST else f"from {low} to {high}"
+    said = f"no whole {task.leaf.name} {reach} gives {wanted}"
+    seen = {}
+    for number in nearest:
+        output = task.function(float(number)) if outputs is None else outputs[number - low]
+        if not math.isnan(output):
+            seen[number] = show(output, task.root.dimension, 6) if math.isfinite(output) else "infinity"
+    if not seen:
+        return NotInvertibleError(said, hint="there is no value for any of them")
+    return NotInvertibleError(said, hint="the nearest: " + ", ".join(f"{at} gives {text}" for at, text in seen.items()))
+
+
+def _runs(numbers: Sequence[int]) -> list[list[int]]:
+    """Return runs of neighbouring numbers."""
+    found: list[list[int]] = []
+    for number in numbers:
+        if found and found[-1][-1] == number - 1:
+            found[-1].append(number)
+        else:
+            found.append([number])
+    return found

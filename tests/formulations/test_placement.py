@@ -1,0 +1,431 @@
+"""The placement formulation: arithmetic by hand, random small instances against brute force, and faults."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from mlsysim_opt.formulations import training_columns
+from scipy.optimize import linprog
+
+import mlsysim_opt as mo
+from mlsysim_opt.cli import main
+from mlsysim_opt.errors import InfeasibleError, InputError, MissingFieldError, UnknownNameError
+from mlsysim_opt.optimize.coupled import generate
+from mlsysim_opt.optimize.coupled.solution import PlanSolution
+from mlsysim_opt.registry import default_catalog
+
+REGIONS = ("AWS_us_east_1", "AWS_ca_central_1", "AWS_eu_central_1")
+TRAINING = {
+    "name": "pretraining", "model": "Llama3_8B", "token_budget": "1e11 token", "global_batch_size": 512,
+    "seq_len": 8192,
+}  # fmt: skip
+
+
+def design(nodes: int, hours: float, kilowatts: float, name: str = "design", accelerator: str = "H100") -> Any:
+    return {
+        "name": name, "accelerator": accelerator, "nodes": nodes, "time": f"{hours!r} h",
+        "node_power": f"{kilowatts!r} kW",
+    }  # fmt: skip
+
+
+def place(**given: Any) -> PlanSolution:
+    found = mo.optimize("placement", **{"accelerators": "H100", "regions": list(REGIONS), **given})
+    assert isinstance(found, PlanSolution)
+    return found
+
+
+def pue(region: str) -> float:
+    return float(default_catalog().find("datacenter", region).parameter("pue").si)
+
+
+def test_one_job_by_hand() -> None:
+    # 2 nodes of 8 accelerators for 10 h: 160 accelerator hours at 2 USD are 320 USD. 2 nodes draw 5 kW each: 100 kWh,
+    # times PUE 1.15 of us-east-1 are 115 kWh; at 400 g/kWh that is 46 kg.
+    plan = place(
+        jobs=[{"name": "a", "designs": [design(2, 10.0, 5.0)]}],
+        regions="AWS_us_east_1",
+        price="2 USD/h",
+        carbon_intensity="400 gCO2e/kWh",
+        carbon_price="100 USD/tCO2e",
+    )
+    assert pue("AWS_us_east_1") == 1.15
+    assert plan.metrics["device_time"].m_as("h") == pytest.approx(160)
+    assert plan.metrics["cost"].m_as("USD") == pytest.approx(320)
+    assert plan.metrics["it_energy"].m_as("kWh") == pytest.approx(100)
+    assert plan.metrics["energy"].m_as("kWh") == pytest.approx(115)
+    assert plan.metrics["carbon"].m_as("kgCO2e") == pytest.approx(46)
+    assert plan.metrics["total_cost"].m_as("USD") == pytest.approx(324.6)
+    assert plan.verify()["constraints_hold"]
+
+
+def test_a_job_that_may_pause_works_in_the_cleanest_periods() -> None:
+    # 2.5 h of 4, intensities 400, 100, 300, 200: the whole of 100 and 200, and half of 300.
+    plan = place(
+        jobs=[{"name": "a", "designs": [design(1, 2.5, 10.0)]}],
+        regions="AWS_us_east_1", duration="4 h", periods=4,
+        carbon_intensity=[f"{value} gCO2e/kWh" for value in (400, 100, 300, 200)], objective="min_carbon",
+    )  # fmt: skip
+    hours = {row["period"]: row["amount"] for row in plan.amounts["work"]}
+    assert hours == pytest.approx({1: 1.0, 3: 1.0, 2: 0.5})
+    assert plan.metrics["carbon"].m_as("kgCO2e") == pytest.approx(10 * 1.15 * (0.1 + 0.2 + 0.5 * 0.3))
+
+
+def test_a_job_that_does_not_pause_begins_at_the_best_hour() -> None:
+    # windows of 2.5 h from 0, 1 (the end of the 4 h forbids later): 400 + 100 + 150 against 100 + 300 + 100
+    plan = place(
+        jobs=[{"name": "a", "designs": [design(1, 2.5, 10.0)]}],
+        regions="AWS_us_east_1", duration="4 h", periods=4, pauses=False,
+        carbon_intensity={"values": [400, 100, 300, 200], "unit": "gCO2e/kWh"}, objective="min_carbon",
+    )  # fmt: skip
+    assert [row["start"] for row in plan.amounts["jobs"]] == [1]
+    assert plan.metrics["carbon"].m_as("kgCO2e") == pytest.approx(10 * 1.15 * 0.5)
+
+
+def test_half_the_nodes_are_held_and_the_peak_is_rented() -> None:
+    # Measured: 1 request/s an accelerator, loaded to 0.5. 4, 4, 4 and 12 request/s need 8, 8, 8 and 24 accelerators.
+    # Held: 1 node of 8 at 1 USD/h for 4 h: 32 USD, and 16 rented at 3 USD for one hour: 48 USD. A second node held
+    # would cost 32 and save 24.
+    plan = place(
+        demands=[{"name": "d", "requests_per_device": "1 request/s",
+                  "rate": {"values": [4, 4, 4, 12], "unit": "request/s"}}],
+        regions="AWS_us_east_1", duration="4 h", periods=4, serving_utilization=0.5,
+        hold="reserved", reserved_price="1 USD/h", price="3 USD/h",
+    )  # fmt: skip
+    assert [row["amount"] for row in plan.amounts["held"]] == [1]
+    assert plan.metrics["cost"].m_as("USD") == pytest.approx(80)
+    node = default_catalog().find("node", "DGX_H100")
+    idle, busy = node.parameter("idle_power").si, node.parameter("busy_power").si
+    # all that is held works all the time, at half load
+    assert plan.metrics["it_energy"].m_as("J") == pytest.approx(6 * 3600 * (idle + busy) / 2, rel=1e-9)
+
+
+def test_jobs_take_turns_in_whole_periods_where_accelerators_are_few() -> None:
+    # 8 accelerators: jobs of 2.5 h and 1 h, one node each, take 3 and 1 of the 4 periods, and never the same one
+    given: dict[str, Any] = {
+        "jobs": [
+            {"name": "long", "designs": [design(1, 2.5, 10.0)]},
+            {"name": "short", "designs": [design(1, 1.0, 10.0)]},
+        ],
+        "regions": "AWS_us_east_1", "price": "2 USD/h", "capacity": 8,
+    }  # fmt: skip
+    plan = place(duration="4 h", periods=4, **given)
+    works = [(row["period"], row["job"]) for row in plan.amounts["work"]]
+    assert sorted(period for period, _ in works) == [0, 1, 2, 3]
+    assert sum(job == "long" for _, job in works) == 3
+    assert plan.metrics["cost"].m_as("USD") == pytest.approx(8 * 4 * 2)  # whole periods are paid
+    with pytest.raises(InfeasibleError):
+        place(duration="3 h", periods=3, **given)
+    straight = place(duration="4 h", periods=4, pauses=False, **given)
+    begins = {row["job"]: row["start"] for row in straight.amounts["jobs"]}
+    assert begins in ({"long": 0, "short": 3}, {"long": 1, "short": 0})
+    assert straight.metrics["cost"].m_as("USD") == pytest.approx(8 * 3.5 * 2)
+
+
+def test_bought_nodes_draw_power_and_lose_value() -> None:
+    # 4 years of 35,064 h: 24 h carry 24 / 35064 of the price, and 5 percent a year in maintenance
+    plan = place(
+        demands=[{"name": "d", "requests_per_device": "1 request/s", "rate": "8 request/s"}],
+        regions="AWS_us_east_1", duration="24 h", serving_utilization=1.0, hold="buy",
+        electricity_price="0.10 USD/kWh",
+    )  # fmt: skip
+    node = default_catalog().find("node", "DGX_H100")
+    kwh = node.parameter("busy_power").si * 24 / 1000 * 1.15
+    price = 375_000.0
+    expected = price * 24 / 35064 + price * 0.05 * 24 / 8766 + kwh * 0.10
+    assert plan.metrics["cost"].m_as("USD") == pytest.approx(expected)
+
+
+# brute force ----------------------------------------------------------------------------------------------------------
+@st.composite
+def instances(draw: st.DrawFn) -> dict[str, Any]:
+    number = lambda low, high: draw(st.integers(low, high))  # noqa: E731
+    periods = draw(st.sampled_from([1, 3]))
+    regions = list(REGIONS[: number(1, 3)])
+    jobs = [
+        {
+            "name": f"job {place}",
+            "designs": [
+                design(number(1, 4), number(1, 20) / 10 * periods, number(3, 10), f"way {way}")
+                for way in range(number(1, 2))
+            ],
+        }
+        for place in range(number(1, 2))
+    ]
+    return {
+        "jobs": jobs,
+        "demands": [{"name": "d", "requests_per_device": "2 request/s", "rate": f"{number(1, 30)} request/s"}],
+        "regions": regions,
+        "duration": f"{2 * periods} h",
+        "periods": periods,
+        "carbon_intensity": {
+            region: {"values": [number(10, 900) for _ in range(periods)], "unit": "gCO2e/kWh"} for region in regions
+        },
+        "price": {"H100": {region: f"{number(100, 400) / 100} USD/h" for region in regions}},
+        "cap": number(1, 10) / 10,
+    }
+
+
+def by_brute_force(item: dict[str, Any], carbon_cap: float | None) -> float:
+    """Return the least cost: every combination of picks, a linear program for the rest of each; infinity for none."""
+    periods, regions = item["periods"], item["regions"]
+    node = default_catalog().find("node", "DGX_H100")
+    idle, busy = node.parameter("idle_power").si / 1000, node.parameter("busy_power").si / 1000
+    price = {region: float(item["price"]["H100"][region].split()[0]) for region in regions}
+    grid = {region: np.array(item["carbon_intensity"][region]["values"]) / 1000 * pue(region) for region in regions}
+    rate = float(item["demands"][0]["rate"].split()[0])
+    ways = [
+        [
+            (region, way["nodes"], float(way["time"].split()[0]), float(way["node_power"].split()[0]))
+            for way in job["designs"]
+            for region in regions
+        ]
+        for job in item["jobs"]
+    ]
+    best = math.inf
+    for combination in itertools.product(*ways):
+        cost, carbon, equal, limit, bounds = [], [], [], [], []
+        count = periods * (len(combination) + len(regions))
+        for place, (region, nodes, hours, kilowatts) in enumerate(combination):
+            row = np.zeros(count)
+            row[place * periods : (place + 1) * periods] = 1
+            equal.append(row)
+            limit.append(hours)
+            cost += [8 * nodes * price[region]] * periods
+            carbon += list(nodes * kilowatts * grid[region])
+            bounds += [(0, 2)] * periods
+        for region in regions:  # hours times requests per second; 2 request/s at full load, loaded to 0.7
+            cost += [2 * price[region] / 1.4] * periods
+            carbon += list(2 * (idle + 0.7 * (busy - idle)) / 8 / 1.4 * grid[region])
+            bounds += [(0, None)] * periods
+        for period in range(periods):
+            row = np.zeros(count)
+            row[len(combination) * periods + period :: periods] = 1
+            equal.append(row)
+            limit.append(rate)
+        if any(hours > 2 * periods for _, _, hours, _ in combination):
+            continue
+        capped = {} if carbon_cap is None else {"A_ub": [carbon], "b_ub": [carbon_cap]}
+        found = linprog(cost, A_eq=equal, b_eq=limit, bounds=bounds, **capped)
+        if found.status == 0:
+            best = min(best, found.fun)
+    return best
+
+
+@settings(max_examples=25, deadline=None)
+@given(instances())
+def test_random_instances_have_the_cost_of_brute_force(item: dict[str, Any]) -> None:
+    asked = {name: value for name, value in item.items() if name != "cap"}
+    cheapest = by_brute_force(item, None)
+    if math.isinf(cheapest):
+        with pytest.raises(InfeasibleError):
+            place(**asked)
+        return
+    plan = place(**asked)
+    assert plan.metrics["cost"].m_as("USD") == pytest.approx(cheapest, rel=1e-9)
+    cleanest = place(objective="min_carbon", **asked).metrics["carbon"].m_as("kgCO2e")
+    cap = cleanest + item["cap"] * (plan.metrics["carbon"].m_as("kgCO2e") - cleanest) + 1e-6
+    expected = by_brute_force(item, cap)
+    for prune in (True, False):
+        capped = place(constraints=[f"carbon <= {cap!r} kgCO2e"], prune=prune, **asked)
+        assert capped.status == "optimal"
+        assert capped.metrics["cost"].m_as("USD") == pytest.approx(expected, rel=1e-6)
+        assert capped.metrics["carbon"].m_as("kgCO2e") <= cap * (1 + 1e-9)
+        assert capped.verify()["constraints_hold"]
+
+
+@settings(max_examples=25, deadline=None)
+@given(instances(), st.data())
+def test_generated_columns_are_as_good_as_the_program_that_holds_all(item: dict[str, Any], data: st.DataObject) -> None:
+    asked = {name: value for name, value in item.items() if name != "cap"}
+    asked |= {"periods": 4, "duration": "8 h"}
+    for region in asked["regions"]:
+        draws = data.draw(st.lists(st.integers(10, 900), min_size=4, max_size=4))
+        asked["carbon_intensity"][region] = {"values": draws, "unit": "gCO2e/kWh"}
+    cheapest, cleanest = place(**asked), place(objective="min_carbon", **asked)
+    low, high = (plan.metrics["carbon"].m_as("kgCO2e") for plan in (cleanest, cheapest))
+    cap = low + item["cap"] * (high - low) + 1e-6
+    limits = [f"carbon <= {cap!r} kgCO2e"]
+    held = place(constraints=limits, **asked)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(generate, "LARGE", 0)
+        made = place(constraints=limits, **asked)
+        assert place(**asked).metrics["cost"].m_as("USD") == pytest.approx(cheapest.metrics["cost"].m_as("USD"))
+        assert place(objective="min_carbon", **asked).metrics["carbon"].m_as("kgCO2e") == pytest.approx(low)
+    assert "column generation" in made.certificate.proof
+    best = held.metrics["cost"].m_as("USD")
+    assert made.bound is not None
+    assert made.bound.value <= best * (1 + 1e-9)  # the bound is below every plan
+    assert made.status == "optimal"
+    assert made.metrics["cost"].m_as("USD") == pytest.approx(best, rel=1e-7)
+    assert made.verify()["constraints_hold"]
+
+
+def test_generated_columns_say_when_nothing_is_possible(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(generate, "LARGE", 0)
+    given: dict[str, Any] = {
+        "jobs": [{"name": "a", "designs": [design(1, 5.0, 10.0)]}], "price": "2 USD/h", "duration": "8 h", "periods": 8,
+        "carbon_intensity": "400 gCO2e/kWh",
+    }  # fmt: skip
+    assert place(**given).metrics["cost"].m_as("USD") == pytest.approx(80)
+    with pytest.raises(InfeasibleError, match="cost"):
+        place(constraints=["cost <= 79 USD"], **given)
+    with pytest.raises(InfeasibleError):
+        place(constraints=["carbon <= 1 kgCO2e", "cost <= 200 USD"], **given)
+
+
+# the command line and the front ---------------------------------------------------------------------------------------
+def test_a_plan_file_is_answered_on_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    study = tmp_path / "study.yaml"
+    study.write_text(
+        "formulation: placement\n"
+        "given:\n"
+        "  accelerators: H100\n"
+        "  regions: [AWS_us_east_1, AWS_ca_central_1]\n"
+        "  price: 2 USD/h\n"
+        "  jobs:\n"
+        "    - name: a\n"
+        "      designs: [{name: d, accelerator: H100, nodes: 2, time: 10 h, node_power: 5 kW}]\n"
+        "objective: min_carbon\n"
+        "constraints: [cost <= 400 USD]\n"
+    )
+    assert main(["optimize", "--plan", str(study), "--json"]) == 0
+    plan = json.loads(capsys.readouterr().out)
+    assert plan["amounts"]["jobs"][0]["region"] == "AWS_ca_central_1"
+    assert main(["optimize", "--plan", str(study), "--constraint", "cost <= 300 USD", "--json"]) == 5
+
+
+def test_the_front_is_the_economics_of_the_site() -> None:
+    found = mo.PlacementOptimizer().solve("Research_256", 30, ["AWS_us_east_1", "AWS_us_west_2"])
+    assert found.best_region in ("AWS_us_east_1", "AWS_us_west_2")
+    alone = mo.EconomicsModel().solve(fleet="Research_256", duration_days=30, datacenter=found.best_region)
+    assert found.lowest_tco.m_as("USD") == pytest.approx(alone.tco_usd, rel=1e-9)
+    assert found.carbon_footprint.m_as("kgCO2e") == pytest.approx(alone.carbon_footprint_kg, rel=1e-9)
+    assert found.objective_value == pytest.approx(alone.tco_usd + 0.1 * alone.carbon_footprint_kg, rel=1e-9)
+    assert found.pue == pytest.approx(pue(found.best_region))
+    with pytest.raises(UnknownNameError, match="Quebek"):
+        mo.PlacementOptimizer().solve("Research_256", 30, ["Quebek"])
+    with pytest.raises(InfeasibleError):
+        mo.PlacementOptimizer().solve("Research_256", 30, ["AWS_us_east_1"], budget="1 USD")
+
+
+# from models, catalog prices and profiles ----------------------------------------------------------------------------
+def test_designs_are_those_of_parallelism() -> None:
+    plan = place(jobs=[TRAINING], fleet="Research_256", nodes=[8], price="2 USD/h", regions="AWS_us_east_1",
+                 objective="min_makespan")  # fmt: skip
+    alone = mo.optimize("parallelism", model="Llama3_8B", fleet="Research_256", nodes=8, global_batch_size=512,
+                        seq_len=8192, token_budget="1e11 token", objective="min_time", price="2 USD/h", pue=1.15,
+                        carbon_intensity="100 gCO2e/kWh")  # fmt: skip
+    assert plan.metrics["makespan"].m_as("s") == pytest.approx(alone.metrics["time"].m_as("s"), rel=1e-12)
+    assert plan.metrics["cost"].m_as("USD") == pytest.approx(alone.metrics["cost"].m_as("USD"), rel=1e-12)
+    assert plan.metrics["energy"].m_as("J") == pytest.approx(alone.metrics["energy"].m_as("J"), rel=1e-9)
+
+
+def test_residency_capacity_and_a_stored_plan() -> None:
+    given: dict[str, Any] = {
+        "jobs": [
+            {"name": "here", "designs": [design(2, 10.0, 5.0)], "regions": ["AWS_eu_central_1"]},
+            {"name": "there", "designs": [design(2, 10.0, 5.0)]},
+        ],
+        "price": {"AWS_us_east_1": "3 USD/h", "AWS_ca_central_1": "2 USD/h", "AWS_eu_central_1": "1 USD/h"},
+        "capacity": {"AWS_eu_central_1": 16},
+    }
+    plan = place(**given)
+    at = {row["job"]: row["region"] for row in plan.amounts["jobs"]}
+    assert at == {"here": "AWS_eu_central_1", "there": "AWS_ca_central_1"}
+    again = PlanSolution.from_json(plan.to_json())
+    assert again.verify()["constraints_hold"]
+
+
+def test_hourly_profiles_and_their_means_state_the_error() -> None:
+    given: dict[str, Any] = {
+        "jobs": [{"name": "a", "designs": [design(1, 5.0, 10.0)]}], "regions": "AWS_us_west_1",
+        "duration": "24 h", "month": 7, "objective": "min_carbon",
+    }  # fmt: skip
+    profile = default_catalog().find("profile", "California_2024")
+    hourly = place(periods=24, **given)
+    cleanest = sorted(profile.at(7, hour).m_as("gCO2e/kWh") for hour in range(24))[:5]
+    assert hourly.metrics["carbon"].m_as("gCO2e") == pytest.approx(10 * pue("AWS_us_west_1") * sum(cleanest))
+    coarse = place(periods=6, **given)
+    stated = coarse.assumptions["carbon_intensity of a period"]
+    bound = float(stated.split("by ")[1].split(" ")[0])
+    energy = coarse.metrics["energy"].m_as("kWh")
+    off = abs(coarse.metrics["carbon"].m_as("gCO2e") - hourly.metrics["carbon"].m_as("gCO2e"))
+    assert 0 < off <= bound * energy * 1.01
+
+
+def test_catalog_prices_leave_out_what_has_none() -> None:
+    job = {"name": "a", "designs": [design(1, 1.0, 10.0)]}
+    regions = ["AWS_us_east_1", "Azure_westeurope"]
+    plan = place(jobs=[job], regions=regions, price="catalog")
+    assert plan.amounts["jobs"][0]["region"] == "AWS_us_east_1"
+    assert regions[1] in plan.assumptions["price of H100"]
+    with pytest.raises(MissingFieldError, match="price"):
+        place(jobs=[job], regions=regions[1], price="catalog")
+    there = place(jobs=[job], regions=regions[1], price="catalog", price_elsewhere="9 USD/h")
+    assert there.metrics["cost"].m_as("USD") == pytest.approx(72)
+    assert place(jobs=[job], regions=regions[1], objective="min_carbon").status == "optimal"
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(1, 60))
+def test_columns_are_the_same_whether_points_come_at_once_or_in_blocks(seed: int, count: int) -> None:
+    numbers = np.random.default_rng(seed)
+    size = numbers.integers(0, 3, count).astype(float)
+    time, energy = numbers.integers(1, 12, (2, count)).astype(float)
+    rows = np.column_stack([size, time, energy, np.arange(count)])
+    by_hand = {
+        tuple(row[:3])
+        for row in rows
+        if not any(
+            other[0] == row[0] and other[1] <= row[1] and other[2] <= row[2] and tuple(other[1:3]) != tuple(row[1:3])
+            for other in rows
+        )
+    }
+    front = np.empty((0, 4))
+    for block in np.array_split(rows, 3):
+        near = training_columns._candidates(front, block[:, 0], block[:, 1], block[:, 2])
+        front = training_columns._front(np.concatenate([front, block[near]]))
+    assert {tuple(row[:3]) for row in front} == by_hand
+    assert len(front) == len(by_hand)
+
+
+# faults ---------------------------------------------------------------------------------------------------------------
+JOB = {"name": "a", "designs": [design(2, 10.0, 5.0)]}
+
+
+@pytest.mark.parametrize(
+    ("given", "error", "says"),
+    [
+        ({"regions": ["AWS_us_east_9"], "jobs": [JOB]}, UnknownNameError, "AWS_us_east_1"),
+        ({}, InputError, "nothing to place"),
+        ({"jobs": [JOB]}, InputError, "price"),
+        ({"jobs": [{**JOB, "deadline": "9 h"}], "price": "2 USD/h"}, InfeasibleError, "no|infeasible|deadline"),
+        ({"jobs": [JOB], "price": "2 USD/h", "constraints": ["cost <= 319 USD"]}, InfeasibleError, "cost"),
+        ({"jobs": [{**JOB, "regions": ["GCP_us_central1"]}], "price": "2 USD/h"}, InputError, "none of the regions"),
+        ({"jobs": [JOB, JOB], "price": "2 USD/h"}, InputError, "two are named"),
+        ({"jobs": [{**JOB, "sleep": 1}], "price": "2 USD/h"}, UnknownNameError, "sleep"),
+        ({"jobs": [JOB], "price": "2 USD/h", "duration": "2 h", "periods": 7, "month": 3}, InputError, "whole hours"),
+        ({"jobs": [JOB], "price": ["2 USD/h"] * 5, "duration": "24 h", "periods": 3}, InputError, "5 values"),
+        ({"jobs": [JOB], "price": "2 USD/h", "periods": 3}, InputError, "duration"),
+        ({"jobs": [JOB], "price": "2 USD/h", "objective": "min_total_cost"}, InputError, "carbon_price"),
+        ({"jobs": [{"name": "a"}], "price": "2 USD/h"}, InputError, "fleet|model"),
+        ({"demands": [{"name": "d", "rate": "1 request/s"}], "duration": "1 h"}, InputError, "requests_per_device"),
+        ({"demands": [{"name": "d", "rate": 1}], "duration": "1 h"}, InputError, "unit"),
+        (
+            {"demands": [{"name": "d", "rate": "1 request/s", "requests_per_device": "1 request/s", "regions": []}]},
+            InputError,
+            "empty",
+        ),
+        ({"jobs": [JOB], "price": "2 USD/h", "hold": "reserved", "duration": "24 h"}, InputError, "periods"),
+    ],
+)  # fmt: skip
+def test_faults_say_what_is_wrong(given: dict[str, Any], error: type[Exception], says: str) -> None:
+    with pytest.raises(error, match=says):
+        place(**given)
