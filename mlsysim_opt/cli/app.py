@@ -280,8 +280,6 @@ def pareto(
         bool, typer.Option("--no-prune", help="Let solvers see designs that cannot be optimal too.")
     ] = False,
     time_limit: TimeLimit = None,
-    gap: Gap = None,
-    start: Start = None,
     csv: Annotated[str | None, typer.Option(metavar="FILE", help="Also write a table.", show_default=False)] = None,
     parquet: Annotated[
         str | None, typer.Option(metavar="FILE", help="The same as Parquet; needs pyarrow.", show_default=False)
@@ -298,7 +296,7 @@ def pareto(
     named = _named(model, fleet, batch_size, seq_len, precision)
     asked = _asked(formulation, named, set_, choose, objective, constraint, _plan_file(plan, file))
     answer = topic.pareto(
-        asked, points=points, backend=backend, prune=not no_prune, time_limit=time_limit, gap=gap, start=start,
+        asked, points=points, backend=backend, prune=not no_prune, time_limit=time_limit,
         csv=csv, parquet=parquet, plot=plot,
     )  # fmt: skip
     return give(answer, as_json=json)
