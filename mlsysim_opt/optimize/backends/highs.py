@@ -166,6 +166,8 @@ class HighsProgram:
         self._set(mip_rel_gap=gap, mip_abs_gap=0.0, mip_allow_restart=restarts)
         if cutoff is not None and math.isfinite(cutoff):
             self._set(objective_bound=(cutoff - self.program.offset) / self._scaling.cost)
+        if start is not None and time_limit is not None and time_limit <= 0:
+            return Result("limit", start, float(self._costs @ start) + self.program.offset, -math.inf)
         if start is not None:
             solution = self._highspy.HighsSolution()
             solution.col_value = list(start / self._scaling.columns)
@@ -173,6 +175,8 @@ class HighsProgram:
         return self._run(time_limit, watch, whole=bool(self.program.whole.any()))
 
     def _run(self, time_limit: float | None, watch: Watch | None, *, whole: bool) -> Result:
+        if time_limit is not None and time_limit <= 0:  # HiGHS may finish before it looks at the clock
+            return Result("limit", None, None, -math.inf)
         # HiGHS counts the time of all runs of one object
         spent = self._highs.getRunTime()
         self._set(time_limit=math.inf if time_limit is None else spent + max(0.0, time_limit))
