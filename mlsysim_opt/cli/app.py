@@ -146,18 +146,12 @@ PlanFile = Annotated[
         "--plan", metavar="FILE", help="A YAML file with all of this; options win over it.", show_default=False
     ),
 ]
-StudyFile = Annotated[
-    str | None, typer.Argument(metavar="[FILE]", help="The same as --plan FILE.", show_default=False)
-]
+StudyFile = Annotated[str | None, typer.Argument(metavar="[FILE]", help="The same as --plan FILE.", show_default=False)]
 Design = Annotated[
     list[str], typer.Option("--design", metavar="NAME=VALUE,...", help="Values of decisions.", show_default=False)
 ]
 
 TimeLimit = Annotated[str | None, typer.Option(help="Seconds, or such as '2 min'.", show_default=False)]
-Gap = Annotated[
-    str | None,
-    typer.Option(help="Of coupled problems: stop when so near the bound, such as 0.01 or 1%.", show_default=False),
-]
 Start = Annotated[
     str | None,
     typer.Option(metavar="FILE", help="Of coupled problems: a plan of --json to begin with.", show_default=False),
@@ -242,7 +236,10 @@ def optimize(
         bool, typer.Option("--no-prune", help="Let solvers see designs that cannot be optimal too.")
     ] = False,
     time_limit: TimeLimit = None,
-    gap: Gap = None,
+    gap: Annotated[
+        str | None,
+        typer.Option(help="Of coupled problems: stop when so near the bound, such as 0.01 or 1%.", show_default=False),
+    ] = None,
     start: Start = None,
     json: Json = False,
 ) -> int:
@@ -282,7 +279,6 @@ def pareto(
         bool, typer.Option("--no-prune", help="Let solvers see designs that cannot be optimal too.")
     ] = False,
     time_limit: TimeLimit = None,
-    gap: Gap = None,
     start: Start = None,
     csv: Annotated[str | None, typer.Option(metavar="FILE", help="Also write a table.", show_default=False)] = None,
     parquet: Annotated[
@@ -300,7 +296,7 @@ def pareto(
     named = _named(model, fleet, batch_size, seq_len, precision)
     asked = _asked(formulation, named, set_, choose, objective, constraint, _plan_file(plan, file))
     answer = topic.pareto(
-        asked, points=points, backend=backend, prune=not no_prune, time_limit=time_limit, gap=gap, start=start,
+        asked, points=points, backend=backend, prune=not no_prune, time_limit=time_limit, start=start,
         csv=csv, parquet=parquet, plot=plot,
     )  # fmt: skip
     return give(answer, as_json=json)
