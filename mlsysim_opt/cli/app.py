@@ -152,10 +152,6 @@ Design = Annotated[
 ]
 
 TimeLimit = Annotated[str | None, typer.Option(help="Seconds, or such as '2 min'.", show_default=False)]
-Gap = Annotated[
-    str | None,
-    typer.Option(help="Of coupled problems: stop when so near the bound, such as 0.01 or 1%.", show_default=False),
-]
 Start = Annotated[
     str | None,
     typer.Option(metavar="FILE", help="Of coupled problems: a plan of --json to begin with.", show_default=False),
@@ -240,7 +236,10 @@ def optimize(
         bool, typer.Option("--no-prune", help="Let solvers see designs that cannot be optimal too.")
     ] = False,
     time_limit: TimeLimit = None,
-    gap: Gap = None,
+    gap: Annotated[
+        str | None,
+        typer.Option(help="Of coupled problems: stop when so near the bound, such as 0.01 or 1%.", show_default=False),
+    ] = None,
     start: Start = None,
     json: Json = False,
 ) -> int:
@@ -280,6 +279,7 @@ def pareto(
         bool, typer.Option("--no-prune", help="Let solvers see designs that cannot be optimal too.")
     ] = False,
     time_limit: TimeLimit = None,
+    start: Start = None,
     csv: Annotated[str | None, typer.Option(metavar="FILE", help="Also write a table.", show_default=False)] = None,
     parquet: Annotated[
         str | None, typer.Option(metavar="FILE", help="The same as Parquet; needs pyarrow.", show_default=False)
@@ -296,7 +296,7 @@ def pareto(
     named = _named(model, fleet, batch_size, seq_len, precision)
     asked = _asked(formulation, named, set_, choose, objective, constraint, _plan_file(plan, file))
     answer = topic.pareto(
-        asked, points=points, backend=backend, prune=not no_prune, time_limit=time_limit,
+        asked, points=points, backend=backend, prune=not no_prune, time_limit=time_limit, start=start,
         csv=csv, parquet=parquet, plot=plot,
     )  # fmt: skip
     return give(answer, as_json=json)
@@ -502,7 +502,7 @@ def solve_system(
     ] = None,
     range_: Annotated[
         list[str] | None,
-        typer.Option("--range", metavar="UNKNOWN=LOW..HIGH", help="Where to look.", show_default=False),
+        typer.Option("--range", metavar="UNKNOWN=LOW,HIGH", help="Where to look.", show_default=False),
     ] = None,
     model: Model = None,
     hardware: Annotated[

@@ -18,6 +18,7 @@ def pareto(
     backend: str,
     prune: bool,
     time_limit: str | None,
+    start: str | None,
     csv: str | None,
     parquet: str | None,
     plot: str | None,
@@ -25,8 +26,9 @@ def pareto(
     """Return a front, written and drawn where that is asked for.
 
     Raises:
-        UsageError: there are not two objectives.
+        UsageError: there are not two objectives, or a plan to begin with for a problem without plans.
     """
+    from mlsysim_opt.cli.solve import plan_of
     from mlsysim_opt.optimize import CoupledTask
     from mlsysim_opt.optimize.coupled.front import coupled_front
     from mlsysim_opt.optimize.front_designs import front
@@ -37,9 +39,15 @@ def pareto(
         raise UsageError("a front needs two objectives or more", path="--objective",
                          hint="--objective min_cost --objective min_carbon")  # fmt: skip
     task = asked.task()
+    if start is not None and not isinstance(task, CoupledTask):
+        raise UsageError(f"{task.problem.name} is solved by looking at all designs", path="--start",
+                         hint="this option is for coupled problems")  # fmt: skip
     if isinstance(task, CoupledTask):
+        begin = plan_of(start)
         with shown_progress(task) as watch:
-            found = coupled_front(task, points, backend=backend, prune=prune, time_limit=limit, progress=watch)
+            found = coupled_front(
+                task, points, backend=backend, prune=prune, time_limit=limit, progress=watch, start=begin
+            )
     else:
         found = front(task, points, limit)
     if csv is not None:

@@ -51,7 +51,7 @@ def _plan(
     from mlsysim_opt.cli.progress import shown_progress
     from mlsysim_opt.optimize import solve_coupled
 
-    near, begin = _share(gap), _plan_of(start)
+    near, begin = _share(gap), plan_of(start)
     with shown_progress(task) as watch:
         plan = solve_coupled(
             task, backend=backend, prune=prune, time_limit=limit, gap=near, start=begin, progress=watch
@@ -76,7 +76,7 @@ def _share(text: str | None) -> float:
     return value
 
 
-def _plan_of(file: str | None) -> PlanSolution | None:
+def plan_of(file: str | None) -> PlanSolution | None:
     """Return a plan that ``--json`` wrote."""
     from mlsysim_opt.optimize import PlanSolution
 

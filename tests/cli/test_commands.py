@@ -115,6 +115,24 @@ def test_a_plan_says_the_same_as_options(ask: Ask, plan: Callable[[str], str]) -
     assert by_plan["objective"] == by_options["objective"]
 
 
+def test_a_study_file_stands_after_the_formulation(
+    ask: Ask, refused: Callable[..., str], plan: Callable[[str], str]
+) -> None:
+    by_plan = ask("optimize", "--plan", plan(PLAN), "--json").json
+    for content in (PLAN, PLAN.replace("formulation: parallelism\n", "")):
+        found = ask("optimize", "parallelism", plan(content), "--json").json
+        assert found["design"] == by_plan["design"]
+        assert found["objective"] == by_plan["objective"]
+    both = ("--objective", "min_step_time", "--objective", "min_memory")
+    front = ask("pareto", "parallelism", plan(PLAN), *both, "--points", "3", "--json").json
+    assert front["status"] == "cover"
+    assert front["points"][0]["constraints"][-1]["constraint"].startswith("memory")
+    for given in ((plan(PLAN),), ("--plan", plan(PLAN))):
+        refused("optimize", "batching", *given, says=("parallelism", "batching", "plan.yaml"))
+    refused("optimize", "parallelism", plan(PLAN), "--plan", plan(PLAN), code=2, says=("two files",))
+    refused("optimize", "parallelism", "none.yaml", code=4, says=("no such",))
+
+
 def test_options_win_over_the_plan(ask: Ask, plan: Callable[[str], str]) -> None:
     override = ("--fleet", "H100_256", "--choose", "tp_size=1", "--objective", "min_memory")
     found = ask("optimize", "--plan", plan(PLAN), *override, "--json").json

@@ -60,6 +60,9 @@ def test_a_front(ask: Ask, tmp_path: Path) -> None:
     assert data["status"] == "complete"
     assert data["values"][0] == [3, 30]  # sizes 1 and 2 in Iowa
     assert data["values"][-1] == [18, 3]  # both in Oslo
+    again = tmp_path / "plan.json"
+    again.write_text(ask("optimize", "shoptalk", "--set", "jobs=2", "--json").out)
+    assert ask(*asked, "--start", str(again), "--json").json["values"] == data["values"]
     few = ask(*asked, "--points", "2", "--json")
     assert few.json["status"] == "cover"
     assert few.code == 0
@@ -74,6 +77,8 @@ def test_a_front_of_designs(ask: Ask) -> None:
 
 def test_what_is_no_front(refused: Callable[..., str]) -> None:
     refused("pareto", *JOBS, code=2, says=("two objectives",))
+    two = ("--objective", "min_step_time", "--objective", "min_memory")
+    refused("pareto", "parallelism", *JOB, *two, "--start", "plan.json", code=2, says=("coupled problems",))
     refused("pareto", *JOBS, "--objective", "min_rent", code=2, says=("two objectives",))
     refused("pareto", *JOBS, "--objective", "min_rent", "--objective", "min_rents", says=("min_rent",))
     refused("pareto", *JOBS, "--objective", "min_rent", "--objective", "min_carbon", "--plot", "front.xyz",

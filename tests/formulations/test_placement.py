@@ -296,7 +296,7 @@ def test_a_plan_file_is_answered_on_the_command_line(tmp_path: Path, capsys: pyt
         "objective: min_carbon\n"
         "constraints: [cost <= 400 USD]\n"
     )
-    assert main(["optimize", "--plan", str(study), "--json"]) == 0
+    assert main(["optimize", "placement", str(study), "--json"]) == 0
     plan = json.loads(capsys.readouterr().out)
     assert plan["amounts"]["jobs"][0]["region"] == "AWS_ca_central_1"
     assert main(["optimize", "--plan", str(study), "--constraint", "cost <= 300 USD", "--json"]) == 5
