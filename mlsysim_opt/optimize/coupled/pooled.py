@@ -35,12 +35,12 @@ ROUNDS = 40
 INNER = 60
 ADDED = 8
 """Places that one pricing adds."""
-CLOSE = 0.1
+CLOSE = 0.4
 """Share of the gap asked for to which the relaxation is solved; at least `FINEST`."""
 FINEST = 1e-4
 WORTH = 1e-3
 """Share of a place in what is done that makes it worth branching over."""
-STEP = 0.2
+STEP = 0.1
 """How far prices go from the best known to those of the last relaxation (Wentges, 1997)."""
 SAFE = 1 - 1e-12
 
