@@ -10,8 +10,14 @@ from mlsysim_opt.physics.serving import home_of
 from mlsysim_opt.registry import default_catalog
 
 
-def instance(works: int, devices: int, sites: int, hours: int, seed: int = 0) -> dict[str, Any]:
-    """Return givens of `placement`: every other work is a job with a measured design on each device, or a demand."""
+def instance(
+    works: int, devices: int, sites: int, hours: int, seed: int = 0, reserved: float | None = None
+) -> dict[str, Any]:
+    """Return givens of `placement`: every other work is a job with a measured design on each device, or a demand.
+
+    Args:
+        reserved: rent of nodes held for all hours, as a share of the price on demand; no nodes are held when None.
+    """
     rng, catalog = np.random.default_rng(seed), default_catalog()
     accelerators: list[str] = []
     for entry in catalog.all("accelerator"):
@@ -46,6 +52,18 @@ def instance(works: int, devices: int, sites: int, hours: int, seed: int = 0) ->
         ]
         jobs.append({"name": f"job {work}", "designs": designs})
     scale = dict(zip(regions, rng.uniform(0.7, 1.4, sites).tolist(), strict=True))
+    intensity = {name: {"values": day(30, 600), "unit": "gCO2e/kWh"} for name in regions}
+    prices = {
+        name: {region: f"{float(price) * scale[region]} USD/h" for region in regions}
+        for name, price in zip(accelerators, rng.uniform(1, 4, devices), strict=True)
+    }
+    held = {}
+    if reserved is not None:
+        kept = {
+            name: {region: f"{float(text.split()[0]) * reserved} USD/h" for region, text in mine.items()}
+            for name, mine in prices.items()
+        }
+        held = {"hold": "reserved", "reserved_price": kept}
     return {
         "jobs": jobs,
         "demands": demands,
@@ -53,9 +71,7 @@ def instance(works: int, devices: int, sites: int, hours: int, seed: int = 0) ->
         "regions": regions,
         "duration": f"{hours} h",
         "periods": hours,
-        "carbon_intensity": {name: {"values": day(30, 600), "unit": "gCO2e/kWh"} for name in regions},
-        "price": {
-            name: {region: f"{float(price) * scale[region]} USD/h" for region in regions}
-            for name, price in zip(accelerators, rng.uniform(1, 4, devices), strict=True)
-        },
+        "carbon_intensity": intensity,
+        "price": prices,
+        **held,
     }

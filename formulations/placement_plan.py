@@ -15,7 +15,7 @@ from mlsysim_opt.formulations.placement_numbers import Numbers, given_numbers, i
 from mlsysim_opt.algebra.atoms import ceil, floor, maximum, minimum, where
 from mlsysim_opt.algebra.expression import Choice, Expression, constant, expression
 from mlsysim_opt.errors import InputError, UnknownNameError
-from mlsysim_opt.optimize.coupled.blocks import Schedule, Shares
+from mlsysim_opt.optimize.coupled.blocks import Schedule, Shares, Standing
 from mlsysim_opt.optimize.coupled.columns import over_product
 from mlsysim_opt.optimize.coupled.problem import CoupledProblem, Largest
 from mlsysim_opt.optimize.coupled.totals import Family, Total, sum_of
@@ -26,6 +26,7 @@ from mlsysim_opt.units import NONE, TIME, Dimension, parse_unit
 
 ONE = expression(1)
 WORKS, SERVED = "each job works as long as it takes", "all requests are served"
+HELD, CAPACITY = "what works is held or rented", "capacity"
 
 
 @dataclass(frozen=True, eq=False)
@@ -246,7 +247,7 @@ class Plan:
             when=exists >= 1,
             structural=True,
         )
-        if not self.shared:
+        if not self.shared or self.values["hold"] is not None:
             self.problem.blocks.append(Schedule(self.placed, work, needed, WORKS))
         self.loads.append(Load(work, drawn * time, self.run.devices, time, self.now))
 
@@ -296,7 +297,7 @@ class Plan:
         wanted = problem.table("rate", rows, asked if self.period is not None else asked[:, 0], "1/s") * expression(
             "1 request"
         )
-        if self.period is not None and not self.shared:
+        if self.period is not None and (not self.shared or self.values["hold"] is not None):
             problem.blocks.append(Shares(served, (demand,), wanted, SERVED))
         problem.require(SERVED, served.total().equals(wanted), each=rows, structural=True)
         self.loads.append(Load(served, devices * power * self.span, devices, self.span, self.now))
@@ -312,7 +313,10 @@ class Plan:
         if self.values["hold"] == "reserved":
             self.rented = problem.amounts("rented", here, about="accelerators rented on demand")
             uses = [*uses, -self.rented.total()]
-        problem.require("what works is held or rented", sum_of(uses) - self.held.total(self.per_node) <= 0, each=here)
+        if self.period is not None:
+            limit = None if self.values["capacity"] is None else CAPACITY
+            problem.standing = Standing(self.held, self.rented, HELD, limit)
+        problem.require(HELD, sum_of(uses) - self.held.total(self.per_node) <= 0, each=here)
         idle = self.node.idle_power / self.per_node
         for load in self.uses:
             self.loads.append(
@@ -350,7 +354,7 @@ class Plan:
                 taken = taken + self.rented.total()
         else:
             taken = sum_of([self._standing(load) for load in self.uses])
-        self.problem.require("capacity", taken - most <= 0, each=here)
+        self.problem.require(CAPACITY, taken - most <= 0, each=here)
 
     def _standing(self, load: Load) -> Total:
         """Return the accelerators that a load needs at once in a period."""

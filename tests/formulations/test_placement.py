@@ -18,7 +18,7 @@ from scipy.optimize import linprog
 import mlsysim_opt as mo
 from mlsysim_opt.cli import main
 from mlsysim_opt.errors import InfeasibleError, InputError, MissingFieldError, UnknownNameError
-from mlsysim_opt.optimize.coupled import generate
+from mlsysim_opt.optimize.coupled import generate, pooled
 from mlsysim_opt.optimize.coupled.solution import PlanSolution
 from mlsysim_opt.registry import default_catalog
 
@@ -266,6 +266,66 @@ def test_generated_columns_are_as_good_as_the_program_that_holds_all(item: dict[
     assert made.status == "optimal"
     assert made.metrics["cost"].m_as("USD") == pytest.approx(best, rel=1e-7)
     assert made.verify()["constraints_hold"]
+
+
+@settings(max_examples=25, deadline=None)
+@given(instances(), st.data())
+def test_nodes_held_over_hours_are_bounded_and_planned_as_by_the_program_that_holds_all(
+    item: dict[str, Any], data: st.DataObject
+) -> None:
+    rate = data.draw(st.lists(st.integers(2, 40), min_size=4, max_size=4))
+    asked = {name: value for name, value in item.items() if name != "cap"} | {"periods": 4, "duration": "8 h"}
+    asked["demands"] = [
+        {"name": "d", "requests_per_device": "1 request/s", "rate": {"values": rate, "unit": "request/s"}}
+    ]
+    for region in asked["regions"]:
+        draws = data.draw(st.lists(st.integers(10, 900), min_size=4, max_size=4))
+        asked["carbon_intensity"][region] = {"values": draws, "unit": "gCO2e/kWh"}
+    asked |= data.draw(
+        st.sampled_from([
+            {"hold": "reserved", "reserved_price": "1.2 USD/h"},
+            {"hold": "reserved", "reserved_price": "1.2 USD/h", "capacity": 88},
+            {"hold": "buy", "electricity_price": "0.1 USD/kWh"},
+        ])
+    )  # fmt: skip
+    limits = []
+    if data.draw(st.booleans()):
+        cleanest = place(objective="min_carbon", **asked).metrics["carbon"].m_as("kgCO2e")
+        limits = [f"carbon <= {cleanest * (1 + item['cap']) + 1e-6!r} kgCO2e"]
+    if data.draw(st.booleans()):  # more than is of use
+        limits = [f"it_energy >= {2 * place(**asked).metrics['it_energy'].m_as('kWh')!r} kWh"]
+    try:
+        best = place(constraints=limits, **asked)
+    except InfeasibleError:  # there is no capacity for so much
+        return
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pooled, "LARGE", 0)
+        made = place(constraints=limits, **asked)
+    assert made.bound is not None
+    assert made.bound.value <= best.objective.value * (1 + 1e-9)  # the bound is below every plan
+    assert made.objective.value >= best.objective.value * (1 - 1e-7)
+    assert made.verify()["constraints_hold"]
+    if "weak duality" in made.certificate.proof:
+        assert made.status == "optimal" or made.gap
+
+
+def test_held_nodes_that_are_always_full_cost_what_the_relaxation_says(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # one job of 8 of 8 h fills its node: 1 held at 8 devices * 8 h * 1 USD/h, as cheap as the relaxation
+    given: dict[str, Any] = {
+        "jobs": [{"name": "a", "designs": [design(1, 8.0, 10.0)]}], "regions": list(REGIONS[:2]), "price": "3 USD/h",
+        "demands": [{"name": "d", "requests_per_device": "1 request/s", "rate": "8 request/s"}],
+        "duration": "8 h", "periods": 8, "serving_utilization": 1.0, "hold": "reserved", "reserved_price": "1 USD/h",
+    }  # fmt: skip
+    monkeypatch.setattr(pooled, "LARGE", 0)
+    plan = place(**given)
+    assert "weak duality" in plan.certificate.proof
+    assert plan.status == "optimal"
+    assert plan.metrics["cost"].m_as("USD") == pytest.approx(2 * 8 * 8)
+    assert plan.bound is not None
+    assert plan.bound.value == pytest.approx(2 * 8 * 8)
+    assert sum(row["amount"] for row in plan.amounts["held"]) == 2
 
 
 def test_generated_columns_say_when_nothing_is_possible(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -70,6 +70,31 @@ class Shares:
 Block = Schedule | Shares
 
 
+@dataclass(frozen=True, eq=False)
+class Standing:
+    """What is held along the whole axis, for the amounts of all parts to use, and what is rented beside it.
+
+    Attributes:
+        held: over the choices of places. rented: over them and the axis; None if nothing is rented.
+        relation: the name of the one that says what is used is held or rented. capacity: of the limits of both.
+    """
+
+    held: Family
+    rented: Family | None
+    relation: str
+    capacity: str | None = None
+
+    @property
+    def families(self) -> tuple[Family, ...]:
+        """Its families."""
+        return (self.held,) if self.rented is None else (self.held, self.rented)
+
+    @property
+    def relations(self) -> tuple[str, ...]:
+        """The names of its relations."""
+        return (self.relation,) if self.capacity is None else (self.relation, self.capacity)
+
+
 @dataclass(eq=False)
 class Priced:
     """Plans of a part at some prices.
@@ -138,19 +163,19 @@ class ScheduleOracle:
         # the tuple of the least bound in each group gives a value; only tuples whose bound is below it may be better
         least = np.minimum.reduceat(bound, first)
         start = self._argmin(bound, least, run)
-        reach, _ = self._fill(weights, order[start])
+        reach, _ = self.fill(weights, order[start])
         near = bound <= reach[run]
         near[start] = True  # where a bound is exact, rounding may have put it above its value
         kept = np.flatnonzero(near)
-        exact, _ = self._fill(weights, order[kept])
+        exact, _ = self.fill(weights, order[kept])
         rank = np.lexsort((exact, run[kept]))
         codes = run[kept][rank]
         begin = np.concatenate([[True], codes[1:] != codes[:-1]])
         place = np.arange(len(codes)) - np.maximum.accumulate(np.where(begin, np.arange(len(codes)), 0))
         best = rank[place < most]
         picked = order[kept][best]
-        _, amounts = self._fill(weights, picked)
-        costs, uses = self._totals(picked, amounts)
+        _, amounts = self.fill(weights, picked)
+        costs, uses = self.totals(picked, amounts)
         value = float(np.sum(exact[rank[begin]]))
         return Priced(value, self.groups[picked], picked, amounts, costs, uses)
 
@@ -167,7 +192,7 @@ class ScheduleOracle:
                 price += weight * item[tuples]
         return price
 
-    def _fill(self, weights: Array, tuples: Array) -> tuple[Array, Array]:
+    def fill(self, weights: Array, tuples: Array) -> tuple[Array, Array]:
         """Return what each tuple costs at its best, and the amounts."""
         price = self._at(weights, tuples)
         order = np.argsort(price, axis=1, kind="stable")
@@ -178,7 +203,7 @@ class ScheduleOracle:
         np.put_along_axis(amounts, order, filled, axis=1)
         return weights @ self.own[:, tuples] + (price * amounts).sum(axis=1), amounts
 
-    def _totals(self, tuples: Array, amounts: Array) -> tuple[Array, Array]:
+    def totals(self, tuples: Array, amounts: Array) -> tuple[Array, Array]:
         parts = [self.own[at, tuples] + (item[tuples] * amounts).sum(axis=1) for at, item in enumerate(self.each)]
         return parts[0], np.stack(parts[1:], axis=1) if len(parts) > 1 else np.empty((len(tuples), 0))
 

@@ -64,7 +64,7 @@ def generates(task: CoupledTask) -> bool:
 
 def solve_generated(task: CoupledTask, options: Options) -> tuple[Compiled, Found]:
     """Return the best plan of a task of parts, as tuples that are not zero, with its proof."""
-    return _Generation(task, options).run()
+    return Generation(task, options).run()
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,12 +109,14 @@ class _Pool:
         return len(self.block)
 
 
-class _Generation:
+class Generation:
+    """The parts of a task as oracles, and the plans of them that are known."""
+
     def __init__(self, task: CoupledTask, options: Options) -> None:
         self.task, self.options = task, options
         self.problem = task.problem
         self.began = time.monotonic()
-        names = {block.relation for block in self.problem.blocks}
+        names = self._relations()
         self.tying: list[Coupled] = [item for item in task.relations if item.name not in names]
         self.totals = [task.linear.total, *(item.coupling.total for item in self.tying)]
         self.offsets = np.array(
@@ -134,6 +136,10 @@ class _Generation:
             "tuples": sum(math.prod(len(c.values) for c in f.over) for f in self.problem.families.values()),
             "rows": len(self.tying),
         }
+
+    def _relations(self) -> set[str]:
+        """Return the names of the relations that stand inside parts."""
+        return {block.relation for block in self.problem.blocks}
 
     # parts ------------------------------------------------------------------------------------------------------------
     def _coefficients(self, total: Total, family: Family, columns: Columns, axis: Any) -> Array:
@@ -420,7 +426,7 @@ class _Generation:
     # the answer -------------------------------------------------------------------------------------------------------
     def _none(self, status: Any, proof: str, bound: float) -> tuple[Compiled, Found]:
         found = Found(status, None, None, bound, f"column generation: {proof}", highs_name(), self.details)
-        return Compiled(self.problem, {}, {}, [], _empty(), {}), found
+        return Compiled(self.problem, {}, {}, [], nothing(), {}), found
 
     def _answer(self, shares: dict[int, float], value: float, bound: float, duals: Array) -> tuple[Compiled, Found]:
         columns: dict[Family, Columns] = {}
@@ -444,7 +450,7 @@ class _Generation:
             Rows(item.name, (), {}, np.array([low]), np.array([high]), Triplets.joined([]), item)
             for item, low, high in zip(self.tying, self.row_low, self.row_high, strict=True)
         ]
-        compiled = Compiled(self.problem, columns, first, rows, _empty(), {})
+        compiled = Compiled(self.problem, columns, first, rows, nothing(), {})
         offset = float(self.offsets[0])
         near = within(value + offset, bound + offset, max(self.options.gap, CONVERGED))
         proof = "column generation: parts priced over everything they might do; bound " + (
@@ -493,7 +499,8 @@ class _Generation:
         return [(block.amounts, table, np.array([held[key] for key in keys]))]
 
 
-def _empty() -> LinearProgram:
+def nothing() -> LinearProgram:
+    """Return the program of no columns: plans that were generated have none."""
     none = np.empty(0)
     return LinearProgram(none, none, none, none.astype(bool), none, none, np.zeros(1, dtype=np.int32),
                          none.astype(np.int32), none)  # fmt: skip

@@ -55,7 +55,7 @@ class CoupledProblem:
         metrics: what may be asked, by name; a sum's expression is a symbol that stands for it. totals: those sums.
         local: constraints on single tuples of families. couplings: relations of sums.
         blocks: parts whose best plan at given prices is known without a solver; large problems of nothing else are
-            solved by generating their plans.
+            solved by generating their plans. standing: what they share, if they share what is held.
     """
 
     name: str
@@ -68,6 +68,7 @@ class CoupledProblem:
     local: list[Constraint] = field(default_factory=list)
     couplings: list[Coupled] = field(default_factory=list)
     blocks: list[Any] = field(default_factory=list)
+    standing: Any = None
     default_objective: str | None = None
     assumptions: dict[str, str] = field(default_factory=dict)
     aliases: dict[str, str] = field(default_factory=dict)

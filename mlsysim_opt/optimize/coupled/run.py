@@ -19,6 +19,7 @@ from mlsysim_opt.optimize.coupled.audit import Amount, Audit, Auditor
 from mlsysim_opt.optimize.coupled.compile import Compiled
 from mlsysim_opt.optimize.coupled.generate import generates, solve_generated
 from mlsysim_opt.optimize.coupled.linear import metric_symbols
+from mlsysim_opt.optimize.coupled.pooled import pools, solve_pooled
 from mlsysim_opt.optimize.coupled.problem import Coupled, CoupledProblem
 from mlsysim_opt.optimize.coupled.program import Array
 from mlsysim_opt.optimize.coupled.ratio import AGREEMENT, TIE, least_ratio, left, ratio_number, refuse_negative_divisors
@@ -144,6 +145,10 @@ def solve_first(
     refuse_negative_divisors(task, options)
     if engine.name == "milp" and generates(task):
         return Solved(*solve_generated(task, options))
+    if engine.name == "milp" and start is None and pools(task):
+        pooled = solve_pooled(task, options)
+        if pooled is not None:
+            return Solved(*pooled)
     if task.linear.divisor is None:
         compiled = task.compiled()
         if start is not None:
