@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import math
@@ -10,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from mlsysim_opt.formulations import training_columns
 from scipy.optimize import linprog
@@ -266,6 +267,28 @@ def test_generated_columns_are_as_good_as_the_program_that_holds_all(item: dict[
     assert made.status == "optimal"
     assert made.metrics["cost"].m_as("USD") == pytest.approx(best, rel=1e-7)
     assert made.verify()["constraints_hold"]
+
+
+@settings(max_examples=15, deadline=None)
+@given(instances(), st.data())
+def test_generated_columns_leave_out_single_periods(item: dict[str, Any], data: st.DataObject) -> None:
+    """A region that is closed in some hours still takes work in the others."""
+    asked = {name: value for name, value in item.items() if name != "cap"}
+    region, hour = data.draw(st.sampled_from(asked["regions"])), data.draw(st.integers(1, 2))
+    assume(item["periods"] > 1)
+    closed = f"region != '{region}' or period >= {hour}"
+    expected: Any = None
+    with contextlib.suppress(InfeasibleError):
+        expected = place(constraints=[closed], **asked).metrics["cost"].m_as("USD")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(generate, "LARGE", 0)
+        if expected is None:
+            with pytest.raises(InfeasibleError):
+                place(constraints=[closed], **asked)
+            return
+        made = place(constraints=[closed], **asked)
+    assert "column generation" in made.certificate.proof
+    assert made.metrics["cost"].m_as("USD") == pytest.approx(expected, rel=1e-7)
 
 
 @settings(max_examples=25, deadline=None)

@@ -129,12 +129,13 @@ class ScheduleOracle:
     def __init__(
         self, columns: Columns, groups: Array, needed: Array, high: Array, own: Array, each: Sequence[Array]
     ) -> None:
+        high = np.where(_unknown(each, high.shape), 0.0, high)  # nothing runs where a number does not exist
         self.columns, self.groups, self.needed, self.high, self.own = columns, groups, needed, high, own
-        self.each = list(each)
-        self.low = np.stack([item.min(axis=1) for item in each])
-        self.most = np.stack([item.max(axis=1) for item in each])
+        self.each = [np.nan_to_num(item) for item in each]
+        self.low = np.stack([item.min(axis=1) for item in self.each])
+        self.most = np.stack([item.max(axis=1) for item in self.each])
         fits = high.sum(axis=1) >= needed * (1 - 1e-12)
-        known = ~np.isnan(self.low).any(axis=0) & ~np.isnan(self.own).any(axis=0)
+        known = ~np.isnan(self.own).any(axis=0)
         self.may = np.flatnonzero(fits & known)
         order = self.may[np.argsort(groups[self.may], kind="stable")]
         self.order = order
@@ -208,6 +209,14 @@ class ScheduleOracle:
         return parts[0], np.stack(parts[1:], axis=1) if len(parts) > 1 else np.empty((len(tuples), 0))
 
 
+def _unknown(each: Sequence[Array], shape: tuple[int, ...]) -> Array:
+    """Return where a tuple has no number, of shape (tuples, places)."""
+    found = np.zeros(shape, dtype=bool)
+    for item in each:
+        found |= np.isnan(item)
+    return found
+
+
 def _starts(codes: Array) -> Array:
     """Return where each run of equal codes begins."""
     found: Array = np.flatnonzero(np.concatenate([[True], codes[1:] != codes[:-1]])) if len(codes) else codes
@@ -224,14 +233,18 @@ class ShareOracle:
 
     def __init__(self, columns: Columns, groups: Array, asked: Array, each: Sequence[Array]) -> None:
         self.columns, self.asked = columns, asked
-        known = ~np.any([np.isnan(item).any(axis=1) for item in each], axis=0)
-        self.members = [np.flatnonzero((groups == part) & known) for part in range(len(asked))]
+        self.closed = _unknown(each, (len(groups), asked.shape[1]))
+        some = ~self.closed.all(axis=1)
+        self.members = [np.flatnonzero((groups == part) & some) for part in range(len(asked))]
         self.each = list(each)
 
     @property
     def possible(self) -> bool:
-        """Whether every part has a tuple."""
-        return all(len(item) for item in self.members)
+        """Whether every part has a tuple wherever it asks for something."""
+        return all(
+            not np.any(self.closed[members].all(axis=0) & (asked > 0))
+            for members, asked in zip(self.members, self.asked, strict=True)
+        )
 
     def price(self, weights: Array) -> Priced:
         """Return the best plan of all rows together."""
@@ -243,10 +256,15 @@ class ShareOracle:
             for weight, item in zip(weights, self.each, strict=True):
                 if weight:
                     price += weight * item[members]
+            price[self.closed[members]] = np.inf
             best = price.argmin(axis=0)
-            value += float(price[best, np.arange(places)] @ self.asked[part])
+            asked = self.asked[part] > 0
+            value += float(price[best, np.arange(places)][asked] @ self.asked[part][asked])
             taken[part] = members[best]
         where = np.arange(places)
-        parts = [float(np.sum(item[taken, where if item.shape[1] > 1 else 0] * self.asked)) for item in self.each]
+        wanted = self.asked > 0
+        parts = [
+            float(np.sum((item[taken, where if item.shape[1] > 1 else 0] * self.asked)[wanted])) for item in self.each
+        ]
         zero = np.zeros(1, dtype=np.int64)
         return Priced(value, zero, zero, taken[None], np.array(parts[:1]), np.array([parts[1:]]))
