@@ -107,7 +107,8 @@ def test_G13_exactly_on_the_limit(ask: Ask) -> None:
 def interrupted(number: int, *arguments: str, cwd: Path) -> subprocess.Popen[str]:
     """Start the program, and send it a signal once it is at work."""
     code = (
-        "import sys, threading, os, time\n"
+        "import signal, sys, time\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # a shell's background job ignores it
         "from mlsysim_opt.cli import main, solve\n"
         "def wait(*a, **k):\n"
         "    print('ready', flush=True)\n"
