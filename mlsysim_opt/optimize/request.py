@@ -116,6 +116,27 @@ def _objective_text(problem: Asked, text: str) -> Objective:
     return Objective(text, "min", made)
 
 
+def read_question(
+    problem: Asked,
+    objective: ObjectiveSpec | Sequence[ObjectiveSpec] | None,
+    constraints: Sequence[ConstraintSpec],
+) -> tuple[list[Objective], list[Constraint], Sequence[ConstraintSpec]]:
+    """Return the objectives a user means, most important first, the constraints, and how the latter were written.
+
+    Raises:
+        InputError: there is no objective, or something is not readable.
+    """
+    if isinstance(constraints, str):
+        constraints = [constraints]
+    if not isinstance(constraints, list | tuple):
+        raise InputError(f"expected a list of constraints, got {constraints!r}", path="constraints")
+    several: list[Any] = list(objective) if isinstance(objective, list | tuple) else [objective]
+    if not several:
+        raise InputError("the list of objectives is empty", path="objective")
+    objectives = [read_objective(problem, spec) for spec in several]
+    return objectives, read_constraints(problem, constraints), constraints
+
+
 def plain_request(
     objective: Objective, spec: ObjectiveSpec | Sequence[ObjectiveSpec] | None, constraints: Sequence[ConstraintSpec]
 ) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from mlsysim_opt.errors import InputError, LimitReachedError, UnknownNameError, 
 from mlsysim_opt.optimize.backends.base import Answer, Backend, Status
 from mlsysim_opt.optimize.formulation import asked_again
 from mlsysim_opt.optimize.problem import Constraint, Objective, Problem
-from mlsysim_opt.optimize.request import ConstraintSpec, ObjectiveSpec, plain_request, read_constraints, read_objective
+from mlsysim_opt.optimize.request import ConstraintSpec, ObjectiveSpec, plain_request, read_question
 from mlsysim_opt.optimize.search import TIE, Design, Search, excluded_reasons
 from mlsysim_opt.optimize.solution import Certificate, Metrics, Runner, Slack, Solution, Value, relative
 from mlsysim_opt.units import NONE, TIME, as_measure, readable_unit, to_si
@@ -51,15 +51,8 @@ class Task:
         constraints: Sequence[ConstraintSpec],
     ) -> Task:
         """Return the task of a problem with a user's objective (or objectives, most important first)."""
-        if isinstance(constraints, str):
-            constraints = [constraints]
-        if not isinstance(constraints, list | tuple):
-            raise InputError(f"expected a list of constraints, got {constraints!r}", path="constraints")
-        several: list[Any] = list(objective) if isinstance(objective, list | tuple) else [objective]
-        if not several:
-            raise InputError("the list of objectives is empty", path="objective")
-        read = [read_objective(problem, spec) for spec in several]
-        extended = problem.with_constraints(read_constraints(problem, constraints))
+        read, limits, constraints = read_question(problem, objective, constraints)
+        extended = problem.with_constraints(limits)
         return Task(extended, read[0], read[1:], constraints, objective)
 
     @staticmethod

@@ -170,8 +170,33 @@ class Certificate:
         }
 
 
+class Answered:
+    """An answer that knows its question, and can be asked what a limit costs."""
+
+    def _task(self) -> Any:
+        """Return the question."""
+        raise NotImplementedError
+
+    def marginal(
+        self, constraint: Any, limits: Sequence[Any] | None = None, *, time_limit: float | None = None
+    ) -> Marginal:
+        """Return what a limit costs, by solving the same question exactly under other limits.
+
+        Args:
+            constraint: such as ``"carbon <= 100 tCO2e"``; one of the question, or a new one.
+            limits: such as ``[100, 90, 80]`` or a range, in the unit that the constraint is written in, or with units;
+                when None, the limit as it is and the next exact point beyond it.
+            time_limit: seconds for each.
+        Returns:
+            a `Marginal`, readable as text: objective, what is reached, cost and secant of each step.
+        """
+        from mlsysim_opt.optimize.marginal import marginal
+
+        return marginal(self._task(), constraint, limits, time_limit)
+
+
 @dataclass
-class Solution:
+class Solution(Answered):
     """The answer to one problem.
 
     Attributes:
@@ -375,23 +400,6 @@ class Solution:
             raise UnknownNameError(f"number that {name} depends on", unknown, list(leaves))
         known = {**problem.values, **self.design}
         return answered(InverseEquation(name, root, relation, leaves[unknown], known, known.get(unknown)), wanted, box)
-
-    def marginal(
-        self, constraint: Any, limits: Sequence[Any] | None = None, *, time_limit: float | None = None
-    ) -> Marginal:
-        """Return what a limit costs, by solving the same question exactly under other limits.
-
-        Args:
-            constraint: such as ``"carbon <= 100 tCO2e"``; one of the question, or a new one.
-            limits: such as ``[100, 90, 80]`` or a range, in the unit that the constraint is written in, or with units;
-                when None, the limit as it is and the next exact point beyond it.
-            time_limit: seconds for each.
-        Returns:
-            a `Marginal`, readable as text: objective, what is reached, cost and secant of each step.
-        """
-        from mlsysim_opt.optimize.marginal import marginal
-
-        return marginal(self._task(), constraint, limits, time_limit)
 
     def what_if(
         self,

@@ -8,11 +8,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from mlsysim_opt.errors import InputError, UnknownNameError
-from mlsysim_opt.optimize.solution import Certificate, Metrics, Value, robustness_of
+from mlsysim_opt.optimize.solution import Answered, Certificate, Metrics, Value, robustness_of
 
 if TYPE_CHECKING:
     from mlsysim_opt.optimize.coupled.task import CoupledTask
-    from mlsysim_opt.optimize.marginal import Marginal
     from mlsysim_opt.optimize.scenarios import Robustness
 
 SCHEMA = 1
@@ -46,7 +45,7 @@ class PlanSlack:
 
 
 @dataclass
-class PlanSolution:
+class PlanSolution(Answered):
     """The answer to one coupled problem.
 
     Attributes:
@@ -197,23 +196,6 @@ class PlanSolution:
         from mlsysim_opt.optimize.coupled.run import verify
 
         return verify(self._task(), self)
-
-    def marginal(
-        self, constraint: Any, limits: Sequence[Any] | None = None, *, time_limit: float | None = None
-    ) -> Marginal:
-        """Return what a limit costs, by solving the same question exactly under other limits.
-
-        Args:
-            constraint: such as ``"carbon <= 100 tCO2e"``; one of the question, or a new one.
-            limits: such as ``[100, 90, 80]`` or a range, in the unit that the constraint is written in, or with units;
-                when None, the limit as it is and the next exact point beyond it.
-            time_limit: seconds for each.
-        Returns:
-            a `Marginal`, readable as text: objective, what is reached, cost and secant of each step.
-        """
-        from mlsysim_opt.optimize.marginal import marginal
-
-        return marginal(self._task(), constraint, limits, time_limit)
 
     def what_if(
         self,

@@ -27,8 +27,7 @@ from mlsysim_opt.optimize.request import (
     ConstraintSpec,
     ObjectiveSpec,
     plain_request,
-    read_constraints,
-    read_objective,
+    read_question,
 )
 
 if TYPE_CHECKING:
@@ -62,15 +61,8 @@ class CoupledTask:
         constraints: Sequence[ConstraintSpec],
     ) -> CoupledTask:
         """Return the task of a plan with a user's objective (or objectives, most important first)."""
-        if isinstance(constraints, str):
-            constraints = [constraints]
-        if not isinstance(constraints, list | tuple):
-            raise InputError(f"expected a list of constraints, got {constraints!r}", path="constraints")
-        several: list[Any] = list(objective) if isinstance(objective, list | tuple) else [objective]
-        if not several:
-            raise InputError("the list of objectives is empty", path="objective")
-        read = [read_objective(problem, spec) for spec in several]
-        user = [user_constraint(problem, item) for item in read_constraints(problem, constraints)]
+        read, limits, constraints = read_question(problem, objective, constraints)
+        user = [user_constraint(problem, item) for item in limits]
         task = CoupledTask(problem, read[0], read[1:], user, constraints, objective)
         for item in read:
             linear_objective(problem, item.cost)
