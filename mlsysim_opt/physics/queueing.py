@@ -162,7 +162,8 @@ class Gathered:
     of the filling, and that of the wait behind other batches an upper bound (Daley 1977: Kingman's bound with
     utilization (2 - utilization) in place of 1 for the arrivals). A batch of one is an ordinary request (`Queue`).
 
-    Sources: Kingman 1970, Inequalities in the theory of queues (the exponential bound); Daley 1977.
+    Sources: Kingman 1970, Inequalities in the theory of queues (the exponential bound); Daley 1977, as in Tran-Gia and
+    Hossfeld 2021, Performance Modeling and Analysis of Communication Networks, section 5.6.3.
 
     Attributes:
         arrival_rate: requests per time. size: requests of a batch. service: time of a batch. servers: how many.
