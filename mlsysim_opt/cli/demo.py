@@ -90,8 +90,8 @@ def _progress(text: str) -> None:
 
 
 def _agree(solved: Mapping[str, Solution]) -> None:
+    from mlsysim_opt.optimize.answer import relative
     from mlsysim_opt.optimize.run import AGREEMENT
-    from mlsysim_opt.optimize.solution import relative
 
     first = next(iter(solved.values()))
     for name, found in solved.items():

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from mlsysim_opt.errors import InputError
+from mlsysim_opt.optimize.answer import Certificate, Metrics, Value
 from mlsysim_opt.optimize.backends.highs import Progress
 from mlsysim_opt.optimize.coupled.problem import CoupledProblem, Largest
 from mlsysim_opt.optimize.coupled.run import solve_coupled
@@ -18,7 +19,7 @@ from mlsysim_opt.optimize.problem import Constraint, Decision, Metric, Objective
 from mlsysim_opt.optimize.request import ConstraintSpec, ObjectiveSpec
 from mlsysim_opt.optimize.run import BACKENDS, Task, solve, to_seconds
 from mlsysim_opt.optimize.scenarios import Robustness
-from mlsysim_opt.optimize.solution import Certificate, Metrics, Relaxation, Runner, Slack, Solution, Value
+from mlsysim_opt.optimize.solution import Relaxation, Runner, Slack, Solution
 
 
 def task(

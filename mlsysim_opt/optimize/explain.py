@@ -15,10 +15,11 @@ import numpy as np
 
 from mlsysim_opt.algebra.expression import Expression
 from mlsysim_opt.errors import InfeasibleError
+from mlsysim_opt.optimize.answer import Value, relative
 from mlsysim_opt.optimize.problem import Constraint
 from mlsysim_opt.optimize.run import Task
 from mlsysim_opt.optimize.search import TIE, Outcome, Violation, conflicts
-from mlsysim_opt.optimize.solution import Relaxation, Runner, Slack, Solution, Value, relative
+from mlsysim_opt.optimize.solution import Relaxation, Runner, Slack, Solution
 from mlsysim_opt.optimize.space import Domain, spaces
 
 LEVER_SECONDS = 10.0

@@ -13,10 +13,11 @@ from typing import Any
 import numpy as np
 
 from mlsysim_opt.errors import FileError, InputError, LibraryMissingError, UnknownNameError
+from mlsysim_opt.optimize.answer import Value
 from mlsysim_opt.optimize.coupled.moves import plan_moves
 from mlsysim_opt.optimize.coupled.solution import PlanSolution
 from mlsysim_opt.optimize.dominance import hypervolume
-from mlsysim_opt.optimize.solution import Solution, Value
+from mlsysim_opt.optimize.solution import Solution
 from mlsysim_opt.units import as_measure, parse_unit, to_si
 
 SCHEMA = 1
@@ -195,7 +196,7 @@ class Front:
             if data["schema"] != SCHEMA or data["kind"] != "front":
                 raise ValueError(f"schema {data['schema']} of a {data['kind']}, expected {SCHEMA} of a front")
             points = [
-                (PlanSolution if item.get("kind") == "plan" else Solution).from_json(json.dumps(item))
+                (PlanSolution if item["kind"] == PlanSolution.KIND else Solution).from_dict(item)
                 for item in data["points"]
             ]
             objectives = [FrontObjective(**item) for item in data["objectives"]]

@@ -14,6 +14,7 @@ from typing import Any
 from mlsysim_opt.algebra.evaluate import ScalarProgram
 from mlsysim_opt.algebra.expression import Expression, constant
 from mlsysim_opt.errors import DimensionError, InputError
+from mlsysim_opt.optimize.answer import Value
 from mlsysim_opt.optimize.coupled.linear import metric_symbols
 from mlsysim_opt.optimize.coupled.search import Options
 from mlsysim_opt.optimize.coupled.solution import PlanSolution
@@ -22,7 +23,7 @@ from mlsysim_opt.optimize.problem import Constraint
 from mlsysim_opt.optimize.request import ConstraintSpec, read_constraints
 from mlsysim_opt.optimize.run import Task, backend_named
 from mlsysim_opt.optimize.run import solution_of as design_of
-from mlsysim_opt.optimize.solution import Solution, Value
+from mlsysim_opt.optimize.solution import Solution
 from mlsysim_opt.units import DIMENSIONLESS, NONE, Unit, as_measure, base_unit, dimension_text, divide, readable_unit
 
 NEXT = 1e-6

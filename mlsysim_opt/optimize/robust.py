@@ -10,6 +10,7 @@ from mlsysim_opt.algebra.atoms import maximum, minimum
 from mlsysim_opt.algebra.evaluate import ScalarProgram
 from mlsysim_opt.algebra.expression import Expression, constant
 from mlsysim_opt.errors import InputError
+from mlsysim_opt.optimize.answer import Value
 from mlsysim_opt.optimize.coupled.problem import CoupledProblem, Largest
 from mlsysim_opt.optimize.coupled.robust import robust_plan
 from mlsysim_opt.optimize.coupled.solution import PlanSolution
@@ -26,7 +27,7 @@ from mlsysim_opt.optimize.scenarios import (
     settled_in,
     under,
 )
-from mlsysim_opt.optimize.solution import Solution, Value
+from mlsysim_opt.optimize.solution import Solution
 
 Rebuild = Callable[[dict[str, Any]], Problem | CoupledProblem]
 

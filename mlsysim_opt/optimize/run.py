@@ -13,12 +13,13 @@ from mlsysim_opt.algebra.derive import elasticities
 from mlsysim_opt.algebra.evaluate import ScalarProgram
 from mlsysim_opt.algebra.expression import Expression, Symbol, symbols
 from mlsysim_opt.errors import InputError, LimitReachedError, UnknownNameError, VerificationError
+from mlsysim_opt.optimize.answer import Certificate, Metrics, Value, relative
 from mlsysim_opt.optimize.backends.base import Answer, Backend, Status
 from mlsysim_opt.optimize.formulation import asked_again
 from mlsysim_opt.optimize.problem import Constraint, Objective, Problem
 from mlsysim_opt.optimize.request import ConstraintSpec, ObjectiveSpec, plain_request, read_question
 from mlsysim_opt.optimize.search import TIE, Design, Search, excluded_reasons
-from mlsysim_opt.optimize.solution import Certificate, Metrics, Runner, Slack, Solution, Value, relative
+from mlsysim_opt.optimize.solution import Runner, Slack, Solution
 from mlsysim_opt.units import NONE, TIME, as_measure, readable_unit, to_si
 
 if TYPE_CHECKING:

@@ -17,10 +17,10 @@ from mlsysim_opt.algebra.atoms import grid_lookup
 from mlsysim_opt.algebra.derive import gradient
 from mlsysim_opt.algebra.expression import Expression, Operation, Symbol, constant, substitute, symbols, topological
 from mlsysim_opt.errors import InputError, UnknownNameError
+from mlsysim_opt.optimize.answer import Value
 from mlsysim_opt.optimize.coupled.problem import Coupled, CoupledProblem, Largest
 from mlsysim_opt.optimize.coupled.totals import Coupling, Total
 from mlsysim_opt.optimize.problem import Problem
-from mlsysim_opt.optimize.solution import Value
 from mlsysim_opt.units import to_si
 
 Robust = Literal["worst_case", "expected", "cvar", "regret"]
@@ -100,15 +100,12 @@ class Robustness:
         if data is None:
             return None
 
-        def value(item: Mapping[str, Any]) -> Value:
-            return Value(item["value"], item["unit"] or "")
-
-        single = {name: value(data[name]) for name in ("value", "nominal", "of_robust", "price")}
+        single = {name: Value.from_dict(data[name]) for name in ("value", "nominal", "of_robust", "price")}
         return Robustness(
             measure=data["measure"],
             scenarios=data["scenarios"],
-            values=[value(item) for item in data["values"]],
-            of_nominal=[None if item is None else value(item) for item in data["of_nominal"]],
+            values=[Value.from_dict(item) for item in data["values"]],
+            of_nominal=[None if item is None else Value.from_dict(item) for item in data["of_nominal"]],
             **single,
         )
 

@@ -20,8 +20,8 @@ from mlsysim_opt.algebra.derive import gradient
 from mlsysim_opt.algebra.evaluate import ScalarProgram
 from mlsysim_opt.algebra.expression import Expression, Symbol, symbols
 from mlsysim_opt.errors import InputError, UnknownNameError
+from mlsysim_opt.optimize.answer import Value
 from mlsysim_opt.optimize.search import TIE, Design, Outcome, Search
-from mlsysim_opt.optimize.solution import Value
 from mlsysim_opt.units import show
 
 if TYPE_CHECKING:

@@ -6,8 +6,9 @@ import random
 from typing import Any
 
 from mlsysim_opt.errors import VerificationError
+from mlsysim_opt.optimize.answer import Value, relative
 from mlsysim_opt.optimize.run import AGREEMENT, Task
-from mlsysim_opt.optimize.solution import Solution, Value, relative
+from mlsysim_opt.optimize.solution import Solution
 
 
 def verify(task: Task, solution: Solution, samples: int) -> dict[str, Any]:

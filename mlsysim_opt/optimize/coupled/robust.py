@@ -10,6 +10,7 @@ from mlsysim_opt.algebra.atoms import maximum
 from mlsysim_opt.algebra.evaluate import ScalarProgram
 from mlsysim_opt.algebra.expression import Expression, constant
 from mlsysim_opt.errors import InputError
+from mlsysim_opt.optimize.answer import Value
 from mlsysim_opt.optimize.coupled.compile import Compiler
 from mlsysim_opt.optimize.coupled.linear import Linear
 from mlsysim_opt.optimize.coupled.outcome import Options
@@ -21,7 +22,6 @@ from mlsysim_opt.optimize.coupled.task import CoupledTask, UserConstraint
 from mlsysim_opt.optimize.coupled.totals import Term, Total, sum_of
 from mlsysim_opt.optimize.problem import Constraint, Objective
 from mlsysim_opt.optimize.scenarios import Measure, Robustness, changed_relation, settled_in
-from mlsysim_opt.optimize.solution import Value
 
 
 def robust_plan(

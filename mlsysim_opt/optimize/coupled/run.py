@@ -14,6 +14,7 @@ import numpy as np
 from mlsysim_opt.algebra.evaluate import ScalarProgram
 from mlsysim_opt.algebra.expression import constant
 from mlsysim_opt.errors import InputError, LimitReachedError, UnboundedError, UnknownNameError, VerificationError
+from mlsysim_opt.optimize.answer import Certificate, Metrics, Value, relative
 from mlsysim_opt.optimize.backends.highs import Progress
 from mlsysim_opt.optimize.coupled.audit import Amount, Audit, Auditor
 from mlsysim_opt.optimize.coupled.compile import Compiled
@@ -28,7 +29,6 @@ from mlsysim_opt.optimize.coupled.solution import PlanSlack, PlanSolution
 from mlsysim_opt.optimize.coupled.task import CoupledTask
 from mlsysim_opt.optimize.coupled.totals import Family, Total
 from mlsysim_opt.optimize.problem import Objective
-from mlsysim_opt.optimize.solution import Certificate, Metrics, Value, relative
 from mlsysim_opt.units import NONE, divide, parse_unit, readable_unit
 
 PROGRAM_BACKENDS = {

@@ -1,0 +1,288 @@
+"""What every answer of an optimization carries: the question, the objective with its bound, the metrics, the proof."""
+
+from __future__ import annotations
+
+import json
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from html import escape
+from typing import TYPE_CHECKING, Any, ClassVar, Self
+
+from mlsysim_opt.errors import InputError
+from mlsysim_opt.units import parse_unit, quantity
+
+if TYPE_CHECKING:
+    from mlsysim_opt.optimize.marginal import Marginal
+    from mlsysim_opt.optimize.scenarios import Robustness
+
+SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class Value:
+    """A number in the unit it is shown in; the unit is empty for plain numbers."""
+
+    value: float | None
+    unit: str = ""
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return it as JSON data."""
+        return {"value": self.value, "unit": self.unit or None}
+
+    @staticmethod
+    def from_dict(data: Mapping[str, Any]) -> Value:
+        """Return what `as_dict` wrote."""
+        return Value(data["value"], data["unit"] or "")
+
+    @property
+    def quantity(self) -> Any:
+        """The number as users calculate with it: a pint quantity, or a float where there is no unit."""
+        if not self.unit or self.value is None:
+            return self.value
+        unit = parse_unit(self.unit)
+        return quantity(self.value * unit.factor, unit)
+
+    @property
+    def si(self) -> float:
+        """The number in base units; NaN where it is undefined."""
+        if self.value is None:
+            return math.nan
+        return self.value * (parse_unit(self.unit).factor if self.unit else 1.0)
+
+    def __str__(self) -> str:
+        if self.value is None:
+            return "undefined"
+        magnitude = abs(self.value)
+        text = f"{self.value:,.0f}" if magnitude >= 1e5 else f"{self.value:.6g}"
+        return f"{text} {self.unit}".strip()
+
+
+class Metrics(Mapping[str, Any]):
+    """The metrics of a design by name, each a quantity (or float)."""
+
+    def __init__(self, values: Mapping[str, Value]) -> None:
+        self.values_with_units = dict(values)
+
+    def __getitem__(self, name: str) -> Any:
+        return self.values_with_units[name].quantity
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.values_with_units)
+
+    def __len__(self) -> int:
+        return len(self.values_with_units)
+
+    def __repr__(self) -> str:
+        return "\n".join(f"{name} = {value}" for name, value in self.values_with_units.items())
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """Why the answer is to be believed.
+
+    Attributes:
+        proof: how optimality is known, in a sentence. kind: enumeration, or solver bound.
+        solver: name and version. combinations: of all decisions. details: counts.
+        rechecked: what the independent scalar evaluation found: its objective, the largest relative deviation, whether
+            every constraint holds.
+    """
+
+    kind: str
+    proof: str
+    solver: str
+    combinations: int
+    details: dict[str, Any]
+    rechecked: dict[str, Any]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return it as JSON data."""
+        return {
+            "kind": self.kind,
+            "proof": self.proof,
+            "solver": self.solver,
+            "combinations": self.combinations,
+            "details": self.details,
+            "rechecked": self.rechecked,
+        }
+
+
+@dataclass(kw_only=True, repr=False)
+class Answered(ABC):
+    """An answer that knows its question: it can be stored, checked again, and asked what another question would give.
+
+    Attributes:
+        status: ``optimal`` (proven, within the gap asked for) or ``feasible`` (a limit was reached; see `gap`).
+        objective_name, objective: what was asked and its value. bound, gap: no answer is better than the bound.
+        metrics: every metric that could be computed. certificate: why it is to be believed.
+        robustness: what the answer to several scenarios costs; None where there was one.
+    """
+
+    status: str
+    problem: str
+    objective_name: str
+    sense: str
+    objective: Value
+    bound: Value | None
+    gap: float | None
+    metrics: Metrics
+    certificate: Certificate
+    assumptions: dict[str, str]
+    backend: str
+    seconds: float
+    request: dict[str, Any] = field(default_factory=dict)
+    robustness: Robustness | None = None
+    task: Any = field(default=None, compare=False)
+
+    KIND: ClassVar[str]
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what another process needs: the compiled task stays here, and is made again from the request."""
+        return {**self.__dict__, "task": None}
+
+    # storing ----------------------------------------------------------------------------------------------------------
+    @abstractmethod
+    def _own_dict(self) -> dict[str, Any]:
+        """Return what only this kind of answer has, as JSON data."""
+
+    @staticmethod
+    @abstractmethod
+    def _own_fields(data: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the fields that `_own_dict` wrote."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the answer as strict JSON data."""
+        return {
+            "schema": SCHEMA,
+            "kind": self.KIND,
+            "status": self.status,
+            "problem": self.problem,
+            "objective": {"name": self.objective_name, "sense": self.sense, **self.objective.as_dict()},
+            "bound": self.bound.value if self.bound else None,
+            "gap": self.gap,
+            **self._own_dict(),
+            "metrics": {name: value.as_dict() for name, value in self.metrics.values_with_units.items()},
+            "assumptions": self.assumptions,
+            "certificate": self.certificate.as_dict(),
+            "backend": self.backend,
+            "seconds": self.seconds,
+            "request": self.request,
+            "robustness": self.robustness.as_dict() if self.robustness else None,
+        }
+
+    def to_json(self, indent: int | None = 2) -> str:
+        """Return the answer as JSON text, from which `from_json` makes an equal one."""
+        return json.dumps(self.as_dict(), indent=indent, allow_nan=False)
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """Return the answer a JSON text describes.
+
+        Raises:
+            InputError: the text is not an answer of this kind and schema.
+        """
+        try:
+            return cls.from_dict(json.loads(text))
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise InputError(f"this is not a {cls.KIND} written by this version: {error}", path="solution") from error
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Self:
+        """Return what `as_dict` wrote; an error of Python's where it did not."""
+        from mlsysim_opt.optimize.scenarios import Robustness
+
+        if (data["schema"], data["kind"]) != (SCHEMA, cls.KIND):
+            raise ValueError(f"schema {data['schema']} of a {data['kind']}, expected {SCHEMA} of a {cls.KIND}")
+        objective = data["objective"]
+        unit = objective["unit"] or ""
+        return cls(
+            status=data["status"],
+            problem=data["problem"],
+            objective_name=objective["name"],
+            sense=objective["sense"],
+            objective=Value(objective["value"], unit),
+            bound=None if data["bound"] is None else Value(data["bound"], unit),
+            gap=data["gap"],
+            metrics=Metrics({name: Value.from_dict(item) for name, item in data["metrics"].items()}),
+            certificate=Certificate(**data["certificate"]),
+            assumptions=data["assumptions"],
+            backend=data["backend"],
+            seconds=data["seconds"],
+            request=data["request"],
+            robustness=Robustness.from_dict(data["robustness"]),
+            **cls._own_fields(data),
+        )
+
+    # asking -----------------------------------------------------------------------------------------------------------
+    @abstractmethod
+    def _task(self) -> Any:
+        """Return the question."""
+
+    @abstractmethod
+    def _answer(self, task: Any, time_limit: float | None) -> Self:
+        """Return the answer to another question, knowing this one."""
+
+    def what_if(
+        self,
+        *,
+        constraints: Sequence[Any] = (),
+        without: Sequence[str] = (),
+        objective: Any = None,
+        choices: dict[str, Any] | None = None,
+        time_limit: float | None = None,
+        **given: Any,
+    ) -> Self:
+        """Return the answer to the same question with some of it changed.
+
+        Args:
+            constraints: to be added. without: constraints of the question, by their words, to be left out.
+            objective: another one. choices, given: of the formulation, in place of what was given.
+            time_limit: seconds after which the best that is found is returned.
+        Raises:
+            InfeasibleError, InputError: as `optimize`.
+        """
+        from mlsysim_opt.optimize.marginal import asked_otherwise
+
+        asked = asked_otherwise(
+            self._task(), constraints=constraints, without=without, objective=objective, choices=choices, given=given
+        )
+        return self._answer(asked, time_limit)
+
+    def marginal(
+        self, constraint: Any, limits: Sequence[Any] | None = None, *, time_limit: float | None = None
+    ) -> Marginal:
+        """Return what a limit costs, by solving the same question exactly under other limits.
+
+        Args:
+            constraint: such as ``"carbon <= 100 tCO2e"``; one of the question, or a new one.
+            limits: such as ``[100, 90, 80]`` or a range, in the unit that the constraint is written in, or with units;
+                when None, the limit as it is and the next exact point beyond it.
+            time_limit: seconds for each.
+        Returns:
+            a `Marginal`, readable as text: objective, what is reached, cost and secant of each step.
+        """
+        from mlsysim_opt.optimize.marginal import marginal
+
+        return marginal(self._task(), constraint, limits, time_limit)
+
+    # showing ----------------------------------------------------------------------------------------------------------
+    def _headline(self) -> str:
+        gap = "unknown" if self.gap is None else f"{self.gap:.2g}"
+        return f"{self.status}: {self.objective_name} = {self.objective} (gap {gap})"
+
+    def _proof(self) -> str:
+        return f"proof: {self.certificate.proof} [{self.certificate.solver}]"
+
+    def __repr__(self) -> str:
+        return str(self)
+
+    def _repr_html_(self) -> str:
+        return f"<pre>{escape(str(self))}</pre>"
+
+
+def relative(value: float, reference: float) -> float:
+    """Return how far a value is from a reference, relative to the reference."""
+    if value == reference:
+        return 0.0
+    return (value - reference) / abs(reference) if reference else math.copysign(math.inf, value)
