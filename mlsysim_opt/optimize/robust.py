@@ -134,20 +134,19 @@ def _robust_design(
     def at(design: Mapping[str, Any], roots: Sequence[Expression]) -> list[float]:
         return [float(item) for item in ScalarProgram(list(roots)).run_named({**base.problem.values, **design})]
 
-    (instead,) = at(answer.design, [expression])
-    values = [sign * item for item in at(answer.design, costs)]
-    of_nominal: list[Value | None] = []
+    of_nominal: list[float | None] = []
     for task, value in zip(tasks, at(nominal.design, costs), strict=True):
         _, _, holds, _ = task.scalar.at(nominal.design)
-        of_nominal.append(told(sign * value) if all(holds) else None)
-    report = Robustness(
-        measure=measure.name + (f" at {measure.alpha:g}" if measure.name == "cvar" else ""),
-        value=told(answer.objective.si),
+        of_nominal.append(sign * value if all(holds) else None)
+    report = Robustness.of(
+        measure,
+        given,
+        told,
+        sense=base.objective.sense,
+        value=answer.objective,
         nominal=nominal.objective,
-        of_robust=told(instead),
-        price=told(sign * (instead - nominal.objective.si)),
-        scenarios=[{key: str(value)[:60] for key, value in item.items()} for item in given],
-        values=[told(item) for item in values],
+        of_robust=at(answer.design, [expression])[0],
+        values=[sign * item for item in at(answer.design, costs)],
         of_nominal=of_nominal,
     )
     return replace(answer, robustness=report)

@@ -81,6 +81,32 @@ class Robustness:
     values: list[Value]
     of_nominal: list[Value | None]
 
+    @staticmethod
+    def of(
+        measure: Measure,
+        given: Sequence[Mapping[str, Any]],
+        told: Callable[[float], Value],
+        *,
+        sense: str,
+        value: Value,
+        nominal: Value,
+        of_robust: float,
+        values: Sequence[float],
+        of_nominal: Sequence[float | None],
+    ) -> Robustness:
+        """Return the report on a robust answer, whose numbers `told` puts in the unit that users read."""
+        worse = of_robust - nominal.si
+        return Robustness(
+            measure=measure.name + (f" at {measure.alpha:g}" if measure.name == "cvar" else ""),
+            value=told(value.si),
+            nominal=nominal,
+            of_robust=told(of_robust),
+            price=told(worse if sense == "min" else -worse),
+            scenarios=[{name: str(item)[:60] for name, item in scenario.items()} for scenario in given],
+            values=[told(item) for item in values],
+            of_nominal=[None if item is None else told(item) for item in of_nominal],
+        )
+
     def as_dict(self) -> dict[str, Any]:
         """Return it as JSON data."""
         return {

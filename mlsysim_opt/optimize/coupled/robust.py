@@ -217,19 +217,18 @@ def _report(
         known = {name: value.si for name, value in plan.metrics.values_with_units.items()}
         return float(ScalarProgram([expression]).run_named({**base.problem.values, **known})[0])
 
-    robust = [found.metrics.values_with_units[f"scenario_{at + 1}"].si for at in range(len(tasks))]
-    of_nominal: list[Value | None] = []
+    of_nominal: list[float | None] = []
     for task in tasks:
         audit = audited(task, nominal, [task.linear.total])
-        of_nominal.append(None if audit.failing else told(sign * audit.totals[0]))
-    instead = objective_of(found)
-    return Robustness(
-        measure=measure.name + (f" at {measure.alpha:g}" if measure.name == "cvar" else ""),
-        value=told(found.objective.si),
+        of_nominal.append(None if audit.failing else sign * audit.totals[0])
+    return Robustness.of(
+        measure,
+        given,
+        told,
+        sense=base.objective.sense,
+        value=found.objective,
         nominal=nominal.objective,
-        of_robust=told(instead),
-        price=told(sign * (instead - nominal.objective.si)),
-        scenarios=[{name: str(value)[:60] for name, value in item.items()} for item in given],
-        values=[told(item) for item in robust],
+        of_robust=objective_of(found),
+        values=[found.metrics.values_with_units[f"scenario_{at + 1}"].si for at in range(len(tasks))],
         of_nominal=of_nominal,
     )
