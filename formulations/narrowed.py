@@ -9,6 +9,7 @@ from mlsysim_opt.algebra.evaluate import ScalarProgram
 from mlsysim_opt.algebra.expression import Choice, Expression
 from mlsysim_opt.errors import InfeasibleError, UnknownNameError
 from mlsysim_opt.optimize.coupled.problem import CoupledProblem
+from mlsysim_opt.optimize.problem import among
 
 
 class Narrowed:
@@ -30,12 +31,7 @@ class Narrowed:
         """
         given = self._left.pop(name, None)
         if given is not None:
-            several = given if isinstance(given, list | tuple) else [given]
-            for item in several:
-                if item not in options:
-                    known = [str(option) for option in options]
-                    raise UnknownNameError(f"value of {name}", str(item), known, path=f"choices.{name}")
-            options = [item for item in options if item in several]
+            options = among(name, given, list(options))
         return self._problem.choose(name, options, about=about)
 
     def finished(self) -> None:
