@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from mlsysim_opt.cli import arguments
@@ -111,28 +112,34 @@ def _overview() -> Answer:
 
 
 # formulations ---------------------------------------------------------------------------------------------------------
+@dataclass(frozen=True)
+class Section:
+    """A table of what a formulation declares: its key and list in JSON, and what people read."""
+
+    key: str
+    data: list[dict[str, Any]]
+    title: str
+    columns: tuple[str, ...]
+    rows: list[tuple[Any, ...]]
+
+
 def _formulation(chosen: Formulation, given: Mapping[str, str]) -> Answer:
     from mlsysim_opt.cli import explain_coupled
     from mlsysim_opt.optimize import CoupledProblem
 
     problem = sample(chosen, given)
-    if isinstance(problem, CoupledProblem):
-        return explain_coupled.formulation(chosen, problem, given)
+    coupled = isinstance(problem, CoupledProblem)
     inputs = [(item.name, default_text(item.default), item.about) for item in chosen.inputs]
-    decisions = [(item.name, values_text(item.choice.values), item.about) for item in problem.decisions.values()]
+    declared = explain_coupled.sections(problem) if isinstance(problem, CoupledProblem) else _sections(problem)
     metrics = [(name, item.unit or "", item.about) for name, item in problem.metrics.items()]
-    constraints = [(item.name, "defines a design" if item.structural else "") for item in problem.constraints]
     aliases = {**chosen.aliases, **problem.aliases}
     data = {
         "status": "ok",
         "formulation": chosen.name,
         "about": chosen.about,
+        "coupled": coupled,
         "inputs": [{"name": name, "default": default, "about": about} for name, default, about in inputs],
-        "decisions": [
-            {"name": item.name, "values": list(item.choice.values), "about": item.about}
-            for item in problem.decisions.values()
-        ],
-        "constraints": [{"name": item.name, "structural": item.structural} for item in problem.constraints],
+        **{section.key: section.data for section in declared},
         "metrics": [{"name": name, "unit": unit or None, "about": about} for name, unit, about in metrics],
         "aliases": aliases,
         "default_objective": problem.default_objective,
@@ -141,15 +148,40 @@ def _formulation(chosen: Formulation, given: Mapping[str, str]) -> Answer:
 
     def show(screen: Screen) -> None:
         screen.line(f"{chosen.name}: {chosen.about}", "bold")
-        screen.table("Given (--model, --fleet, ..., --set name=value)", ("name", "default", ""), inputs)
+        options = "--set name=value" if coupled else "--model, --fleet, ..., --set name=value"
+        screen.table(f"Given ({options})", ("name", "default", ""), inputs)
         shown = ", ".join(f"{name}={value}" for name, value in {**chosen.example, **given}.items())
-        screen.table("Decisions (--choose name=v1,v2)", ("name", "values", ""), decisions)
-        screen.line(f"(values for {shown})")
-        screen.table("Constraints; your own are added by --constraint", ("constraint", ""), constraints)
+        for at, section in enumerate(declared):
+            screen.table(section.title, section.columns, section.rows)
+            if at == 0:
+                screen.line(f"(values for {shown})")
         screen.table("Metrics; min_ or max_ before one is an objective", ("name", "unit", ""), metrics)
         screen.table("Other names", ("name", "means"), aliases.items())
 
     return Answer(data, show)
+
+
+def _sections(problem: Problem) -> list[Section]:
+    """Return what a problem of one design declares."""
+    constraints = [(item.name, "defines a design" if item.structural else "") for item in problem.constraints]
+    return [
+        choices_section("decisions", "Decisions (--choose name=v1,v2)", problem),
+        Section(
+            "constraints",
+            [{"name": item.name, "structural": item.structural} for item in problem.constraints],
+            "Constraints; your own are added by --constraint",
+            ("constraint", ""),
+            constraints,
+        ),
+    ]
+
+
+def choices_section(key: str, title: str, problem: Problem | CoupledProblem) -> Section:
+    """Return the choices of a problem with their values."""
+    items = problem.decisions.values()
+    data = [{"name": item.name, "values": list(item.choice.values), "about": item.about} for item in items]
+    rows = [(item.name, values_text(item.choice.values), item.about) for item in items]
+    return Section(key, data, title, ("name", "values", ""), rows)
 
 
 def default_text(value: Any) -> str:
@@ -184,7 +216,11 @@ def equations(name: str, roots: dict[str, Expression], about: str, *, as_latex: 
     """Return equations as they are evaluated."""
     from mlsysim_opt.algebra import equations_latex, equations_text
 
-    text = equations_latex(roots) if as_latex else equations_text(roots)
+    return told(name, equations_latex(roots) if as_latex else equations_text(roots), about, as_latex=as_latex)
+
+
+def told(name: str, text: str, about: str, *, as_latex: bool) -> Answer:
+    """Return a text of equations."""
     data = {"status": "ok", "name": name, "about": about, "form": "latex" if as_latex else "text", "equations": text}
 
     def show(screen: Screen) -> None:
