@@ -584,7 +584,7 @@ def uncertain(
     quantiles: Annotated[str, typer.Option(help="Which, as shares.")] = "0.05,0.5,0.95",
     json: Json = False,
 ) -> int:
-    """Say what a model gives when numbers are uncertain: guaranteed bounds of intervals, quantiles of distributions."""
+    """Say what a model gives when numbers are uncertain: bounds of intervals, quantiles of distributions."""
     from mlsysim_opt.cli import uncertain as asked
 
     named = {"model": model, "hardware": hardware, "fleet": fleet, "seq_len": seq_len, "precision": precision}
