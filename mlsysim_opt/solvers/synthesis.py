@@ -118,7 +118,11 @@ class SynthesisSolver:
             target_latency=None if latency is None else quantity(latency, "ms"),
             compute_memory_ratio=quantity(least.rate / least.bandwidth, "FLOP/byte"),
             assumptions={
-                **asked.assumptions(values), "like": base.name, **links, **least.chosen, "seq_len": str(length),
+                **asked.assumptions(values),
+                "like": base.name,
+                **links,
+                **least.chosen,
+                "seq_len": str(length),
             },
             targets=tuple(task.reached(item, least) for item in wanted),
             balance=least.balance,
