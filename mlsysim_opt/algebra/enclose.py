@@ -53,10 +53,8 @@ class Enclosure:
     @property
     def excess(self) -> float:
         """How much wider it is than what was found, as a share of the larger end; 0 where both ends are attained."""
-        if self.corners:
-            return 0.0
         width, scale = self.high - self.low, max(abs(self.low), abs(self.high))
-        if not math.isfinite(width):
+        if not math.isfinite(width) or math.isnan(self.least):
             return math.inf
         missing = max(width - (self.greatest - self.least), 0.0)
         return 0.0 if missing <= 2 * TOLERANCE * scale else missing / scale

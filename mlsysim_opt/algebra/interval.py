@@ -28,6 +28,8 @@ TRUE, FALSE, EITHER = Interval(1.0, 1.0), Interval(0.0, 0.0), Interval(0.0, 1.0)
 
 
 NORMAL = sys.float_info.min
+EXACT = 2.0**53
+"""Up to here, every whole number is a float."""
 TINY = math.ulp(0.0)
 """The smallest positive float: what a product that underflows is at most."""
 
@@ -45,12 +47,19 @@ def outward(low: float, high: float) -> Interval:
 
 def add(a: Interval, b: Interval) -> Interval:
     """Return the interval of sums."""
-    return outward(a.low + b.low, a.high + b.high)
+    low, high = a.low + b.low, a.high + b.high
+    return Interval(low, high) if _whole(low, high, a, b) else outward(low, high)
 
 
 def subtract(a: Interval, b: Interval) -> Interval:
     """Return the interval of differences."""
-    return outward(a.low - b.high, a.high - b.low)
+    low, high = a.low - b.high, a.high - b.low
+    return Interval(low, high) if _whole(low, high, a, b) else outward(low, high)
+
+
+def _whole(low: float, high: float, a: Interval, b: Interval) -> bool:
+    """Return whether sums or products are seen to have no rounding error: those of whole numbers that are not large."""
+    return low >= -EXACT and high <= EXACT and not (a.low % 1.0 or a.high % 1.0 or b.low % 1.0 or b.high % 1.0)
 
 
 def _product(x: float, y: float) -> float:
@@ -62,7 +71,8 @@ def _product(x: float, y: float) -> float:
 def multiply(a: Interval, b: Interval) -> Interval:
     """Return the interval of products; an infinite end is a limit, so that zero times it is zero."""
     ends = [_product(x, y) for x in a for y in b]
-    return outward(min(ends), max(ends))
+    low, high = min(ends), max(ends)
+    return Interval(low, high) if _whole(low, high, a, b) else outward(low, high)
 
 
 def divide(a: Interval, b: Interval) -> Interval:

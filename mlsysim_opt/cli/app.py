@@ -352,10 +352,17 @@ def synthesize(
     seq_len: Sequence = None,
     precision: Precision = None,
     set_: Set = None,
-    like: Annotated[str, typer.Option(help="The accelerator whose links, overheads and efficiencies hold.")] = "H100",
+    like: Annotated[str, typer.Option(help="The accelerator whose overheads and efficiencies hold.")] = "H100",
     compute_share: Annotated[
         float | None,
         typer.Option(help="Time of compute alone over that of memory traffic alone in a step.", show_default=False),
+    ] = None,
+    link_bandwidth: Annotated[
+        str | None,
+        typer.Option(
+            help="Bandwidth of links within a server, or 'like' for that of --like; sought when absent.",
+            show_default=False,
+        ),
     ] = None,
     rank_by: Annotated[
         str,
@@ -373,7 +380,8 @@ def synthesize(
     return give(
         topic.synthesize(
             inputs(named, set_ or []), target or [],
-            using=using, like=like, compute_share=compute_share, rank_by=rank_by, limit=limit,
+            using=using, like=like, compute_share=compute_share, link_bandwidth=link_bandwidth, rank_by=rank_by,
+            limit=limit,
         ),
         as_json=json,
     )  # fmt: skip
@@ -479,7 +487,7 @@ def uncertain(
     quantiles: Annotated[str, typer.Option(help="Which, as shares.")] = "0.05,0.5,0.95",
     json: Json = False,
 ) -> int:
-    """Say what a model gives when numbers are uncertain: guaranteed bounds of intervals, quantiles of distributions."""
+    """Say what a model gives when numbers are uncertain: bounds of intervals, quantiles of distributions."""
     from mlsysim_opt.cli import uncertain as asked
 
     named = {"model": model, "hardware": hardware, "fleet": fleet, "seq_len": seq_len, "precision": precision}

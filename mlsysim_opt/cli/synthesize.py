@@ -24,6 +24,7 @@ def synthesize(
     using: str,
     like: str,
     compute_share: float | None,
+    link_bandwidth: str | None,
     rank_by: str,
     limit: int,
 ) -> Answer:
@@ -35,8 +36,9 @@ def synthesize(
     if "model" not in inputs:
         raise UsageError("a model is needed", path="--model", hint="for example --model Llama3_70B")
     specs = SynthesisSolver().solve(
-        targets=list(targets), using=model_named(using), like=like, compute_share=compute_share, **inputs
-    )
+        targets=list(targets), using=model_named(using), like=like, compute_share=compute_share,
+        link_bandwidth=link_bandwidth, **inputs,
+    )  # fmt: skip
     matches = specs.matching(rank_by=rank_by)
     data = {"status": "ok", **specs.as_dict(), "matching": matches.as_dict()}
     return Answer(data, lambda screen: _show_synthesis(screen, specs, matches, limit))
@@ -44,9 +46,7 @@ def synthesize(
 
 def _show_synthesis(screen: Screen, specs: SynthesisResult, matches: Matches, limit: int) -> None:
     rows = [
-        ("memory bandwidth", f"{specs.required_bandwidth.to('TB/s').magnitude:,.6g} TB/s"),
-        ("compute", f"{specs.required_flops.to('TFLOP/s').magnitude:,.6g} TFLOP/s"),
-        ("memory", f"{specs.required_memory.to('GB').magnitude:,.6g} GB"),
+        *specs.numbers(6),
         ("compute over bandwidth", f"{specs.compute_memory_ratio.magnitude:,.4g} FLOP/byte"),
     ]
     screen.table("The least of one accelerator", ("", ""), rows)

@@ -12,7 +12,7 @@ from mlsysim_opt.errors import UsageError
 
 if TYPE_CHECKING:
     from mlsysim_opt.solvers.ranking import UncertaintyRanking
-    from mlsysim_opt.solvers.uncertainty import UncertainResult
+    from mlsysim_opt.solvers.uncertain_answer import UncertainResult
 
 
 def uncertain(

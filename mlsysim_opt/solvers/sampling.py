@@ -100,7 +100,9 @@ def sobol_indices(
         swapped[:, at] = second[:, at]
         mixed.append(swapped)
     whole = evaluate(np.concatenate([first, second, *mixed]))
-    parts = whole.reshape(len(whole), dimensions + 2, count)
+    outputs = len(whole)
+    twice = np.repeat(whole, 2, axis=0) if outputs == 1 else whole  # SciPy fails on one output of one number
+    parts = twice.reshape(len(twice), dimensions + 2, count)
 
     def estimate(rows: Array) -> Indices:
         taken = parts[:, :, rows]
@@ -108,8 +110,8 @@ def sobol_indices(
             found = stats.sobol_indices(
                 func={"f_A": taken[:, 0], "f_B": taken[:, 1], "f_AB": np.moveaxis(taken[:, 2:], 1, 0)}, n=count
             )
-        shape = (len(whole), dimensions)
-        return np.reshape(found.first_order, shape), np.reshape(found.total_order, shape)
+        shape = (len(twice), dimensions)
+        return np.reshape(found.first_order, shape)[:outputs], np.reshape(found.total_order, shape)[:outputs]
 
     rng = np.random.default_rng(seed)
     again = [estimate(rng.integers(count, size=count)) for _ in range(resamples)]

@@ -1,4 +1,4 @@
-"""A question to a model in which some numbers are uncertain: read, checked, and evaluated for many samples at once.
+"""A question to a model in which some numbers are uncertain: read and checked.
 
 The equations are traced once, with a leaf for every number; uncertain numbers are leaves that get arrays (or
 intervals) in place of values. That is right only where nothing else follows from an uncertain number while inputs are
@@ -8,15 +8,12 @@ prepared (`follows.reads`); where something does, each sample is checked by itse
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
-from mlsysim_opt.algebra.arrays import ArrayProgram
-from mlsysim_opt.algebra.expression import Choice, Expression, Symbol
+from mlsysim_opt.algebra.expression import Expression, Symbol
+from mlsysim_opt.algebra.interval import Interval
 from mlsysim_opt.algebra.parse import parse
 from mlsysim_opt.errors import InputError, MlsysimError, UnknownNameError
 from mlsysim_opt.physics.base import Model
@@ -25,7 +22,6 @@ from mlsysim_opt.physics.inputs import Degree, Number
 from mlsysim_opt.physics.traced import Traced
 from mlsysim_opt.registry.limits import limits_of
 from mlsysim_opt.solvers.distributions import (
-    Array,
     Law,
     Place,
     Uncertain,
@@ -34,8 +30,6 @@ from mlsysim_opt.solvers.distributions import (
     uncertain_number,
 )
 from mlsysim_opt.units import NONE, base_unit
-
-MOST_SAMPLES = 10**7
 
 
 @dataclass(frozen=True)
@@ -64,26 +58,18 @@ class Given:
         return f"{int(value)}" if self.place.integer else f"{value!r}{unit}"
 
 
-@dataclass(frozen=True)
-class Samples:
-    """What a question gives at each sample; NaN where it is undefined.
-
-    Attributes:
-        values: outputs, constraints of the model and constraints of the user, by name.
-        excluded: how many samples cannot be, and why. count: how many there are in all.
-    """
-
-    values: Mapping[str, Array]
-    excluded: Mapping[str, int]
-    count: int
-
-
 class UncertainQuestion:
     """A model with some uncertain givens, and the outputs asked for.
 
     Args:
         model: the model. outputs: names of its outputs. constraints: conditions on its outputs, as text.
         given: its inputs, uncertain ones among them, and numbers of catalog entries by their paths.
+    Attributes:
+        givens: the uncertain numbers, in the order given. drawn: those that are distributions. intervals: the others.
+        follows: whether other inputs follow from an uncertain one, so that each sample is checked by itself.
+        values, known, traced, roots: checked inputs with some value of each uncertain one, the leaves of their
+            equations, these equations, and what of them is asked for (outputs, constraints, conditions) by name.
+        labels: of each output that is a label, what it may be.
     Raises:
         InputError: nothing is uncertain, or an uncertain number is outside of what it may be.
         UnknownNameError: an input, a path or an output does not exist.
@@ -108,21 +94,21 @@ class UncertainQuestion:
                 "mo.Uniform, ...; for known numbers ask the model itself",
             )  # fmt: skip
         laws = {name: self._given(name, what) for name, what in asked.items()}
-        self._programs: dict[int, ArrayProgram] = {}
         start = self._nominal(laws)
         self.values = start
         self.known = dict(model.leaf_values(start))
         leaves = {leaf.name: leaf for leaf in model.trace(start).program.leaves}
         laws.update({path: self._number(path, what, leaves) for path, what in paths.items()})
         self.givens = tuple(laws[name] for name in [self.model.aliases.get(key, key) for key in given] if name in laws)
-        self._degrees = [item for item in self.givens if isinstance(self._inputs.get(item.name), Degree)]
+        self.drawn = tuple(item for item in self.givens if not item.is_interval)
+        self.intervals = tuple(item for item in self.givens if item.is_interval)
         self.follows = self._what_follows()
         if not self.follows:
-            self.values = self._general(start)
+            self.values = self.general(start, self.givens)
             self.known = dict(model.leaf_values(self.values))
         self.traced = model.trace(self.values)
         self.labels: dict[str, tuple[Any, ...]] = dict(self.traced.labels)
-        self.roots = self._wanted(self.traced, self.values)
+        self.roots = self.wanted(self.traced, self.values)
 
     # reading ----------------------------------------------------------------------------------------------------------
     def _sorted(self, given: Mapping[str, Any]) -> tuple[dict[str, Uncertain], dict[str, Uncertain]]:
@@ -207,18 +193,35 @@ class UncertainQuestion:
             InputError: they follow from an uncertain number of the catalog.
         """
         numbers = [item for item in self.givens if not item.is_input]
-        if numbers and self._reads(numbers):
+        if numbers and self._reads(numbers, self.values):
             names = ", ".join(item.name for item in numbers)
             raise InputError(
                 f"inputs of {self.name} follow from {names}" + self._derived(), path=numbers[0].name,
                 hint="give what follows from it yourself; where that is no help, ask once for each of its values",
             )  # fmt: skip
-        return self._reads([item for item in self.givens if item.is_input])
+        return self._reads([item for item in self.givens if item.is_input], self.values)
 
-    def _reads(self, givens: Iterable[Given]) -> bool:
+    def _reads(self, givens: Iterable[Given], values: Mapping[str, Any]) -> bool:
         """Return whether a number is looked at while the inputs are prepared and entries are bound."""
-        nominal = {item.name: item.text_of(self.values[item.name]) for item in self.givens if item.is_input}
-        return reads(self.model, {**self.fixed, **nominal}, self.values, [item.name for item in givens])
+        nominal = {item.name: item.text_of(values[item.name]) for item in self.givens if item.is_input}
+        return reads(self.model, {**self.fixed, **nominal}, values, [item.name for item in givens])
+
+    def box(self, values: Mapping[str, Any] | None = None) -> dict[str, Interval]:
+        """Return the intervals by name.
+
+        Args:
+            values: checked inputs of one sample, where each is checked by itself.
+        Raises:
+            InputError: inputs follow from an interval.
+        """
+        if self.follows and (not self.drawn or self._reads(self.intervals, values or self.values)):
+            names = ", ".join(item.name for item in self.intervals)
+            raise InputError(
+                f"inputs of {self.name} follow from {names}, so that no bounds hold between its ends",
+                path=self.intervals[0].name,
+                hint="give what follows from it yourself, or a distribution (mo.Uniform): each sample is then checked",
+            )
+        return {item.name: Interval(item.law.low, item.law.high) for item in self.intervals}
 
     def _derived(self) -> str:
         """Return which inputs the model found out for itself, as text."""
@@ -229,18 +232,17 @@ class UncertainQuestion:
         ]  # fmt: skip
         return f": {', '.join(found)}" if found else ""
 
-    def _general(self, values: dict[str, Any]) -> dict[str, Any]:
+    def general(self, values: Mapping[str, Any], givens: Iterable[Given]) -> dict[str, Any]:
         """Return inputs whose equations hold for all values of uncertain degrees, also where one plays no part."""
-        general = dict(values)
-        for item in self._degrees:
-            degree = self._inputs[item.name]
-            assert isinstance(degree, Degree)
-            if item.law.low != item.law.high:
-                general[item.name] = degree.neutral + 1
-        return general
+        found = dict(values)
+        for item in givens:
+            degree = self._inputs.get(item.name)
+            if isinstance(degree, Degree) and item.law.low != item.law.high:
+                found[item.name] = degree.neutral + 1
+        return found
 
-    # evaluating -------------------------------------------------------------------------------------------------------
-    def _wanted(self, traced: Traced, values: Mapping[str, Any]) -> dict[str, Expression]:
+    # what is asked ----------------------------------------------------------------------------------------------------
+    def wanted(self, traced: Traced, values: Mapping[str, Any]) -> dict[str, Expression]:
         """Return the expressions of the outputs, of the constraints of the model, and of those of the user."""
         found: dict[str, Expression] = {}
         for name in self.outputs:
@@ -255,86 +257,3 @@ class UncertainQuestion:
                 raise InputError(f"{text!r} is not a condition", path="constraints", hint="such as 'itl <= 30 ms'")
             found[text] = node
         return found
-
-    def sample(self, shares: Array) -> Samples:
-        """Return what the question gives for samples.
-
-        Args:
-            shares: one row per sample and one column per uncertain number: how much of its distribution lies below.
-        """
-        count = len(shares)
-        columns: dict[str, Array] = {}
-        for at, item in enumerate(self.givens):
-            assert item.law.quantile is not None
-            columns[item.name] = np.asarray(item.law.quantile(shares[:, at]), dtype=float)
-        if self.follows:
-            return self._one_by_one(columns, count)
-        return Samples(self._run(self.traced, self.roots, self.known, columns, count), {}, count)
-
-    def _run(
-        self, traced: Traced, roots: Mapping[str, Expression], known: Mapping[str, Any],
-        columns: Mapping[str, Array], count: int,
-    ) -> dict[str, Array]:  # fmt: skip
-        program = self._programs.get(id(traced))
-        if program is None:
-            program = self._programs[id(traced)] = ArrayProgram(list(roots.values()))
-        values: dict[str, Any] = {}
-        for leaf in program.leaves:
-            if leaf.name in columns:  # an axis of one is no axis: its values are numbers
-                values[leaf.name] = columns[leaf.name] if count > 1 else float(columns[leaf.name][0])
-            else:
-                value = known[leaf.name]
-                values[leaf.name] = leaf.position[value] if isinstance(leaf, Choice) else value
-        raw = program.run(values, [count])
-        return {
-            name: np.broadcast_to(np.asarray(value, dtype=float), (count,)).copy()
-            for name, value in zip(roots, raw, strict=True)
-        }
-
-    def _one_by_one(self, columns: Mapping[str, Array], count: int) -> Samples:
-        """Check each sample by itself, and evaluate those of one structure together."""
-        found = {name: np.full(count, np.nan) for name in self.roots}
-        excluded: Counter[str] = Counter()
-        groups: dict[Any, list[tuple[int, dict[str, Any]]]] = {}
-        inputs = [item for item in self.givens if item.is_input]
-        first: MlsysimError | None = None
-        for at in range(count):
-            try:
-                values = self.model.check(
-                    **self.fixed, **{item.name: item.text_of(float(columns[item.name][at])) for item in inputs}
-                )
-                groups.setdefault(self.model.identity(values), []).append((at, values))
-            except MlsysimError as error:  # sizes that do not divide
-                excluded[_reason(error)] += 1
-                first = first or error
-        if not groups:
-            assert first is not None
-            raise first
-        for members in groups.values():
-            values = members[0][1]
-            traced, known = self.model.trace(values), self.model.leaf_values(values)
-            places = np.asarray([at for at, _ in members])
-            varied = {name: column[places] for name, column in columns.items()}
-            for name, value in known.items():
-                series = [item.get(name, value) for _, item in members]
-                if isinstance(value, int | float) and any(other != value for other in series):
-                    varied[name] = np.asarray(series, dtype=float)
-            part = self._run(traced, self._wanted(traced, values), known, varied, len(members))
-            for name, array in part.items():
-                if name in found:
-                    found[name][places] = self._as_here(name, traced, array)
-        return Samples(found, dict(excluded.most_common()), count)
-
-    def _as_here(self, name: str, traced: Traced, array: Array) -> Array:
-        """Return labels of another structure by their positions in this one."""
-        theirs = traced.labels.get(name)
-        if theirs is None or theirs == self.labels[name]:
-            return array
-        mine = [*self.labels[name], *(label for label in theirs if label not in self.labels[name])]
-        self.labels[name] = tuple(mine)
-        return np.asarray([math.nan if at != at else mine.index(theirs[int(at)]) for at in array], dtype=float)
-
-
-def _reason(error: MlsysimError) -> str:
-    """Return why a sample cannot be."""
-    return f"{error.path}: {error.message}" if error.path else error.message

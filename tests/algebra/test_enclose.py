@@ -102,6 +102,15 @@ def test_whole_numbers_are_divided_between_whole_numbers() -> None:
     assert found.at_greatest["n"] in (3.0, 4.0)
 
 
+def test_whole_numbers_that_are_not_large_are_exact() -> None:
+    # 4 x 20 - 80 is 0, not 1e-14: whether something is above zero may decide on another branch
+    for root in (4 * n - 80, where(4 * n - 80 > 0, 1e9, 1), n - 20, n * n - 400):
+        found = bounds(root, {"n": Interval(20.0, 20.0)})
+        assert found.is_point, root
+    assert not bounds(x * n, {"x": Interval(0.1, 0.1), "n": Interval(3.0, 3.0)}).is_point
+    assert not bounds(n * n, {"n": Interval(2.0**53, 2.0**53)}).is_point
+
+
 def test_known_leaves_and_points_are_no_part_of_the_box() -> None:
     found = enclose(x * y, {"y": 3.0}, {"x": Interval(2.0, 2.0)})
     assert (found.low, found.high) == (pytest.approx(6.0), pytest.approx(6.0))
@@ -133,11 +142,12 @@ def test_truths_by_hand(rule: Expression, held: bool | None, proven: bool) -> No
 
 
 def test_a_truth_that_is_not_proven_says_so() -> None:
-    # A gap of 1e-9 inside: neither dividing a few times nor a corner finds it. The largest product is 12 exactly, which
-    # rounding outward leaves open.
+    # A gap of 1e-9 inside: neither dividing a few times nor a corner finds it. The largest product is 1.2 exactly,
+    # which rounding outward leaves open; of whole numbers it does not.
     rule = (x < 1.7) | (x > 1.7 + 1e-9)
     assert truth(rule, {}, {"x": Interval(1.0, 3.0)}, parts=5) == (None, False)
-    assert truth(x * y <= 12, {}, {"x": Interval(1.0, 3.0), "y": Interval(2.0, 4.0)}) == (None, False)
+    assert truth(x * y <= 1.2, {}, {"x": Interval(0.1, 0.3), "y": Interval(2.0, 4.0)}) == (None, False)
+    assert truth(x * y <= 12, {}, {"x": Interval(1.0, 3.0), "y": Interval(2.0, 4.0)}) == (True, True)
 
 
 def test_a_quotient_by_a_power_of_two_is_not_widened() -> None:

@@ -30,6 +30,19 @@ def test_distributions_have_quantiles(ask: Callable[..., Any]) -> None:
     assert list(first["outputs"]["itl"]["quantiles"]) == ["0.1", "0.9"]
 
 
+def test_intervals_beside_distributions_have_bounds_of_quantiles(ask: Callable[..., Any]) -> None:
+    options = (*SAMPLED, "--output", "ttft", "--set", "efficiency=0.4 .. 0.6", "--samples", "64")
+    for said in ("bounds of quantiles, whatever the intervals are", "at least", "at most", "holds in at least"):
+        assert said in ask(*options, "--constraint", "ttft <= 100 ms").out
+    found = ask(*options, "--json").json
+    assert found["kind"] == "boxes"
+    ends = found["outputs"]["ttft"]["quantiles"]["0.5"]
+    assert ends["low"] < ends["high"]
+    ranked = ask(*options, "--rank")
+    assert "with efficiency = 0.5: shares of its variance" in ranked.out
+    assert "apart in the mean, beside a standard deviation of" in ranked.out
+
+
 def test_a_ranking_is_largest_first(ask: Callable[..., Any]) -> None:
     options = (*SAMPLED, "--set", "batch_size=uniform(1, 64)", "--rank", "--samples", "128")
     found = ask(*options, "--json").json["indices"]["itl"]
@@ -43,7 +56,6 @@ def test_a_ranking_is_largest_first(ask: Callable[..., Any]) -> None:
     [
         (ASKED, 2, "--output"),
         ((*ASKED, "--output", "itl"), 3, "nothing is uncertain"),
-        ((*SAMPLED, "--set", "efficiency=0.4 .. 0.6"), 3, "neither bounds nor quantiles"),
         ((*SAMPLED, "--set", "model=GPT2"), 2, "'model' is given twice"),
         ((*SAMPLED, "--quantiles", "5,95"), 2, "--quantiles"),
         ((*SAMPLED, "--rank", "--constraint", "itl <= 1 s"), 2, "a ranking is of outputs"),

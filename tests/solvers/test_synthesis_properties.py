@@ -13,13 +13,21 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 import mlsysim_opt as mo
-from mlsysim_opt.errors import DimensionError, InfeasibleError, InputError, NotInvertibleError, UnknownNameError
-from mlsysim_opt.physics.serving import ServingModel
+from mlsysim_opt.errors import (
+    DimensionError,
+    InfeasibleError,
+    InputError,
+    NotInvertibleError,
+    ParseError,
+    UnknownNameError,
+)
+from mlsysim_opt.physics.serving import ServingModel, home_of
 from mlsysim_opt.registry.datum import Datum
+from mlsysim_opt.registry.types import Link
 from mlsysim_opt.solvers import SynthesisSolver
 
-NOTCH = 1 - 1e-6
-NUMBERS = ("memory.bandwidth", "compute.peak", "memory.capacity")
+NOTCH = 1 - 1e-9
+NUMBERS = ("memory.bandwidth", "compute.peak", "memory.capacity", "scale_up.bandwidth")
 DENSE = ("Llama3_8B", "Llama3_70B", "Qwen2_5_7B", "Gemma2_9B", "Mistral_7B")
 EXPERTS = ("Mixtral_8x7B", "DeepSeek_V3")
 
@@ -85,15 +93,21 @@ def test_the_specification_meets_every_target_and_one_notch_less_misses_one(
     try:
         specs = SynthesisSolver().solve(**inputs, targets={name: f"{x!r} s" for name, x in limits.items()}, like=like)
     except NotInvertibleError:
-        floor = less(less(mo.Hardware[like], "memory.bandwidth", 1e6), "compute.peak", 1e6)
-        assert missed(inputs, floor, limits)  # without end of both it is missed all the same
+        easy: Any = mo.Hardware[like].model_copy(update={"name": "without_end"})
+        home: Any = home_of(mo.Hardware[like])
+        easy = easy.model_copy(update={"scale_up": Link.model_construct(bandwidth=home.scale_up.__dict__["bandwidth"])})
+        for number in NUMBERS:
+            easy = less(easy, number, 1e6)
+        assert missed(inputs, easy, limits)  # without end of all of them it is missed all the same
         return
     hardware = specs.as_hardware()
     assert missed(inputs, hardware, limits) == []
     solved = ServingModel().solve(**inputs, hardware=hardware)
     assert min(1 - solved.si(name) / limit for name, limit in limits.items()) < 1e-9  # one binds
     assert solved.si("total_memory_required") == pytest.approx(solved.si("available_memory"), rel=1e-9)
-    for number in NUMBERS:
+    exchanged = inputs["tp_size"] * inputs["pp_size"] > 1
+    assert (specs.required_link_bandwidth is not None) == exchanged
+    for number in NUMBERS if exchanged else NUMBERS[:3]:
         assert missed(inputs, less(hardware, number, NOTCH), limits), number
 
 
@@ -136,11 +150,37 @@ def test_equations_bounds_and_mappings_ask_the_same() -> None:
 
 def test_links_of_the_server_are_those_of_the_specification() -> None:
     # an L40S has no link of its own: two of them talk over the PCIe of their server
-    specs = SynthesisSolver().solve("Llama3_8B", "30 ms", like="L40S", tp_size=2, batch_size=16)
+    asked = {"like": "L40S", "tp_size": 2, "batch_size": 16}
+    specs = SynthesisSolver().solve("Llama3_8B", "30 ms", link_bandwidth="like", **asked)
+    assert specs.required_link_bandwidth is None
     there = ServingModel().solve("Llama3_8B", specs.as_hardware(), seq_len=2048, tp_size=2, batch_size=16)
     here = ServingModel().solve("Llama3_8B", "L40S", seq_len=2048, tp_size=2, batch_size=16)
     assert there.feasible
     assert there.si("itl_communication") == here.si("itl_communication") > 0
+    # sought, they keep the ratio of 32 GB/s to 864 GB/s
+    sought = SynthesisSolver().solve("Llama3_8B", "30 ms", **asked)
+    assert sought.required_link_bandwidth.magnitude * 1e9 == pytest.approx(
+        32e9 / 864e9 * sought.required_bandwidth.to("byte/s").magnitude, rel=1e-9
+    )
+    assert sought.as_hardware().scale_up.bandwidth == sought.required_link_bandwidth
+
+
+def test_links_may_be_given_sought_or_play_no_part() -> None:
+    # faster links leave more of the 30 ms to the memory, slower ones less
+    every = [solve(target_latency="30 ms", link_bandwidth=text) for text in ("100 GB/s", "450 GB/s", "1.8 TB/s")]
+    bandwidths = [item.required_bandwidth.magnitude for item in every]
+    assert bandwidths == sorted(bandwidths, reverse=True)
+    as_it_is = solve(target_latency="30 ms", link_bandwidth="like")
+    assert as_it_is.required_bandwidth.magnitude == bandwidths[1]
+    assert as_it_is.assumptions["link_bandwidth"] == "450 GB/s"
+    sought = solve(target_latency="30 ms")
+    assert sought.as_dict()["required_link_bandwidth"]["unit"] == "GB/s"
+    assert "links " in str(sought)
+    assert sought.assumptions["link_memory_ratio"] == f"{450 / 3350:.4g}"
+    assert "links over memory bandwidth" in sought.balance
+    alone = solve(target_latency="60 ms", tp_size=1)
+    assert alone.required_link_bandwidth is None
+    assert "link_memory_ratio" not in alone.assumptions
 
 
 # what meets it ----------------------------------------------------------------------------------------------------
@@ -253,7 +293,16 @@ def test_matches_read_well_and_travel() -> None:
         ({"targets": ["ttft_compute <= 1 s"]}, InputError, "no target depends on the memory bandwidth"),
         ({"targets": {"decode_bottleneck": "3"}}, InputError, "is a label"),
         ({"targets": {"ttft": "1 s", "itl": "30 ms"}, "decode_hardware": "H200"}, InputError, "depends neither"),
-        ({"target_latency": "2 ms"}, NotInvertibleError, "even without end of bandwidth and FLOP/s"),
+        ({"target_latency": "2 ms"}, NotInvertibleError, "even without end of bandwidth, FLOP/s and links"),
+        ({"target_latency": "2 ms", "tp_size": 1}, NotInvertibleError, "even without end of bandwidth and FLOP/s"),
+        ({"target_latency": "30 ms", "link_bandwidth": "400 GB"}, DimensionError, "byte/s is expected"),
+        ({"target_latency": "30 ms", "link_bandwidth": "0 GB/s"}, InputError, "not above zero"),
+        ({"target_latency": "30 ms", "link_bandwidth": "fast"}, ParseError, "fast"),
+        (
+            {"target_latency": "60 ms", "link_bandwidth": "1 GB/s", "tp_size": 1},
+            InputError,
+            "no target depends on links",
+        ),
     ],
 )
 def test_wrong_questions_are_answered(given: dict[str, Any], error: type[Exception], said: str) -> None:
