@@ -73,5 +73,6 @@ def instance(
         "periods": hours,
         "carbon_intensity": intensity,
         "price": prices,
+        "serving_utilization": 0.7,
         **held,
     }

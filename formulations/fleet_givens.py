@@ -42,9 +42,9 @@ TRAFFIC = Rows(
         _tokens("input_len", "tokens of the prompt"),
         _tokens("output_len", "generated tokens"),
         _rate("request_rate", "requests per time"),
-        _time("ttft", "limit of the P99 of the time to the first token, round trip included"),
+        _time("ttft", "limit of the time to the first token at the quantile, round trip included"),
         _time("itl", "limit of the mean time between two tokens"),
-        _time("latency", "limit of the P99 of the time to the last token, round trip included"),
+        _time("latency", "limit of the time to the last token at the quantile, round trip included"),
     ),
 )  # fmt: skip
 OFFERS = Rows(
@@ -67,6 +67,10 @@ ROUND_TRIP = Rows(
         Number("time", "round trip", unit="ms", of=TIME, bare=True),
     ),
 )  # fmt: skip
+QUANTILE = Number("quantile", "share of requests for which limits of TTFT and latency hold", default=0.99, high=1.0,
+                  open_low=True)  # fmt: skip
+UTILIZATION = (0.5, 0.6, 0.7, 0.8, 0.9)
+"""Loads of a replica over its full rate that are tried where none is given."""
 MEASURED = Rows(
     "measured", "rows: what a replica was measured to do with requests of one kind", default=None,
     columns=(
@@ -148,9 +152,22 @@ def round_trips(
     problem: CoupledProblem, rows: Sequence[Mapping[str, Any]] | None, origin: Choice, site: Choice
 ) -> Expression | None:
     """Return the network time over (origin, site); None where requests come from no place in particular."""
+    if rows is None and origin.values == (ANYWHERE,):
+        return None
+    times = round_trip_times(rows, [(a, b) for a in origin.values for b in site.values])
+    numbers = [[times[a, b] for b in site.values] for a in origin.values]
+    return problem.table("round trip", (origin, site), np.array(numbers), "s")
+
+
+def round_trip_times(
+    rows: Sequence[Mapping[str, Any]] | None, needed: Sequence[tuple[str, str]]
+) -> dict[tuple[str, str], float]:
+    """Return the network time of each pair of origin and site, in seconds.
+
+    Raises:
+        InputError: one that is needed is not given, or one is given twice.
+    """
     if rows is None:
-        if origin.values == (ANYWHERE,):
-            return None
         raise InputError(
             "traffic says where requests come from, so the time to each site is needed",
             path="round_trip",
@@ -164,8 +181,7 @@ def round_trips(
         if (row["origin"], where) in times:
             raise InputError(f"{row['origin']} to {where} is given twice", path="round_trip")
         times[row["origin"], where] = row["time"]
-    missing = [f"{a} to {b}" for a in origin.values for b in site.values if (a, b) not in times]
+    missing = [f"{a} to {b}" for a, b in needed if (a, b) not in times]
     if missing:
         raise InputError(f"not given: {', '.join(missing[:5])}", path="round_trip")
-    numbers = [[times[a, b] for b in site.values] for a in origin.values]
-    return problem.table("round trip", (origin, site), np.array(numbers), "s")
+    return times

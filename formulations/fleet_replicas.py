@@ -22,6 +22,7 @@ from mlsysim_opt.physics.replicas import ServedKind, served_kind, working_power
 from mlsysim_opt.physics.serving import REPLICA_INPUTS, home_of, node_name, replica_bindings
 from mlsysim_opt.physics.transformer import ONE, ZERO
 from mlsysim_opt.physics.view import View, entry_bindings
+from mlsysim_opt.registry.entry import Entry
 from mlsysim_opt.units import BYTE
 
 PAGE = next(item.default for item in ServingCapacityModel.inputs if item.name == "page_size")
@@ -90,22 +91,15 @@ def modelled_kinds(
     problem.values.update(entry_bindings("scheduler", values["scheduler"]))
     problem.values["memory_reserve"] = float(values["memory_reserve"])
     output = _lengths(problem, kinds, request, "output_len")
-    total = output + _lengths(problem, kinds, request, "input_len")
-    leaves: dict[str, Any] = {item.name: item.default for item in REPLICA_INPUTS}
-    leaves |= dict.fromkeys(("tp_size", "pp_size", "ep_size", "attention_dp"), ONE)
-    leaves |= {name: sizes[name] for name in ("tp_size", "pp_size") if sizes[name].values != (1,)}
-    leaves |= {
-        "model": View("model", [values["model"]]), "scheduler": View("scheduler", [values["scheduler"]]),
-        "max_batch_size": sizes["concurrency"], "max_seq_len": total, "mean_request_tokens": None,
-        "output_tokens": output, "service_time_cv": ZERO, "page_size": expression(PAGE),
-        "memory_reserve": Symbol("memory_reserve", BYTE), "draft_model": None,
-    }  # fmt: skip
+    prompt = _lengths(problem, kinds, request, "input_len")
+    leaves = replica_leaves(values["model"], values["scheduler"], sizes, prompt, output)
     entries = {name: Given("accelerator", kind="accelerator").check(name) for name in machine.values}
+    level = expression(float(values["quantile"]))
     found: dict[tuple[str, str], ServedKind] = {}
     reasons: list[InputError] = []
     for name, form in itertools.product(machine.values, values["precision"]):
         try:
-            found[name, form] = _settled(problem, leaves, entries[name], form, sizes["utilization"])
+            found[name, form] = settled_kind(problem.values, leaves, entries[name], form, sizes["utilization"], level)
         except (UnsupportedPrecisionError, MissingFieldError) as error:
             reasons.append(error)
     if not found:
@@ -157,17 +151,40 @@ def modelled_kinds(
     )  # fmt: skip
 
 
-def _settled(
-    problem: CoupledProblem, leaves: Mapping[str, Any], accelerator: Any, precision: str, utilization: Expression
-) -> ServedKind:
+def replica_leaves(
+    model: Entry, scheduler: Entry, sizes: Mapping[str, Choice], prompt: Expression, output: Expression
+) -> dict[str, Any]:
+    """Return what the equations of a replica get for requests of so many tokens: leaves, and choices for its sizes.
+
+    Args:
+        sizes: `tp_size`, `concurrency` and, if it is chosen, `pp_size`. prompt, output: tokens of a request.
+    """
+    leaves: dict[str, Any] = {item.name: item.default for item in REPLICA_INPUTS}
+    leaves |= dict.fromkeys(("tp_size", "pp_size", "ep_size", "attention_dp"), ONE)
+    leaves |= {name: sizes[name] for name in ("tp_size", "pp_size") if name in sizes and sizes[name].values != (1,)}
+    return leaves | {
+        "model": View("model", [model]), "scheduler": View("scheduler", [scheduler]),
+        "max_batch_size": sizes["concurrency"], "max_seq_len": prompt + output, "mean_request_tokens": None,
+        "output_tokens": output, "service_time_cv": ZERO, "page_size": expression(PAGE),
+        "memory_reserve": Symbol("memory_reserve", BYTE), "draft_model": None,
+    }  # fmt: skip
+
+
+def settled_kind(
+    known: Mapping[str, Any], leaves: Mapping[str, Any], accelerator: Entry, precision: str, utilization: Expression,
+    quantile: Expression,
+) -> ServedKind:  # fmt: skip
     """Return what a replica on one accelerator does in one number format, with the numbers of both in place.
 
     Accelerators differ in what they have (links, formats), so each has equations of its own.
+
+    Args:
+        known: numbers of the other symbols. leaves: see `replica_leaves`. utilization, quantile: see `served_kind`.
     """
     given = {**leaves, "hardware": View("hardware", [accelerator]), "precision": precision}
-    found = served_kind(given, utilization)
+    found = served_kind(given, utilization, quantile)
     bound = {"precision": precision, "weight_precision": None, "hardware": accelerator}
-    known = {**problem.values, **entry_bindings("hardware", accelerator), **replica_bindings(bound)}
+    known = {**known, **entry_bindings("hardware", accelerator), **replica_bindings(bound)}
     return ServedKind(
         rate=folded(found.rate, known),
         ttft=folded(found.ttft, known),

@@ -11,9 +11,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from mlsysim_opt.formulations.fleet_givens import QUANTILE, ROUND_TRIP, UTILIZATION
 from mlsysim_opt.formulations.givens import Counts, Names
 from mlsysim_opt.formulations.placement_givens import DEMAND, HOURLY, INTENSITY, JOB, ByRegion, Records
 from mlsysim_opt.formulations.placement_plan import Plan
+from mlsysim_opt.formulations.rows import Several
+from mlsysim_opt.formulations.serving_columns import RESERVE
 
 from mlsysim_opt.errors import InputError
 from mlsysim_opt.optimize.coupled.problem import CoupledProblem
@@ -55,7 +58,10 @@ INPUTS: tuple[Input, ...] = (
            open_low=True, bare=True),
     Number("lifetime_utilization", "share of the lifetime in which equipment serves somebody", default=1.0, high=1.0,
            open_low=True),
-    Number("serving_utilization", "share of its capacity a server is loaded to", default=0.7, high=1.0, open_low=True),
+    Several("serving_utilization", "load of a server over its full rate, or several to choose among; where absent, 0.5 "
+            "to 0.9 in steps of 0.1, but for measured rates", default=None,
+            each=Number("serving_utilization", high=1.0, open_low=True)),
+    ROUND_TRIP,
     Option("hold", "nodes held for the whole duration beside what is rented on demand: 'reserved' or bought ('buy')",
            default=None, options=("reserved", "buy")),
     ByRegion("reserved_price", "rent of a held accelerator, used or not", default=None, unit="USD/h", of=HOURLY),
@@ -74,8 +80,18 @@ def _build(values: dict[str, Any], narrowed: Mapping[str, Any]) -> CoupledProble
         raise InputError("there is nothing to place", path="jobs", hint="give jobs, demands, or both")
     problem = CoupledProblem("placement", default_objective="min_cost", aliases=METRIC_ALIASES)
     Plan(problem, values, narrowed).declare()
-    shown = ("serving_utilization",) if values["demands"] else ()
-    problem.assumptions.update({name: str(values[name]) for name in shown})
+    modelled = [item for item in values["demands"] or () if item["requests_per_device"] is None]
+    if modelled:
+        problem.assumptions["memory_reserve"] = f"{RESERVE / 2**30:g} GiB"
+        problem.assumptions["queues"] = "each replica has its own: an upper bound on the wait of pooled ones"
+    if modelled and values["serving_utilization"] is None:
+        problem.assumptions["serving_utilization"] = ", ".join(f"{item:g}" for item in UTILIZATION)
+    promising = [item for item in modelled if item["ttft"] is not None or item["latency"] is not None]
+    if any(item["quantile"] == QUANTILE.default for item in promising):
+        problem.assumptions["quantile"] = str(QUANTILE.default)
+    for item in promising:
+        if item["origin"] is None:
+            problem.assumptions[f"network of {item['name']}"] = "no round trip: its origin is not given"
     problem.assumptions["accounting"] = values["accounting"]
     return problem
 

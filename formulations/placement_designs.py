@@ -1,4 +1,4 @@
-"""The columns of `placement`: ways to run each job and to serve each demand, by physics or as they were measured."""
+"""The columns of `placement` that are jobs: ways to run each of them, by physics or as they were measured."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from mlsysim_opt.formulations.parallelism import _nodes_of
 from mlsysim_opt.formulations.placement_givens import Array
-from mlsysim_opt.formulations.serving_columns import ServingColumn, serving_column
 from mlsysim_opt.formulations.training_columns import TrainingColumn, training_columns
 
 from mlsysim_opt.errors import InputError, MlsysimError
@@ -157,34 +156,3 @@ def _measured(plan: Plan, item: Mapping[str, Any], accelerator: Entry) -> Sequen
         speed = (item["token_budget"] or 1.0) / (design["time"] * item["goodput"])
         found.append(TrainingColumn(design["nodes"], speed, power * design["nodes"], {}, design["name"]))
     return found
-
-
-def serving_rates(plan: Plan) -> Array:
-    """Return the requests per second and accelerator of each demand on each accelerator, NaN where it cannot be.
-
-    Raises:
-        InputError: a demand can be served on none.
-    """
-    rate = np.full((len(plan.demands), len(plan.accelerators)), np.nan)
-    for row, item in enumerate(plan.demands):
-        reasons: list[MlsysimError] = []
-        for column in np.flatnonzero(may_use(item, "accelerators", plan.accelerators)):
-            accelerator = plan.accelerators[int(column)]
-            note = f"{item['name']} on {accelerator.name}"
-            try:
-                best = _serving(item, accelerator)
-            except MlsysimError as error:
-                reasons.append(error)
-                plan.problem.assumptions[note] = f"left out: {error.message}"
-                continue
-            rate[row, column] = best.rate
-            plan.problem.assumptions[note] = f"{best.rate:.4g} requests/s an accelerator at full load ({best.label})"
-        if np.isnan(rate[row]).all():
-            raise reasons[0]
-    return rate
-
-
-def _serving(item: Mapping[str, Any], accelerator: Entry) -> ServingColumn:
-    if item["requests_per_device"] is not None:
-        return ServingColumn(float(item["requests_per_device"]), 1, 1, "as measured")
-    return serving_column(item, accelerator)

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from mlsysim_opt.formulations.fleet_givens import QUANTILE
 from mlsysim_opt.formulations.givens import Counts, Names
+from mlsysim_opt.formulations.rows import Label
 
 from mlsysim_opt.errors import InputError
 from mlsysim_opt.physics.inputs import Given, Input, Number, Text, check_all
@@ -169,8 +171,12 @@ DEMAND: tuple[Input, ...] = (
     Number("input_len", "tokens of a prompt", default=None, integer=True, low=1, high=2**31),
     Number("output_len", "tokens of an answer", default=None, integer=True, low=1, high=2**31),
     Text("precision", "number format", default="bf16", of_kind="numerics"),
-    Number("ttft", "longest time to the first token", default=None, unit="ms", of=TIME, open_low=True),
-    Number("itl", "longest time between tokens", default=None, unit="ms", of=TIME, open_low=True),
+    Label("origin", "where requests come from; its round trips are then part of TTFT and latency", default=None),
+    Number("ttft", "longest time to the first token at the quantile", default=None, unit="ms", of=TIME, open_low=True),
+    Number("itl", "longest mean time between tokens", default=None, unit="ms", of=TIME, open_low=True),
+    Number("latency", "longest time to the last token at the quantile", default=None, unit="ms", of=TIME,
+           open_low=True),
+    QUANTILE,
     Names("accelerators", "accelerators to choose among; those of the plan when absent", default=None,
           kind="accelerator"),
     Names("regions", "where it may be served (data residency, latency); anywhere when absent", default=None,

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from mlsysim_opt.formulations.placement_designs import may_use, nodes_of, serving_rates, ways_of
+from mlsysim_opt.formulations.placement_designs import may_use, nodes_of, ways_of
 from mlsysim_opt.formulations.placement_givens import Array, ByRegion, spans
 from mlsysim_opt.formulations.placement_metrics import declare_metrics
 from mlsysim_opt.formulations.placement_numbers import Numbers, given_numbers, intensities
+from mlsysim_opt.formulations.placement_serving import serving_of
 
 from mlsysim_opt.algebra.atoms import ceil, floor, maximum, minimum, where
 from mlsysim_opt.algebra.expression import Choice, Expression, constant, expression
@@ -22,7 +23,7 @@ from mlsysim_opt.optimize.coupled.totals import Family, Total, sum_of
 from mlsysim_opt.physics.operations import Run, node_power
 from mlsysim_opt.physics.view import View
 from mlsysim_opt.registry.entry import Entry
-from mlsysim_opt.units import NONE, TIME, Dimension, parse_unit
+from mlsysim_opt.units import TIME, Dimension, parse_unit
 
 ONE = expression(1)
 WORKS, SERVED = "each job works as long as it takes", "all requests are served"
@@ -280,17 +281,16 @@ class Plan:
     def _declare_demands(self) -> None:
         problem = self.problem
         demand = problem.choose("demand", [item["name"] for item in self.demands], about="served demand")
-        rate = serving_rates(self)
-        load = constant(float(self.values["serving_utilization"]), NONE)
-        full = problem.table("requests per accelerator", (demand, self.accelerator), rate, "request/s")
+        found = serving_of(self)
+        replica = problem.choose("replica", found.labels, about="what serves: its split, requests at once and load")
+        way = (demand, self.accelerator, replica)
+        load = problem.table("load", way, found.load)
+        full = problem.table("requests per accelerator", way, found.rate, "request/s")
         devices = 1 / (full * load)
         power = node_power(self.node, load) / self.per_node
-        may = problem.table("the demand may be served there", (demand, self.region),
-                            [may_use(item, "regions", self.regions) for item in self.demands])  # fmt: skip
-        exists = problem.table("the demand can be served on it", (demand, self.accelerator), ~np.isnan(rate))
-        problem.allow("the demand can be served on it", exists >= 1, structural=True)
-        problem.allow("the demand may be served there", may >= 1, structural=True)
-        over = (demand, self.accelerator, self.region, *((self.period,) if self.period is not None else ()))
+        kept = problem.table("it keeps what is promised there", (*way, self.region), found.kept)
+        problem.allow("it keeps what is promised there", kept >= 1, structural=True)
+        over = (*way, self.region, *((self.period,) if self.period is not None else ()))
         served = problem.amounts("serving", over, unit="request/s", about="requests served where")
         asked = np.array([spans(item["rate"], self.periods, "rate")[0] for item in self.demands])
         rows = (demand, self.period) if self.period is not None else (demand,)

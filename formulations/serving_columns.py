@@ -1,45 +1,82 @@
-"""How many requests an accelerator serves per second, at best, within what is promised: the column of a demand."""
+"""Ways to serve a demand on an accelerator: splits, requests at once and loads of a replica, with their latencies."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from mlsysim_opt.formulations.fleet_replicas import replica_leaves, settled_kind
 
+from mlsysim_opt.algebra.expression import Choice, expression
 from mlsysim_opt.errors import InputError
-from mlsysim_opt.physics import ServingModel
-from mlsysim_opt.physics.serving import home_of
+from mlsysim_opt.optimize.coupled.columns import over_product
+from mlsysim_opt.physics.serving import REPLICA_INPUTS, home_of
+from mlsysim_opt.physics.view import entry_bindings
+from mlsysim_opt.registry import default_catalog
 from mlsysim_opt.registry.entry import Entry
 
-BATCHES = tuple(2**power for power in range(10))
+Array = np.ndarray[Any, Any]
+RESERVE = next(float(item.check(item.default)) for item in REPLICA_INPUTS if item.name == "memory_reserve")
+CONCURRENCY = tuple(2**power for power in range(10))
+TRIPPING = ("ttft", "latency")
+"""Times that a round trip over the network is part of."""
+PROMISES = (*TRIPPING, "itl")
 
 
-@dataclass(frozen=True)
-class ServingColumn:
-    """A way to serve a demand.
+@dataclass(frozen=True, eq=False)
+class ServingWays:
+    """Ways to serve a demand, one number of each.
 
     Attributes:
-        rate: requests per second and accelerator, all the time. devices: of one replica. batch_size: of a replica.
+        labels: in short. rate: requests per second and accelerator at full load. load: share of it that is used.
+        times: `ttft`, `latency` and `itl` in seconds, without the network; none of them where it was only measured.
     """
 
-    rate: float
-    devices: int
-    batch_size: int
-    title: str = ""
+    labels: tuple[str, ...]
+    rate: Array
+    load: Array
+    times: Mapping[str, Array]
 
-    @property
-    def label(self) -> str:
-        """The replica in short."""
-        return self.title or f"tp{self.devices} batch {self.batch_size}"
+    def keep(self, promised: Mapping[str, float], trip: float) -> Array:
+        """Return which ways keep what is promised over a network, and of them those that no other one beats.
+
+        A way beats another that takes no fewer accelerators for a request, nor less energy: accelerators that are
+        less loaded take more of the first, slower ones more of both.
+        """
+        good = np.ones(len(self.labels), dtype=bool)
+        for name, limit in promised.items():
+            good &= self.times[name] + (trip if name in TRIPPING else 0.0) <= limit
+        used, rate = self.rate * self.load, self.rate
+        kept = np.zeros(len(good), dtype=bool)
+        most = -np.inf
+        for at in np.lexsort((-rate, -used)):
+            if good[at] and rate[at] > most:
+                kept[at], most = True, rate[at]
+        return kept
+
+    def shortfall(self, promised: Mapping[str, float], trip: float) -> str:
+        """Return why no way keeps what is promised."""
+        for name, limit in promised.items():
+            least = float(self.times[name].min()) + (trip if name in TRIPPING else 0.0)
+            if least > limit:
+                over = f", {1000 * trip:.4g} ms of it on the network" if trip and name in TRIPPING else ""
+                return f"{name} is {1000 * least:.4g} ms at least{over}, and {1000 * limit:.4g} ms is promised"
+        return "each of what is promised can be kept, but not all together"
 
 
-def serving_column(demand: Mapping[str, Any], accelerator: Entry) -> ServingColumn:
-    """Return the split and batch that serve most requests per accelerator: full static batches, one after another.
+def measured_ways(rate: float, loads: Sequence[float]) -> ServingWays:
+    """Return the ways of an accelerator of which only the rate at full load is known."""
+    labels = tuple(f"as measured, load {load:g}" for load in loads)
+    return ServingWays(labels, np.full(len(loads), rate), np.array(loads, dtype=float), {})
+
+
+def serving_ways(demand: Mapping[str, Any], accelerator: Entry, loads: Sequence[float]) -> ServingWays:
+    """Return the ways to serve a demand with continuous batching: each replica has a queue of its own.
 
     Raises:
-        InputError: model or lengths are not given, or nothing meets the promises in the memory there is.
+        InputError: model or lengths are not given, or there is not the memory.
     """
     for name in ("model", "input_len", "output_len"):
         if demand[name] is None:
@@ -50,25 +87,25 @@ def serving_column(demand: Mapping[str, Any], accelerator: Entry) -> ServingColu
             )
     home = home_of(accelerator)
     ranks = 1 if home is None else int(home.scale_up.domain_size)
-    splits = [2**power for power in range(ranks.bit_length()) if 2**power <= min(ranks, int(demand["model"].heads))]
-    table = ServingModel().sweep(
-        model=demand["model"],
-        hardware=accelerator,
-        seq_len=demand["input_len"] + demand["output_len"],
-        output_len=demand["output_len"],
-        batch_size=list(BATCHES),
-        tp_size=list(splits),
-        precision=demand["precision"],
+    sizes = {
+        "tp_size": Choice("tp_size", [2**power for power in range(ranks.bit_length()) if 2**power <= ranks]),
+        "concurrency": Choice("concurrency", CONCURRENCY),
+        "utilization": Choice("utilization", loads),
+    }
+    model, scheduler = demand["model"], default_catalog().find("scheduler", "continuous")
+    prompt, output = (expression(int(demand[name])) for name in ("input_len", "output_len"))
+    known = {**entry_bindings("model", model), **entry_bindings("scheduler", scheduler), "memory_reserve": RESERVE}
+    leaves = replica_leaves(model, scheduler, sizes, prompt, output)
+    level = expression(float(demand["quantile"]))
+    kind = settled_kind(known, leaves, accelerator, demand["precision"], sizes["utilization"], level)
+    asked = [kind.rate, kind.devices, *(getattr(kind, name) for name in PROMISES)]
+    tables, places = over_product([*asked, *kind.rules.values()], known, list(sizes.values()))
+    good = np.flatnonzero(np.logical_and.reduce([np.asarray(item, dtype=bool) for item in tables[len(asked) :]]))
+    if not len(good):
+        raise InputError(f"no split and batch on {accelerator.name} serve {demand['name']} within its memory and load")
+    tp, clients, load = (np.array(item.values)[places[item]][good] for item in sizes.values())
+    rate, devices, *times = (
+        np.broadcast_to(item, places[sizes["tp_size"]].shape)[good] for item in tables[: len(asked)]
     )
-    good = table.si("feasible").astype(bool)
-    for promise in ("ttft", "itl"):
-        if demand[promise] is not None:
-            good &= table.si(promise) <= demand[promise]
-    size, devices = np.array(BATCHES)[:, None], np.array(splits)[None, :]
-    rate = np.where(good, size / (table.si("request_latency") * devices), 0.0)
-    at, split = np.unravel_index(int(np.argmax(rate)), rate.shape)
-    if not rate[at, split] > 0:
-        raise InputError(
-            f"no split and batch on {accelerator.name} serve {demand['name']} within its memory and limits"
-        )
-    return ServingColumn(float(rate[at, split]), int(splits[split]), BATCHES[at])
+    labels = tuple(f"tp{a} concurrency {b} load {c:g}" for a, b, c in zip(tp, clients, load, strict=True))
+    return ServingWays(labels, rate / devices, load, dict(zip(PROMISES, times, strict=True)))

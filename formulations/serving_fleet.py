@@ -18,8 +18,10 @@ from mlsysim_opt.formulations.fleet_givens import (
     ANYWHERE,
     MEASURED,
     OFFERS,
+    QUANTILE,
     ROUND_TRIP,
     TRAFFIC,
+    UTILIZATION,
     Kind,
     read_offers,
     read_traffic,
@@ -61,6 +63,7 @@ INPUTS: tuple[Input, ...] = (
             each=Number("concurrency", integer=True, low=1, high=2**20)),
     Several("utilization", "load of a replica over its full rate at most, to choose among; 1 where measured",
             default=None, each=Number("utilization", high=1.0, open_low=True)),
+    QUANTILE,
     Number("spare", "replicas beyond the load, of each kind at each site", default=0, integer=True, high=2**20),
     Number("served_share", "share of each row of traffic that must be served", default=1.0, high=1.0, open_low=True),
     Number("slices", "equal parts of each row of traffic, each served by one kind of replica; divisible when absent",
@@ -69,7 +72,6 @@ INPUTS: tuple[Input, ...] = (
     Number("memory_reserve", "memory kept free for the runtime", default="2 GiB", unit="GiB", of=BYTE),
 )  # fmt: skip
 INPUT_BY_NAME = {item.name: item for item in INPUTS}
-UTILIZATION = (0.5, 0.6, 0.7, 0.8, 0.9)
 MEASURED_UTILIZATION = (1.0,)
 ALIASES = {"max_batch_size": "concurrency"}
 
@@ -160,8 +162,10 @@ def _build(values: dict[str, Any], narrowed: Mapping[str, Any]) -> CoupledProble
     _promises(parts, round_trips(problem, values["round_trip"], origin, site))
     _couplings(parts)
     _metrics(parts)
-    for name in ("spare", "served_share", "memory_reserve"):
-        if values[name] == INPUT_BY_NAME[name].check(INPUT_BY_NAME[name].default):
+    for name in ("quantile", "spare", "served_share", "memory_reserve"):
+        if not (measured and name == "quantile") and values[name] == INPUT_BY_NAME[name].check(
+            INPUT_BY_NAME[name].default
+        ):
             problem.assumptions.setdefault(name, str(INPUT_BY_NAME[name].default))
     problem.assumptions["queues"] = "each replica has its own: an upper bound on the wait of pooled ones"
     return problem
@@ -172,8 +176,8 @@ def _available(row: Mapping[str, Any]) -> float:
 
 
 # what must hold -------------------------------------------------------------------------------------------------------
-ABOUT = {"ttft": "P99 of the time to the first token", "itl": "mean time between two tokens",
-         "latency": "P99 of the time to the last token"}  # fmt: skip
+ABOUT = {"ttft": "P{share:g} of the time to the first token", "itl": "mean time between two tokens",
+         "latency": "P{share:g} of the time to the last token"}  # fmt: skip
 
 
 WORST = "of the worst kind of request, mean over the replicas that serve it: "
@@ -184,21 +188,22 @@ def _promises(parts: Parts, trip: Expression | None) -> None:
     for name in LATENCIES:
         limits = [getattr(parts.kinds[label], name) for label in parts.request.values]
         value = parts.replica.times[name]
+        about = ABOUT[name].format(share=100 * parts.values["quantile"])
         promised = any(limit is not None for limit in limits)
         if isinstance(value, InputError):
             if promised:
                 raise value
-            parts.problem.measure(name, _raising(value), unit="ms", about=ABOUT[name])
-            parts.problem.measure(f"worst_{name}", _raising(value), unit="ms", about=WORST + ABOUT[name])
+            parts.problem.measure(name, _raising(value), unit="ms", about=about)
+            parts.problem.measure(f"worst_{name}", _raising(value), unit="ms", about=WORST + about)
             continue
         if trip is not None and name != "itl":
             value = value + trip
-        parts.problem.measure(name, value, unit="ms", about=ABOUT[name])
+        parts.problem.measure(name, value, unit="ms", about=about)
         if promised:
             numbers = np.array([math.inf if limit is None else limit for limit in limits])
             limit = parts.problem.table(f"{name} promised", (parts.request,), numbers, "s")
             allow(parts.problem, f"{name} as promised", value <= limit)
-        parts.problem.measure(f"worst_{name}", _worst(parts, value), unit="ms", about=WORST + ABOUT[name])
+        parts.problem.measure(f"worst_{name}", _worst(parts, value), unit="ms", about=WORST + about)
 
 
 def _worst(parts: Parts, value: Expression) -> Callable[[], Largest]:

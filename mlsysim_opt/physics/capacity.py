@@ -111,6 +111,19 @@ class Pool:
         return 1 - exp(-self.queue.load / self.replicas)
 
 
+def pool_of(leaves: Mapping[str, Any]) -> Pool:
+    """Return the pool that inputs of `ServingCapacityModel` describe."""
+    replica = replica_of(leaves)
+    output = leaves["output_tokens"]
+    tokens = leaves["max_seq_len"] if leaves["mean_request_tokens"] is None else leaves["mean_request_tokens"]
+    inside = Batching(
+        replica, leaves["max_batch_size"], tokens - output, ZERO, output, leaves["page_size"],
+        replica.hardware.number("memory.capacity") - leaves["memory_reserve"], leaves["scheduler"],
+        speculation_of(leaves, replica),
+    )  # fmt: skip
+    return Pool(inside, leaves["num_replicas"], leaves["qps"], leaves["service_time_cv"])
+
+
 class ServingCapacityResult(Result):
     """Replicas, their load, and the latency of requests."""
 
@@ -197,16 +210,10 @@ class ServingCapacityModel(Model):
         return {**values, "num_replicas": enough or stable or 1}
 
     def equations(self, **leaves: Any) -> ServingCapacityResult:
-        replica = replica_of(leaves)
-        output = leaves["output_tokens"]
+        pool = pool_of(leaves)
+        inside, places, alone, present, queue = pool.inside, pool.places, pool.alone, pool.present, pool.queue
+        replica, output = inside.replica, leaves["output_tokens"]
         tokens = leaves["max_seq_len"] if leaves["mean_request_tokens"] is None else leaves["mean_request_tokens"]
-        inside = Batching(
-            replica, leaves["max_batch_size"], tokens - output, ZERO, output, leaves["page_size"],
-            replica.hardware.number("memory.capacity") - leaves["memory_reserve"], leaves["scheduler"],
-            speculation_of(leaves, replica),
-        )  # fmt: skip
-        pool = Pool(inside, leaves["num_replicas"], leaves["qps"], leaves["service_time_cv"])
-        places, alone, present, queue = pool.places, pool.alone, pool.present, pool.queue
         rate, replicas, qps, target = pool.rate, pool.replicas, leaves["qps"], leaves["target_p99_latency_ms"]
         level = expression(P99)
         p99 = pool.latency(level)

@@ -8,7 +8,7 @@ from typing import Any
 
 from mlsysim_opt.algebra.expression import Expression, expression
 from mlsysim_opt.physics.batching import REQUEST
-from mlsysim_opt.physics.capacity import ServingCapacityModel
+from mlsysim_opt.physics.capacity import ServingCapacityModel, pool_of
 from mlsysim_opt.physics.operations import Energy, node_power
 from mlsysim_opt.physics.transformer import ONE
 from mlsysim_opt.physics.view import View
@@ -21,7 +21,8 @@ class ServedKind:
     """A replica that serves requests of one kind.
 
     Attributes:
-        rate: requests per time at full load. ttft, latency: P99, from the arrival. itl: mean, of the mean batch.
+        rate: requests per time at full load. ttft, latency: at a quantile, from the arrival. itl: mean, of the mean
+            batch.
         devices: accelerators of the replica. rules: what must hold for it to serve them, by name.
     """
 
@@ -33,7 +34,7 @@ class ServedKind:
     rules: dict[str, Expression]
 
 
-def served_kind(leaves: Mapping[str, Any], utilization: Expression) -> ServedKind:
+def served_kind(leaves: Mapping[str, Any], utilization: Expression, quantile: Expression) -> ServedKind:
     """Return what a replica does for requests of one kind that load it to a share of its full rate.
 
     The replica has a queue of its own: pooling the queues of several only shortens the wait. The wait therefore does
@@ -41,19 +42,21 @@ def served_kind(leaves: Mapping[str, Any], utilization: Expression) -> ServedKin
 
     Args:
         leaves: expressions for the inputs of `ServingCapacityModel` but `qps`, `num_replicas` and the target.
-        utilization: arrivals over the rate at full load, below 1.
+        utilization: arrivals over the rate at full load, below 1. quantile: share of requests that TTFT and latency
+            are not exceeded for.
     """
     model = ServingCapacityModel()
     given = {**leaves, "num_replicas": ONE, "target_p99_latency_ms": expression("1 s")}
-    full = model.equations(**given, qps=expression("1 1/s")).per_replica_qps_capacity
-    loaded = model.equations(**given, qps=utilization * full)
+    full = pool_of({**given, "qps": expression("1 1/s")}).rate
+    loaded = {**given, "qps": utilization * full}
+    pool, found = pool_of(loaded), model.equations(**loaded)
     return ServedKind(
         rate=full * REQUEST,
-        ttft=loaded.ttft + loaded.queue_wait_p99,
-        itl=loaded.itl,
-        latency=loaded.estimated_p99_latency,
-        devices=loaded.required_accelerators,
-        rules={name: holds for name, holds in loaded.constraints.items() if name != TARGET},
+        ttft=pool.ttft(quantile),
+        itl=found.itl,
+        latency=pool.latency(quantile),
+        devices=found.required_accelerators,
+        rules={name: holds for name, holds in found.constraints.items() if name != TARGET},
     )
 
 

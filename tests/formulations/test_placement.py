@@ -14,6 +14,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from mlsysim_opt.formulations import training_columns
+from mlsysim_opt.formulations.serving_columns import serving_ways
 from scipy.optimize import linprog
 
 import mlsysim_opt as mo
@@ -165,6 +166,7 @@ def instances(draw: st.DrawFn) -> dict[str, Any]:
         "demands": [{"name": "d", "requests_per_device": "2 request/s", "rate": f"{number(1, 30)} request/s"}],
         "regions": regions,
         "duration": f"{2 * periods} h",
+        "serving_utilization": 0.7,
         "periods": periods,
         "carbon_intensity": {
             region: {"values": [number(10, 900) for _ in range(periods)], "unit": "gCO2e/kWh"} for region in regions
@@ -362,6 +364,78 @@ def test_generated_columns_say_when_nothing_is_possible(monkeypatch: pytest.Monk
         place(constraints=["cost <= 79 USD"], **given)
     with pytest.raises(InfeasibleError):
         place(constraints=["carbon <= 1 kgCO2e", "cost <= 200 USD"], **given)
+
+
+# what is promised to those who are served -----------------------------------------------------------------------------
+SERVED: dict[str, Any] = {
+    "name": "chat", "model": "Llama3_8B", "precision": "fp8", "input_len": 500, "output_len": 250,
+    "rate": "1000000 request/s", "ttft": "250 ms", "itl": "40 ms",
+}  # fmt: skip
+TRIPS = [
+    {"origin": "Ohio", "site": "AWS_us_east_1", "time": "20 ms"},
+    {"origin": "Ohio", "site": "AWS_ca_central_1", "time": "30 ms"},
+    {"origin": "Ohio", "site": "AWS_eu_central_1", "time": "110 ms"},
+]
+
+
+def serve(change: dict[str, Any] | None = None, **given: Any) -> PlanSolution:
+    return place(**{"demands": [{**SERVED, **(change or {})}], "duration": "1 h", "price": "2 USD/h", **given})
+
+
+@pytest.mark.parametrize(
+    "change", [{}, {"ttft": "100 ms"}, {"quantile": 0.5, "ttft": "70 ms"}, {"latency": "3 s", "itl": None}]
+)
+def test_a_demand_takes_the_accelerators_of_a_fleet_that_keeps_the_same_promises(change: dict[str, Any]) -> None:
+    # of so many replicas that the last one does not matter
+    kind = {**SERVED, **change}
+    fleet = mo.optimize(
+        "serving_fleet", model=kind["model"], precision=kind["precision"], quantile=kind.get("quantile", 0.99),
+        concurrency=[2**power for power in range(10)], offers=[{"accelerator": "H100"}], objective="min_accelerators",
+        traffic=[{name: kind.get(name) for name in ("name", "input_len", "output_len", "ttft", "itl", "latency")}
+                 | {"request_rate": kind["rate"]}],
+    )  # fmt: skip
+    plan = serve(change, regions="AWS_us_east_1")
+    assert plan.metrics["device_time"].m_as("h") == pytest.approx(fleet.metrics["accelerators"], rel=1e-3)
+
+
+def test_a_way_that_is_left_out_is_beaten() -> None:
+    demand = {**SERVED, "quantile": 0.95, "model": default_catalog().find("model", "Llama3_8B")}
+    ways = serving_ways(demand, default_catalog().find("accelerator", "H100"), (0.4, 0.7, 0.9))
+    promised, trip = {"ttft": 0.3, "itl": 0.03}, 0.1
+    kept = ways.keep(promised, trip)
+    good = [
+        at for at in range(len(ways.labels)) if ways.times["ttft"][at] + trip <= 0.3 and ways.times["itl"][at] <= 0.03
+    ]
+    used = ways.rate * ways.load
+    assert 0 < kept.sum() < len(good) < len(ways.labels)
+    assert set(np.flatnonzero(kept)) <= set(good)
+    for at in good:
+        assert any(used[other] >= used[at] and ways.rate[other] >= ways.rate[at] for other in np.flatnonzero(kept))
+
+
+def test_the_network_is_part_of_what_is_promised() -> None:
+    cheap_abroad = {"AWS_us_east_1": "3 USD/h", "AWS_ca_central_1": "2 USD/h", "AWS_eu_central_1": "1 USD/h"}
+    given: dict[str, Any] = {"round_trip": TRIPS, "price": cheap_abroad}
+    anywhere = serve({"origin": "Ohio", "ttft": "300 ms"}, **given)
+    assert {row["region"] for row in anywhere.amounts["serving"]} == {"AWS_eu_central_1"}
+    near = serve({"origin": "Ohio", "ttft": "130 ms"}, **given)
+    assert {row["region"] for row in near.amounts["serving"]} == {"AWS_ca_central_1"}
+    assert "AWS_eu_central_1" in near.assumptions["chat on H100"]
+    with pytest.raises(InputError, match="20 ms of it on the network"):
+        serve({"origin": "Ohio", "ttft": "25 ms"}, **given)
+    assert "its origin is not given" in serve().assumptions["network of chat"]
+
+
+def test_the_load_of_servers_is_chosen_or_given_and_never_assumed_of_measured_ones() -> None:
+    given = {"regions": "AWS_us_east_1"}
+    chosen, fixed = serve(**given), serve(serving_utilization=0.6, **given)
+    assert "load 0.6" in fixed.amounts["serving"][0]["replica"]
+    assert chosen.metrics["cost"].m_as("USD") < fixed.metrics["cost"].m_as("USD")
+    measured = {"name": "d", "rate": "5 request/s", "requests_per_device": "1 request/s"}
+    with pytest.raises(InputError, match="serving_utilization"):
+        place(demands=[measured], duration="1 h", price="2 USD/h")
+    with pytest.raises(InputError, match="says nothing of latencies"):
+        place(demands=[{**measured, "ttft": "1 s"}], duration="1 h", price="2 USD/h", serving_utilization=0.7)
 
 
 # the command line and the front ---------------------------------------------------------------------------------------

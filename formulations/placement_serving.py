@@ -1,0 +1,120 @@
+"""The columns of `placement` that are demands: ways to serve each of them that keep what is promised, by region."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from mlsysim_opt.formulations.fleet_givens import UTILIZATION, round_trip_times
+from mlsysim_opt.formulations.placement_designs import may_use
+from mlsysim_opt.formulations.placement_givens import Array
+from mlsysim_opt.formulations.placement_numbers import several
+from mlsysim_opt.formulations.serving_columns import PROMISES, ServingWays, measured_ways, serving_ways
+
+from mlsysim_opt.errors import InputError, MlsysimError
+from mlsysim_opt.registry.entry import Entry
+
+if TYPE_CHECKING:
+    from mlsysim_opt.formulations.placement_plan import Plan
+
+
+@dataclass(frozen=True, eq=False)
+class Serving:
+    """Ways to serve the demands of a plan.
+
+    Attributes:
+        labels: of ways. rate, load: of each demand, accelerator and way; NaN where there is none.
+        kept: whether a way keeps what is promised to a demand, by demand, accelerator, way and region.
+    """
+
+    labels: tuple[str, ...]
+    rate: Array
+    load: Array
+    kept: Array
+
+
+def serving_of(plan: Plan) -> Serving:
+    """Return the ways to serve each demand on each accelerator that keep what is promised, by region.
+
+    Raises:
+        InputError: a demand can be served on none, whatever the limits of the plan.
+    """
+    found: dict[tuple[int, int], tuple[ServingWays, Array]] = {}
+    for row, item in enumerate(plan.demands):
+        promised = {name: item[name] for name in PROMISES if item[name] is not None}
+        where = np.flatnonzero(may_use(item, "regions", plan.regions))
+        trips = _trips(plan, item, [plan.regions[place].name for place in where])
+        reasons: list[MlsysimError] = []
+        for column in np.flatnonzero(may_use(item, "accelerators", plan.accelerators)).tolist():
+            accelerator = plan.accelerators[column]
+            note = f"{item['name']} on {accelerator.name}"
+            try:
+                ways = _serving(plan, item, accelerator, promised)
+                kept = np.zeros((len(ways.labels), len(plan.regions)), dtype=bool)
+                for place, trip in zip(where, trips, strict=True):
+                    kept[:, place] = ways.keep(promised, trip)
+                if not kept.any():
+                    why = ways.shortfall(promised, min(trips))
+                    raise InputError(
+                        f"{accelerator.name} cannot serve {item['name']}: {why}", path=f"demands.{item['name']}"
+                    )
+            except MlsysimError as error:
+                reasons.append(error)
+                plan.problem.assumptions[note] = f"left out: {error.message}"
+                continue
+            found[row, column] = ways, kept
+            plan.problem.assumptions[note] = _told(ways, kept, [plan.regions[place].name for place in where], where)
+        if not any(mine == row for mine, _ in found):
+            raise reasons[0]
+    return _tables(plan, found)
+
+
+def _tables(plan: Plan, found: Mapping[tuple[int, int], tuple[ServingWays, Array]]) -> Serving:
+    """Return the ways that some region keeps as tables, by the position of demand and accelerator."""
+    used = [
+        (key, at, ways.labels[at]) for key, (ways, kept) in found.items() for at in np.flatnonzero(kept.any(axis=1))
+    ]
+    labels = tuple(dict.fromkeys(label for _, _, label in used))
+    shape = (len(plan.demands), len(plan.accelerators), len(labels))
+    rate, load = np.full(shape, np.nan), np.full(shape, np.nan)
+    keeps = np.zeros((*shape, len(plan.regions)), dtype=bool)
+    for key, at, label in used:
+        ways, kept = found[key]
+        place = (*key, labels.index(label))
+        rate[place], load[place], keeps[place] = ways.rate[at], ways.load[at], kept[at]
+    return Serving(labels, rate, load, keeps)
+
+
+def _trips(plan: Plan, item: Mapping[str, Any], sites: Sequence[str]) -> list[float]:
+    """Return the network time between those who ask and each site; none where nobody says where they are."""
+    if item["origin"] is None:
+        return [0.0] * len(sites)
+    times = round_trip_times(plan.values["round_trip"], [(item["origin"], site) for site in sites])
+    return [times[item["origin"], site] for site in sites]
+
+
+def _serving(plan: Plan, item: Mapping[str, Any], accelerator: Entry, promised: Mapping[str, float]) -> ServingWays:
+    loads = plan.values["serving_utilization"]
+    if item["requests_per_device"] is None:
+        return serving_ways(item, accelerator, loads or UTILIZATION)
+    if promised:
+        raise InputError(
+            f"{' and '.join(promised)} cannot be promised: requests_per_device says nothing of latencies",
+            path=f"demands.{item['name']}", hint="give model, input_len and output_len instead",
+        )  # fmt: skip
+    if loads is None:
+        raise InputError("not given, and requests_per_device is that of full load", path="serving_utilization",
+                         hint="the share of it that servers are loaded to, such as 0.7")  # fmt: skip
+    return measured_ways(float(item["requests_per_device"]), loads)
+
+
+def _told(ways: ServingWays, kept: Array, sites: Sequence[str], where: Array) -> str:
+    """Return what was found, in words."""
+    those = np.flatnonzero(kept.any(axis=1))
+    best = those[np.argmax((ways.rate * ways.load)[those])]
+    told = f"{(ways.rate * ways.load)[best]:.4g} requests/s an accelerator ({ways.labels[best]})"
+    told += f" at best, {len(those)} ways of {len(ways.labels)} kept" if len(those) > 1 else ""
+    beyond = [site for site, place in zip(sites, where, strict=True) if not kept[:, place].any()]
+    return told + (f"; not as promised from {several(beyond)}" if beyond else "")
