@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from mlsysim_opt.algebra.atoms import lookup
@@ -13,6 +14,7 @@ from mlsysim_opt.optimize.problem import Problem
 from mlsysim_opt.physics.inputs import Given, Input, Number
 from mlsysim_opt.physics.view import View, entry_bindings
 from mlsysim_opt.registry import default_catalog
+from mlsysim_opt.registry.catalog import Catalog
 from mlsysim_opt.registry.entry import Entry
 from mlsysim_opt.units import CARBON, ENERGY, MONEY, TIME, divide
 
@@ -169,14 +171,17 @@ class Bills:
         return self.given("carbon_intensity", needed_for, hint)
 
     def _price_hint(self) -> str:
-        catalog = default_catalog()
-        wanted = {entry.name for entry in self.accelerators}
-        found = (catalog.find("price", name) for name in catalog.names("price"))
-        rents = (item for item in found if item.accelerator is not None and item.plan != "purchase")
-        names = sorted(item.name for item in rents if item.accelerator.name in wanted)
-        more = f" and {len(names) - SHOWN_PRICES} more" if len(names) > SHOWN_PRICES else ""
-        known = ", ".join(names[:SHOWN_PRICES]) + more if names else "none for this accelerator"
-        return f"give price, such as '2.50 USD/h' per accelerator (catalog prices: {known})"
+        return _price_hint(default_catalog(), frozenset(entry.name for entry in self.accelerators))
+
+
+@lru_cache(maxsize=256)
+def _price_hint(catalog: Catalog, wanted: frozenset[str]) -> str:
+    found = (catalog.find("price", name) for name in catalog.names("price"))
+    rents = (item for item in found if item.accelerator is not None and item.plan != "purchase")
+    names = sorted(item.name for item in rents if item.accelerator.name in wanted)
+    more = f" and {len(names) - SHOWN_PRICES} more" if len(names) > SHOWN_PRICES else ""
+    known = ", ".join(names[:SHOWN_PRICES]) + more if names else "none for this accelerator"
+    return f"give price, such as '2.50 USD/h' per accelerator (catalog prices: {known})"
 
 
 def divisors(number: int) -> list[int]:

@@ -7,19 +7,19 @@ jobs, so of all designs of `parallelism` only those are kept that no other of th
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+import operator
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, reduce
 from typing import Any
 
 import numpy as np
 
 from mlsysim_opt.algebra.evaluate import Axes, GridProgram
-from mlsysim_opt.algebra.expression import Choice
+from mlsysim_opt.algebra.expression import Choice, Constant, Expression, substitute
 from mlsysim_opt.errors import MissingFieldError
 from mlsysim_opt.optimize.formulation import formulation
 from mlsysim_opt.optimize.problem import Problem
-from mlsysim_opt.optimize.search import Part
 from mlsysim_opt.optimize.space import Domain, spaces
 from mlsysim_opt.registry import default_catalog
 from mlsysim_opt.registry.catalog import Catalog
@@ -29,7 +29,11 @@ SHOWN = ("tp_size", "pp_size", "dp_size", "cp_size", "ep_size")
 KEPT = 1024
 """Jobs whose columns are kept."""
 SAMPLE = 32
-"""Of so many designs one is looked at before all are."""
+"""So many designs of a size, the most promising ones, are looked at before all are."""
+QUICK = ("zero_stage", "overlap_comm")
+"""Decisions that change a good step little: a bound that holds for all their values is tight."""
+ROUNDED = 1 + 1e-12
+"""What a bound may be too high by, through rounding."""
 
 
 @dataclass(frozen=True)
@@ -77,37 +81,13 @@ def _columns(catalog: Catalog, given: tuple[tuple[str, Any], ...]) -> dict[str, 
     problem = formulation("parallelism").problem({**values, "token_budget": "1 token"})
     assert isinstance(problem, Problem)
     choices = [item.choice for item in problem.decisions.values()]
-    held = [choice for name in ("accelerator", "nodes") for choice in choices if choice.name == name]
     try:
         wanted = [problem.metric("time"), problem.metric("it_energy")]
     except MissingFieldError:
         if len(names) > 1:
             raise
         wanted = [problem.metric("time")]
-    # a constraint of one choice leaves fewer designs to look at, at once
-    few = [item.structural or len(item.holds.choices) == 1 for item in problem.constraints]
-    joining = [item.holds for item, small in zip(problem.constraints, few, strict=True) if small]
-    asked = [item.holds for item, small in zip(problem.constraints, few, strict=True) if not small]
-    # accelerator and size, time, energy, and the position of every value: the best so far, one row each
-    front = np.empty((0, 3 + len(choices)))
-    for axes in spaces(Domain.of(choices), joining, problem.values):
-        for start, stop, tables in GridProgram([*wanted, *asked], problem.values, axes).blocks():
-            time, truths = tables[0], tables[len(wanted) :]
-            energy = tables[1] if len(wanted) > 1 else np.zeros_like(time)
-            part = Part(choices, axes, start, time, truths, [])
-            codes = _codes(held, axes, start, stop)
-            good = part.feasible()
-            fastest, its_energy = _fastest(front, held)[:, codes]
-            # where nothing is known of a size, a few designs first: what they beat is left out at once
-            for step in (1,) if np.isfinite(fastest).all() else (SAMPLE, 1):
-                flat = np.flatnonzero(good & ((time < fastest) | (energy < its_energy)))[::step]
-                code, mine, its = (
-                    np.broadcast_to(item, time.shape).reshape(-1)[flat] for item in (codes, time, energy)
-                )
-                near = _candidates(front, code, mine, its)
-                at = part.positions(flat[near])
-                front = _front(np.concatenate([front, np.column_stack([code[near], mine[near], its[near], *at])]))
-                fastest, its_energy = _fastest(front, held)[:, codes]
+    front = _search(problem, choices, wanted)
     found: dict[str, list[TrainingColumn]] = {name: [] for name in names}
     for row in front:
         split = {choice.name: choice.values[int(place)] for choice, place in zip(choices, row[3:], strict=True)}
@@ -122,6 +102,106 @@ def _columns(catalog: Catalog, given: tuple[tuple[str, Any], ...]) -> dict[str, 
     return {name: tuple(columns) for name, columns in found.items()}
 
 
+def _search(problem: Problem, choices: Sequence[Choice], wanted: Sequence[Expression]) -> Array:
+    """Return the designs that no other of the same accelerator and size beats in time and energy.
+
+    Rows hold the number of accelerator and size, time, energy, and the position of every value. Bounds that hold for
+    all values of the `QUICK` decisions are looked at first; few designs are left to be evaluated one by one.
+    """
+    held = [choice for name in ("accelerator", "nodes") for choice in choices if choice.name == name]
+    # a constraint of one choice leaves fewer designs to look at, at once
+    few = [item.structural or len(item.holds.choices) == 1 for item in problem.constraints]
+    joining = [item.holds for item, small in zip(problem.constraints, few, strict=True) if small]
+    asked = [item for item, small in zip(problem.constraints, few, strict=True) if not small]
+    sides = [side for item in asked for side in item.sides or ()]
+    exact = [*wanted, *(item.holds for item in asked)]
+    quick = frozenset(choice for choice in choices if choice.name in QUICK)
+    limits = [*_least(problem, wanted), *sides]
+    front = np.empty((0, 3 + len(choices)))
+    for axes in spaces(Domain.of(choices), joining, problem.values):
+        program = GridProgram([*limits, *exact], problem.values, axes)
+        for start, stop, tables in program.narrow_blocks(limits, [item for item in axes.dense if item not in quick]):
+            block = _Block(axes, quick, start, stop)
+            least = [block.reduced(np.min, table) for table in tables[: len(wanted)]]
+            codes = _codes(held, axes, start, stop)
+            fastest = _fastest(front, held)[:, codes]
+            may = np.ones(block.shape, dtype=bool)
+            for small, large in zip(tables[len(wanted) :: 2], tables[len(wanted) + 1 :: 2], strict=True):
+                may &= block.reduced(np.min, small) <= block.reduced(np.max, large)
+            # where nothing is known of a size, the most promising designs first: what they beat is left out at once
+            for first in (False,) if np.isfinite(fastest).all() else (True, False):
+                better = [~(low >= known * ROUNDED) for low, known in zip(least, fastest, strict=False)]
+                flat = np.flatnonzero(may & np.logical_or.reduce(better))
+                code = np.broadcast_to(codes, block.shape).reshape(-1)[flat]
+                if first:
+                    unknown = np.flatnonzero(np.isinf(_fastest(front, held)[0, code]))
+                    promise = np.broadcast_to(least[0], block.shape).reshape(-1)[flat[unknown]]
+                    near = unknown[_first_of_each(code[unknown], promise)]
+                    code, flat = code[near], flat[near]
+                rows, places = block.points(flat)
+                time, *rest = program.points(exact, rows, places)
+                energy = rest[0] if len(wanted) > 1 else np.zeros_like(time)
+                known = _fastest(front, held)[:, code]
+                good = np.logical_and.reduce([np.isfinite(time), *rest[len(wanted) - 1 :]])
+                better_still = np.nonzero(good & ((time < known[0]) | (energy < known[1])))
+                every = (code, time, energy, rows, *places)
+                found = [np.broadcast_to(item, good.shape)[better_still] for item in every]
+                near = _candidates(front, *found[:3])
+                code, time, energy, row, *at = (item[near] for item in found)
+                place = dict(zip(axes.dense, at, strict=True)) | {c: axes.joined[c][row] for c in axes.joined}
+                new = np.column_stack([code, time, energy, *(place[choice] for choice in choices)])
+                front = _front(np.concatenate([front, new]))
+                fastest = _fastest(front, held)[:, codes]
+    return front
+
+
+def _least(problem: Problem, wanted: Sequence[Expression]) -> list[Expression]:
+    """Return what time and energy are not below, whatever the quick decisions are.
+
+    A step is the sum of its parts, of which those that depend on the ZeRO stage are left out here, and is no shorter
+    without overlap. Nodes draw idle power for its whole length, and more while stages work, which they do no shorter
+    without overlap: a design with such a step and such work takes the least of both.
+    """
+    zero, overlap = (problem.decisions[name].choice for name in QUICK)
+    parts = [item.expression for item in problem.metrics.values() if item.part_of == "step_time"]
+    left = reduce(operator.add, (part for part in parts if part is not None and zero not in part.choices))
+    best: dict[Expression, Expression] = {overlap: Constant(max(overlap.values))}
+    best[problem.metric("step_time")] = substitute(left, best)
+    return [substitute(item, best) for item in wanted]
+
+
+@dataclass(frozen=True)
+class _Block:
+    """Some rows of a space, the `quick` ones of its dense choices left aside."""
+
+    axes: Axes
+    quick: frozenset[Choice]
+    start: int
+    stop: int
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        sizes = (1 if choice in self.quick else len(choice.values) for choice in self.axes.dense)
+        return (*sizes, self.stop - self.start)
+
+    def reduced(self, function: Callable[..., Array], table: Any) -> Array:
+        """Return the least or the greatest of a table over the quick choices."""
+        values = np.asarray(table)
+        if values.ndim < len(self.shape):
+            return values
+        many = (at for at, choice in enumerate(self.axes.dense) if choice in self.quick and values.shape[at] > 1)
+        axes = tuple(many)
+        return function(values, axis=axes, keepdims=True) if axes else values
+
+    def points(self, flat: Array) -> tuple[Array, list[Array]]:
+        """Return rows and dense positions of points, the quick choices at all their values: to be broadcast."""
+        *dense, row = np.unravel_index(flat, self.shape)
+        sizes = [len(choice.values) for choice in self.axes.dense if choice in self.quick]
+        each = np.indices(sizes).reshape(len(sizes), -1, 1)
+        quick = dict(zip([choice for choice in self.axes.dense if choice in self.quick], each, strict=True))
+        return row + self.start, [quick.get(item, at) for item, at in zip(self.axes.dense, dense, strict=True)]
+
+
 def _codes(held: Sequence[Choice], axes: Axes, start: int, stop: int) -> Array:
     """Return a number for each combination of some choices, over a block as far as it depends on it."""
     found: Array = np.zeros(1, dtype=np.int64)
@@ -129,8 +209,7 @@ def _codes(held: Sequence[Choice], axes: Axes, start: int, stop: int) -> Array:
         if choice in axes.joined:
             positions = axes.joined[choice][start:stop]
         else:
-            shape = [1] * (1 + len(axes.dense))
-            shape[axes.dense.index(choice)] = -1
+            shape = [-1 if item is choice else 1 for item in axes.dense] + [1]
             positions = np.arange(len(choice.values)).reshape(shape)
         found = found * len(choice.values) + positions
     return found
@@ -142,6 +221,14 @@ def _fastest(front: Array, held: Sequence[Choice]) -> Array:
     first = np.flatnonzero(np.diff(front[:, 0], prepend=-1.0))
     found[:, front[first, 0].astype(int)] = front[first, 1:3].T
     return found
+
+
+def _first_of_each(code: Array, value: Array) -> Array:
+    """Return where the `SAMPLE` least values of each code are."""
+    order = np.lexsort((value, code))
+    mine = code[order]
+    place = np.arange(len(order)) - np.searchsorted(mine, mine)
+    return np.sort(order[place < SAMPLE])
 
 
 def _candidates(front: Array, size: Array, time: Array, energy: Array) -> Array:

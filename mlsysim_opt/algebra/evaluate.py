@@ -308,6 +308,7 @@ class GridProgram:
         self._projections: dict[Key, Projection] = {}
         self._kinds: dict[frozenset[Choice], tuple[Key, bool]] = {}
         self._keys: dict[int, Key] = {}
+        self._plans: dict[tuple[int, ...], list[_Planned]] = {}
         self._values: dict[int, Any] = {}
         self._blocked: list[Expression] = []
         uses = Counter(id(item) for node in self._nodes for item in node.args)
@@ -388,20 +389,65 @@ class GridProgram:
 
         Rows are the last axis: loops over it are long, whatever the dense axes are.
         """
-        width = max(1, int(np.prod(self.axes.dense_shape, dtype=np.int64)))
-        step = max(1, BLOCK // width)
-        plan = self._plan()
+        for start, stop, values in self.narrow_blocks(self.roots, self.axes.dense):
+            shape = (*self.axes.dense_shape, stop - start)
+            yield start, stop, [np.broadcast_to(value, shape) for value in values]
+
+    def narrow_blocks(
+        self, roots: Sequence[Expression], dense: Sequence[Choice]
+    ) -> Iterator[tuple[int, int, list[Any]]]:
+        """Yield the same of some of the roots, as they are before they are broadcast.
+
+        Args:
+            roots: some of the roots. dense: the dense choices that these depend on.
+        """
+        step = max(1, BLOCK // max(1, math.prod(len(choice.values) for choice in dense)))
+        plan = self._plan(roots)
         for start in range(0, self.axes.rows, step):
             stop = min(start + step, self.axes.rows)
-            yield start, stop, self._block(plan, start, stop)
+            yield start, stop, self._run(plan, roots, functools.partial(self._fetch, slice(start, stop)))
 
-    def _plan(self) -> list[_Planned]:
+    def points(self, roots: Sequence[Expression], rows: Any, places: Sequence[Any]) -> list[Any]:
+        """Return the values of some of the roots at single points of the space.
+
+        Args:
+            rows: the row of each point. places: for each dense choice, the position of its value. All of these are
+                broadcast against each other, and so are the results.
+        """
+        indices: dict[tuple[tuple[int, ...], Key], Any] = {}
+
+        def fetch(item: int) -> Any:
+            value, key = np.asarray(self._values[item]), self._keys[item]
+            if not value.ndim:
+                return value
+            index = indices.get((value.shape, key))
+            if index is None:
+                sizes = value.shape[:-1]  # none, or those of all dense choices
+                index = self._projection(key).inverse[rows] if key else 0
+                stride = value.shape[-1]
+                for size, place in zip(reversed(sizes), reversed(places), strict=False):
+                    index = index + place * stride if size > 1 else index
+                    stride *= size
+                indices[value.shape, key] = index
+            return value.reshape(-1)[index]
+
+        shape = np.broadcast_shapes(np.shape(rows), *(np.shape(place) for place in places))
+        return [np.broadcast_to(value, shape) for value in self._run(self._plan(roots), roots, fetch)]
+
+    def _plan(self, roots: Sequence[Expression]) -> list[_Planned]:
         """Return the steps of a block. A value is dropped after its last use: its memory, still in cache, is reused."""
-        steps = [node for node in self._blocked if isinstance(node, Operation)]
+        wanted = tuple(id(root) for root in roots)
+        if wanted in self._plans:
+            return self._plans[wanted]
+        needed = set(wanted)
+        for node in reversed(self._blocked):
+            if id(node) in needed:
+                needed.update(id(item) for item in node.args)
+        steps = [node for node in self._blocked if isinstance(node, Operation) and id(node) in needed]
         last = {id(item): at for at, node in enumerate(steps) for item in node.args}
-        for root in self.roots:
+        for root in roots:
             last[id(root)] = len(steps)
-        return [
+        plan = self._plans[wanted] = [
             _Planned(
                 node.atom.array,
                 [id(item) for item in node.args],
@@ -411,8 +457,10 @@ class GridProgram:
             )
             for at, node in enumerate(steps)
         ]
+        return plan
 
-    def _block(self, plan: list[_Planned], start: int, stop: int) -> list[Any]:
+    def _run(self, plan: list[_Planned], roots: Sequence[Expression], fetch: Callable[[int], Any]) -> list[Any]:
+        """Return the values of some roots, where those of the tables are fetched."""
         local: dict[int, Any] = {}
         with np.errstate(all="ignore"):
             for function, args, param, out, finished in plan:
@@ -420,27 +468,24 @@ class GridProgram:
                 for item in args:
                     value = local.get(item)
                     if value is None:
-                        value = self._fetch(item, start, stop)
+                        value = fetch(item)
                         local[item] = value
                     given.append(value)
                 local[out] = function(*given) if param is None else function(*given, param=param)
                 for item in finished:
                     del local[item]
                 del given, value
-            shape = (*self.axes.dense_shape, stop - start)
             result = []
-            for root in self.roots:
+            for root in roots:
                 value = local.get(id(root))
-                if value is None:
-                    value = self._fetch(id(root), start, stop)
-                result.append(np.broadcast_to(value, shape))
+                result.append(fetch(id(root)) if value is None else value)
         return result
 
-    def _fetch(self, item: int, start: int, stop: int) -> Any:
+    def _fetch(self, rows: slice, item: int) -> Any:
         value, key = self._values[item], self._keys[item]
         if not key:
             return value
-        return np.take(value, self._projection(key).inverse[start:stop], axis=-1)
+        return np.take(value, self._projection(key).inverse[rows], axis=-1)
 
     def tables(self) -> list[np.ndarray[Any, Any]]:
         """Return the values of the roots over the whole space, of shape (rows, *dense shape)."""

@@ -420,10 +420,14 @@ def _apply(name: str, *args: Operand, param: Any = None) -> Expression:
     return ATOMS[name](*args, param=param)
 
 
-def topological(roots: Sequence[Expression]) -> list[Expression]:
-    """Return every node below `roots` once, arguments before the nodes that use them."""
+def topological(roots: Sequence[Expression], known: Iterable[int] = ()) -> list[Expression]:
+    """Return every node below `roots` once, arguments before the nodes that use them.
+
+    Args:
+        known: the identities of nodes that are left out, with what stands below them alone.
+    """
     order: list[Expression] = []
-    done: set[int] = set()
+    done = set(known)
     stack: list[tuple[Expression, bool]] = [(root, False) for root in reversed(roots)]
     while stack:
         node, expanded = stack.pop()
@@ -467,9 +471,7 @@ def substitute(root: Expression, replacements: dict[Expression, Expression]) -> 
                 f"{short(new)} is {dimension_text(new.dimension)}"
             )
         by_id[id(old)] = new
-    for node in topological([root]):
-        if id(node) in by_id:
-            continue
+    for node in topological([root], by_id):
         if isinstance(node, Operation):
             args = tuple(by_id[id(item)] for item in node.args)
             same = all(new is old for new, old in zip(args, node.args, strict=True))

@@ -72,6 +72,27 @@ def test_tuples_of_many_choices_do_not_collide() -> None:
     assert table.tolist() == (rows * np.arange(1, 25)).sum(axis=1).tolist()
 
 
+def test_single_points_and_narrow_blocks_have_the_values_of_the_whole_space(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mlsysim_opt.algebra.evaluate.TABLE_LIMIT", 40)  # so that much is computed block by block
+    a, b = Choice("a", range(1, 30)), Choice("b", range(1, 8))
+    c, d, e = Choice("c", [2, 3, 5]), Choice("d", ["x", "y"]), Choice("e", [1, 4])
+    rate = lookup(d, {"x": 2.0, "y": 7.0})
+    pairs = np.array([(i, j) for i in range(29) for j in range(7) if (i + j) % 3])
+    axes = Axes({a: pairs[:, 0], b: pairs[:, 1]}, (c, d, e), len(pairs))
+    wide, narrow, small = (a * b + c) * rate / e, maximum(a * rate, b * b), e * rate
+    program = GridProgram([wide, narrow, small], {}, axes)
+    tables = program.tables()
+    dice = np.random.default_rng(0)
+    rows, places = dice.integers(len(pairs), size=50), [dice.integers(n, size=50) for n in (3, 2)]
+    every = np.arange(2)[:, None]  # all values of e at each point
+    for table, found in zip(tables, program.points([wide, narrow, small], rows, [*places, every]), strict=True):
+        assert found.shape == (2, 50)
+        assert (found == table[rows, places[0], places[1], every]).all()
+    for start, stop, (value,) in program.narrow_blocks([narrow], [d]):
+        assert value.shape == (1, 2, 1, stop - start)
+        assert (np.moveaxis(value, -1, 0) == tables[1][start:stop, :1, :, :1]).all()
+
+
 def test_undefined_cells_stay_undefined() -> None:
     rate = lookup(gpu, {"a": 2.0, "b": None})
     label = argmax_label(one=rate, two=Constant(1)) == "one"
