@@ -29,7 +29,9 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
                 if name == COUNTED:
                     found[report.nodeid.partition("::")[0]].update(counts)
     for place, counts in sorted(found.items()):
-        terminalreporter.write_line(f"{place}: " + ", ".join(f"{counts[name]:,} {name}" for name in sorted(counts, key=_order)))
+        terminalreporter.write_line(
+            f"{place}: " + ", ".join(f"{counts[name]:,} {name}" for name in sorted(counts, key=_order))
+        )
 
 
 def _order(name: str) -> tuple[bool, bool, str]:

@@ -92,7 +92,9 @@ class Instance:
         assert again is not None, f"{way}: its plan does not hold"
         assert abs(again[0] - best[0]) <= slack(best[0]), way
         if self.then is not None:
-            assert again[1] <= best[1] + 10 * slack(best[1]), f"{way}: the second objective is {again[1]}, not {best[1]}"
+            assert again[1] <= best[1] + 10 * slack(best[1]), (
+                f"{way}: the second objective is {again[1]}, not {best[1]}"
+            )
         for (name, _), amount in amounts.items():
             assert name not in ("run", "mode", "servers") or amount == round(amount), way
 
