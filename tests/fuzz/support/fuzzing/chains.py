@@ -35,7 +35,7 @@ class Strategy:
 
 @dataclass(frozen=True)
 class Chain:
-    """What a chosen chain adds up to: the step, the part of it between layers, and bytes for the step and at the peak."""
+    """What a chain adds up to: the step and the part of it between layers; bytes for the whole step and at the peak."""
 
     step: float
     between: float

@@ -1,7 +1,7 @@
 """Random fleets for given traffic, of measured replicas, asked as users ask; and their answers by counting replicas.
 
-Every number of replicas of each kind is looked at, the best first, until the traffic fits on one: traffic in whole parts
-by trying every way to spread it, divisible traffic by a linear program of SciPy's.
+Every number of replicas of each kind is looked at, the best first, until the traffic fits on one: traffic in whole
+parts by trying every way to spread it, divisible traffic by a linear program of SciPy's.
 """
 
 from __future__ import annotations
@@ -210,8 +210,9 @@ def _rolled(dice: random.Random) -> Fleet | None:
     if slices is not None:
         given["slices"] = slices
     speed = {(row["accelerator"], row["name"]): row for row in measured}
+    known = {kind for kind, _ in speed}
     stands = {(site, plan, kind, load): int(offers[kind, site, plan][1]) // devices[kind]
-              for kind, site, plan in offers for load in utilization}  # fmt: skip
+              for kind, site, plan in offers for load in utilization if kind in known}  # fmt: skip
     spots = sorted({(site, kind, load) for site, _, kind, load in stands})
     work: list[dict[Spot, float]] = []
     for row in traffic:

@@ -14,8 +14,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
-
 from fuzzing.question import CLOSE, Question
 from mlsysim_opt.optimize import CoupledTask, PlanSolution, formulation
 from mlsysim_opt.physics.serving import home_of
@@ -268,7 +266,7 @@ class Placement:
                     energy = self.idle[a] / 8 * SPAN * self.pue[r]
                     self._add(made, name, energy, energy * self.grid[r, p], SPAN * self.price[a, r, p])
                     rented = {name: 1.0}
-                made.above.append(({**taken, **{at: -1.0 for at in rented}}, there - number))
+                made.above.append(({**taken, **dict.fromkeys(rented, -1.0)}, there - number))
                 if self.capacity is not None:
                     made.above.append((rented, self.capacity - there))
             elif self.capacity is not None:
@@ -295,7 +293,7 @@ class Placement:
             made.equal.append((dict.fromkeys(names, 1.0), pick.hours))
             return
         if pick.periods is not None:
-            inside = {p: SPAN for p in pick.periods}
+            inside = dict.fromkeys(pick.periods, SPAN)
         else:
             begin = SPAN * (pick.start or 0)
             inside = {p: max(0.0, min(SPAN * (p + 1), begin + pick.hours) - max(SPAN * p, begin))
@@ -410,8 +408,10 @@ def _read(made: Placement, answer: PlanSolution) -> tuple[Program | None, Sum]:
         for pick in made.picks(job):
             same = (pick.accelerator, pick.nodes, pick.design, pick.region) == (
                 row["accelerator"], row["nodes"], row["split"].partition(" #")[0], row["region"])  # fmt: skip
-            if same and pick.start == row.get("start") and (
-                pick.periods is None or pick.periods == tuple(sorted(item["period"] for item in works))
+            if (
+                same
+                and pick.start == row.get("start")
+                and (pick.periods is None or pick.periods == tuple(sorted(item["period"] for item in works)))
             ):
                 picks.append(pick)
                 break
