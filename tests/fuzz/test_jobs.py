@@ -8,17 +8,18 @@ from __future__ import annotations
 import pytest
 from fuzzing.examine import examine_seed
 from fuzzing.jobs import job
+from fuzzing.tally import Tally
 
 QUICK, CAMPAIGN, STEP = 160, 5000, 50
 
 
 @pytest.mark.parametrize("seed", range(QUICK))
-def test_backends_agree_with_a_scalar_enumeration(seed: int) -> None:
-    examine_seed(job, seed)
+def test_backends_agree_with_a_scalar_enumeration(seed: int, tally: Tally) -> None:
+    examine_seed(job, seed, tally=tally)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("first", range(QUICK, QUICK + CAMPAIGN, STEP))
-def test_campaign(first: int) -> None:
+def test_campaign(first: int, tally: Tally) -> None:
     for seed in range(first, first + STEP):
-        examine_seed(job, seed)
+        examine_seed(job, seed, tally=tally)

@@ -7,12 +7,11 @@ import random
 from typing import Any
 
 import pytest
-from fuzzing.examine import examine_seed
 
 import mlsysim_opt as mo
 from mlsysim_opt.algebra.evaluate import evaluate
 from mlsysim_opt.algebra.expression import Expression, constant, expression
-from mlsysim_opt.optimize import Solution, Task, task
+from mlsysim_opt.optimize import Solution
 from mlsysim_opt.physics.reliability import Interrupted, tiered
 from mlsysim_opt.units import TIME
 
@@ -159,40 +158,3 @@ def test_what_cannot_be_served_is_infeasible() -> None:
         best("compression", None, ["accuracy_delta >= 0", "itl <= 20 ms"], **{**SERVED, "tp_size": 2})
     assert set(caught.value.conflict) == {"accuracy_delta >= 0", "itl <= 20 ms"}
     assert caught.value.relaxations
-
-
-# all backends ---------------------------------------------------------------------------------------------------------
-def saving(seed: int) -> Task:
-    """Return a random question about checkpoints."""
-    dice = random.Random(seed)
-    asked = task(
-        "checkpointing", model=dice.choice(("Llama3_8B", "Llama3_405B")), n_writers=dice.choice((8, 512)),
-        fleet=dice.choice(("Training_1K", "Meta_Llama3_16K_H100")), reliability="Llama3_H100", storage=JOB["storage"],
-        recovery_time="10 min", interval=dice.sample((10, 60, 300, 900, 3600, 14400), 3),
-        persist_every=dice.choice(([1], [1, 3, 10])),
-        objective=dice.choice(("max_goodput", "min_blocking_time", "min_bandwidth_required",
-                               "maximize goodput - 0.1 * blocking_time / checkpoint_interval")),
-        constraints=dice.choice(((), ("bandwidth_required < 20 GB/s",), ("goodput >= 0.9", "interval >= 300"))),
-    )  # fmt: skip
-    assert isinstance(asked, Task)
-    return asked
-
-
-def quantized(seed: int) -> Task:
-    """Return a random question about a quantized model."""
-    dice = random.Random(seed)
-    asked = task(
-        "compression", model=dice.choice(("Llama3_8B", "Llama3_70B", "Mixtral_8x7B")), seq_len=dice.choice((512, 4096)),
-        hardware=dice.choice(("H100", "A100", "V100")), output_len=128, tp_size=dice.choice((1, 2)),
-        batch_size=dice.sample((1, 4, 16, 64, 256), 3),
-        objective=dice.choice((None, "max_throughput", "min_total_memory_required", ["max_accuracy_delta", "min_itl"])),
-        constraints=dice.choice(((), ("accuracy_delta > -0.011",), ("itl < 20 ms", "accuracy_delta_low >= -0.05"))),
-    )  # fmt: skip
-    assert isinstance(asked, Task)
-    return asked
-
-
-@pytest.mark.parametrize("seed", range(12))
-@pytest.mark.parametrize("make", [saving, quantized])
-def test_backends_agree_with_a_scalar_enumeration(make: Any, seed: int) -> None:
-    examine_seed(make, seed)

@@ -186,15 +186,22 @@ class _Run:
 
 
 def _upper(program: LinearProgram) -> Array:
-    """Return upper bounds, those that are missing from the rows.
+    """Return upper bounds, those that are missing from the rows, or from what any plan can need.
 
     Raises:
         ScaleError: an amount has none.
     """
     high = program.high.copy()
-    for column in np.flatnonzero(~np.isfinite(high)):
-        for at in range(program.start[column], program.start[column + 1]):
-            high[column] = min(high[column], _implied(program, int(program.index[at]), int(column)))
+    for column in np.flatnonzero(~np.isfinite(high)).tolist():
+        rows = [_Beside.of(program, at, column) for at in range(program.start[column], program.start[column + 1])]
+        implied = [math.floor(row.most * (1 + EXACT) + EXACT) for row in rows if math.isfinite(row.most)]
+        if implied:
+            high[column] = min(implied)
+        elif program.cost[column] >= 0 and all(row.high == math.inf for row in rows):
+            # more of it costs, and no row asks for less: of what is beyond every need, there is no need
+            needs = [row.need for row in rows]
+            if all(need < math.inf for need in needs):
+                high[column] = max([program.low[column], *(math.ceil(n * (1 + EXACT) + EXACT) for n in needs if n > 0)])
     if not np.isfinite(high).all():
         raise ScaleError("an amount has no upper bound, which cpsat needs", path="backend", hint="backend='milp'")
     if np.any(np.abs(high) > 2.0**53):
@@ -202,18 +209,31 @@ def _upper(program: LinearProgram) -> Array:
     return high
 
 
-def _implied(program: LinearProgram, row: int, column: int) -> float:
-    """Return how large an amount can be at most by one row, the others taking from it what they can."""
-    entries = np.flatnonzero(program.index == row)
-    columns, values = program.entry_column[entries], program.value[entries]
-    mine = float(values[columns == column][0])
-    others, their = values[columns != column], columns[columns != column]
-    sign = 1.0 if mine > 0 else -1.0
-    limit = program.row_high[row] if mine > 0 else -program.row_low[row]
-    with np.errstate(invalid="ignore"):
-        least = np.where(sign * others > 0, sign * others * program.low[their], sign * others * program.high[their])
-    room = float(limit - np.sum(least)) / abs(mine)
-    return math.floor(room * (1 + EXACT) + EXACT) if math.isfinite(room) else math.inf
+@dataclass(frozen=True)
+class _Beside:
+    """One row, seen from one amount, that it is written to add to.
+
+    Attributes:
+        high: what the row may add up to at most. need: how large the amount has to be where the others give least.
+        most: how large it can be where they take least.
+    """
+
+    high: float
+    need: float
+    most: float
+
+    @staticmethod
+    def of(program: LinearProgram, at: int, column: int) -> _Beside:
+        row, mine = int(program.index[at]), float(program.value[at])
+        sign = 1.0 if mine > 0 else -1.0
+        low, high = sorted([sign * float(program.row_low[row]), sign * float(program.row_high[row])])
+        entries = np.flatnonzero(program.index == row)
+        entries = entries[entries != at]
+        others, columns = sign * program.value[entries], program.entry_column[entries]
+        with np.errstate(invalid="ignore"):
+            ends = np.where(others > 0, others * program.low[columns], others * program.high[columns])
+        least = float(np.sum(ends))
+        return _Beside(high, (low - least) / abs(mine), (high - least) / abs(mine))
 
 
 def _scaled(program: LinearProgram, low: Array, span: Array) -> _Scaled:

@@ -5,7 +5,9 @@ The model is made from the arrays; so what Pyomo's solvers are asked is what HiG
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -20,7 +22,7 @@ from mlsysim_opt.optimize.backends.milp import interrupts_raised, one_at_a_time
 from mlsysim_opt.optimize.coupled.compile import Compiled
 from mlsysim_opt.optimize.coupled.outcome import Found, Options, finished, pruned
 from mlsysim_opt.optimize.coupled.program import Array, LinearProgram
-from mlsysim_opt.optimize.coupled.scaling import Scaling
+from mlsysim_opt.optimize.coupled.scaling import TINIEST, Scaling
 
 FORMATS = (".lp", ".mps")
 
@@ -53,7 +55,10 @@ class PyomoBackend:
         scaling = Scaling.of(part.program)
         model = model_of(scaling.program, _plain(part.program.columns, "x"), _plain(part.program.rows, "row"))
         with one_at_a_time, interrupts_raised():
-            result = self._highs(model, options) if self.solver == "highs" else self._other(model, options)
+            if self.solver == "highs":
+                result = self._highs(model, options)
+            else:
+                result = self._other(model, scaling.program, options)
         if result.stop == "unbounded":  # or infeasible, which solvers do not always tell apart
             free = replace(program, cost=np.zeros(program.columns), offset=0.0)
             if np.any(program.cost) and self.solve(free, replace(options, start=None)).status == "infeasible":
@@ -83,6 +88,7 @@ class PyomoBackend:
             abs_gap=0.0,
             solver_options={
                 "random_seed": 0,
+                "small_matrix_value": TINIEST,
                 "mip_feasibility_tolerance": TOLERANCE,
                 "primal_feasibility_tolerance": TOLERANCE,
                 "dual_feasibility_tolerance": TOLERANCE,
@@ -104,8 +110,8 @@ class PyomoBackend:
         found.solution_loader.load_vars()
         return Result(stops[why], _values(model), None, bound)
 
-    def _other(self, model: Any, options: Options) -> Result:
-        pyo = load_pyomo()
+    def _other(self, model: Any, program: LinearProgram, options: Options) -> Result:
+        load_pyomo()
         from pyomo.opt import TerminationCondition
 
         solver = _classic(self.solver)
@@ -115,7 +121,15 @@ class PyomoBackend:
                 path="time_limit",
                 hint="leave it out, or use backend='milp'",
             )
-        found = solver.solve(model, load_solutions=False)
+        with _quiet():
+            try:
+                found = solver.solve(model, load_solutions=False)
+            except Exception as error:  # each of Pyomo's interfaces has its own errors for a solver that dies
+                raise MlsysimError(
+                    f"{self.solver} ended without an answer: {error}",
+                    path="backend",
+                    hint="use backend='milp', or 'pyomo' (HiGHS by way of Pyomo)",
+                ) from error
         why = found.solver.termination_condition
         stops: dict[Any, Stop] = {
             TerminationCondition.optimal: "optimal",
@@ -128,10 +142,9 @@ class PyomoBackend:
         if stops[why] != "optimal":
             return Result(stops[why], None, None, -np.inf)
         model.solutions.load_from(found) if len(found.solution) else solver.load_vars()
-        value = float(pyo.value(model.objective))
-        told = found.problem.lower_bound
-        bound = float(told) if isinstance(told, int | float) and np.isfinite(told) else value
-        return Result("optimal", _values(model), None, bound)
+        x, told = _values(model), found.problem.lower_bound
+        bound = float(told) if isinstance(told, int | float) and np.isfinite(told) else float(program.cost @ x)
+        return Result("optimal", x, None, bound)
 
 
 def model_of(program: LinearProgram, columns: Sequence[Named], rows: Sequence[Named]) -> Any:
@@ -275,17 +288,10 @@ def _classic(name: str) -> Any:
     Raises:
         SolverMissingError: Pyomo does not know it, or does not find it.
     """
-    import logging
-
     pyo = load_pyomo()
-    quiet = logging.getLogger("pyomo")
-    level = quiet.level
-    quiet.setLevel(logging.CRITICAL)
-    try:
+    with _quiet():
         solver = pyo.SolverFactory(name)
         usable = bool(solver.available(exception_flag=False))
-    finally:
-        quiet.setLevel(level)
     if not usable:
         raise SolverMissingError(
             f"Pyomo has no solver {name!r} that can be used here",
@@ -293,3 +299,15 @@ def _classic(name: str) -> Any:
             hint="install it and put it in PATH, or use backend='pyomo' (HiGHS)",
         )
     return solver
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep Pyomo from writing to the terminal what is raised as an error anyhow."""
+    logger = logging.getLogger("pyomo")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)

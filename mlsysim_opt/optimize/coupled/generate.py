@@ -149,7 +149,7 @@ class Generation:
             if term.family is family:
                 depends = (axis,) if axis is not None and axis in term.coefficient.choices else ()
                 (values,) = columns.evaluate([term.coefficient], self.problem.values, depends)
-                found = found + np.asarray(values, dtype=float).reshape(columns.count, -1)
+                found = found + _by_tuple(values, columns, float)
         return found
 
     def _oracle(self, block: Schedule | Shares) -> ScheduleOracle | ShareOracle:
@@ -162,7 +162,7 @@ class Generation:
         for item in local:
             if axis in item.holds.choices and item.holds.choices <= set(block.amounts.over):
                 (truth,) = columns.evaluate([item.holds], self.problem.values, (axis,))
-                open_ &= np.asarray(truth, dtype=bool).reshape(columns.count, -1)
+                open_ &= _by_tuple(truth, columns, bool)
         each = [self._coefficients(total, block.amounts, columns, axis) for total in self.totals]
         if isinstance(block, Schedule):
             groups = np.zeros(columns.count, dtype=np.int64)
@@ -173,7 +173,7 @@ class Generation:
             (high,) = columns.evaluate([block.amounts.high], self.problem.values, depends)
             (needed,) = columns.evaluate([block.needed], self.problem.values)
             own = np.stack([self._coefficients(t, block.picks, columns, None)[:, 0] for t in self.totals])
-            limits = np.where(open_, np.asarray(high, dtype=float).reshape(columns.count, -1), 0.0)
+            limits = np.where(open_, _by_tuple(high, columns, float), 0.0)
             made = ScheduleOracle(columns, groups, needed, limits, own, each)
             made.count = math.prod(len(choice.values) for choice in block.picks.group)
             return made
@@ -497,6 +497,12 @@ class Generation:
         raw = math.prod(len(choice.values) for choice in block.amounts.over)
         table = Columns(block.amounts, positions, len(keys), raw)
         return [(block.amounts, table, np.array([held[key] for key in keys]))]
+
+
+def _by_tuple(values: Array, columns: Columns, kind: type) -> Array:
+    """Return numbers (or truths) of tuples along an axis, (tuples, places) or, where they are steady, (tuples, 1)."""
+    width = values.size // columns.count if columns.count else 1  # of no tuples, a shape says nothing
+    return np.asarray(values, dtype=kind).reshape(columns.count, width)
 
 
 def nothing() -> LinearProgram:

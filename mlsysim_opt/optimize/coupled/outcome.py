@@ -136,8 +136,13 @@ def finished(part: Part, result: Result, solver: str, how: str, duals: Array | N
     value = float(program.cost @ x) + program.offset
     full = np.zeros(part.whole.columns)
     full[part.kept] = x
-    bound = min(result.bound, value)
     size = added_up(program, x) + abs(program.offset)
+    if result.bound > value + FEASIBLE * 10 * size + 1e-300:
+        raise VerificationError(
+            f"the solver says that no plan is below {result.bound!r}, and its own plan is at {value!r}",
+            hint="this is a fault of the solver, or a matter of scale: costs are huge or tiny beside one another",
+        )
+    bound = min(result.bound, value)
     near = within(value, bound, max(part.options.gap, EXACT), size)
     status: Status = "optimal" if near else "feasible"
     why = "reached" if near else f"not reached: {result.stop}"
@@ -173,7 +178,7 @@ def settled(program: LinearProgram, x: Array) -> Array:
     violated = program.row_violations(x)
     for rows, room in ((loose, FEASIBLE), (~loose, EXACT)):
         worst = float(np.max(violated[rows], initial=0.0))
-        if worst > room:
+        if not worst <= room:  # nor is it a number, where an amount is none
             raise VerificationError(
                 f"the solver's plan violates a row by {worst:.2g} of what it adds up once whole numbers are made whole",
                 hint="this is a matter of scale: a coefficient is huge or tiny beside the others of its row",

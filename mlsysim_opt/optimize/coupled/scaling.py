@@ -49,7 +49,7 @@ class Scaling:
             ScaleError: a number is not finite, or numbers are so far apart that a solver would take some for nothing.
         """
         checked(program)
-        columns = _column_units(program)
+        columns = column_units(program)
         rows = _power(_largest(program.index, program.value * columns[program.entry_column], program.rows))
         cost = _cost_unit(program, columns, size)
         if not cost > np.finfo(float).tiny * float(np.max(columns, initial=1.0)):
@@ -147,7 +147,7 @@ def _largest(places: Array, numbers: Array, count: int) -> Array:
     return size
 
 
-def _column_units(program: LinearProgram) -> Array:
+def column_units(program: LinearProgram) -> Array:
     """Return the unit of each amount: whole ones stay; others get coefficients of about one, unless limits say more."""
     units = np.ones(program.columns)
     amounts = ~program.whole

@@ -17,6 +17,7 @@ from mlsysim_opt.optimize.backends.highs import HighsProgram
 from mlsysim_opt.optimize.coupled.outcome import EXACT, added_up
 from mlsysim_opt.optimize.coupled.program import Array, LinearProgram, Triplets
 from mlsysim_opt.optimize.coupled.prune import dual_bound
+from mlsysim_opt.optimize.coupled.scaling import column_units
 
 PER_GROUP = 4
 """Columns of each pick that the first relaxation has, and that each pricing adds at most."""
@@ -51,8 +52,9 @@ def sift(program: LinearProgram, left: Callable[[], float | None], start: Array 
     if start is not None:
         working |= start != 0
     order = np.flatnonzero(working)
-    price = float(np.max(np.abs(program.cost), initial=0.0)) or 1.0
-    elastic = _Elastic(program, price)
+    units = column_units(program)
+    price = float(np.max(np.abs(program.cost) * units, initial=0.0)) or 1.0
+    elastic = _Elastic(program, units, price)
     solver = HighsProgram(_relaxed(program, order, elastic))
     best: Relaxed | None = None
     for _ in range(ROUNDS):
@@ -73,7 +75,7 @@ def sift(program: LinearProgram, left: Callable[[], float | None], start: Array 
         if violated > EXACT and (settled or not len(added)):
             if elastic.price >= DEAREST * price:
                 return None
-            elastic = _Elastic(program, elastic.price * 100)
+            elastic = _Elastic(program, units, elastic.price * 100)
             solver = HighsProgram(_relaxed(program, order, elastic))
             best = None
         elif settled or not len(added):
@@ -86,12 +88,12 @@ def sift(program: LinearProgram, left: Callable[[], float | None], start: Array 
 
 
 class _Elastic:
-    """Amounts by which rows are violated, at a price."""
+    """Amounts by which rows are violated, at a price: in the largest coefficient of the row, in fitting units."""
 
-    def __init__(self, program: LinearProgram, price: float) -> None:
+    def __init__(self, program: LinearProgram, units: Array, price: float) -> None:
         low, high = np.flatnonzero(np.isfinite(program.row_low)), np.flatnonzero(np.isfinite(program.row_high))
         size = np.zeros(program.rows)
-        np.maximum.at(size, program.index, np.abs(program.value))
+        np.maximum.at(size, program.index, np.abs(program.value) * units[program.entry_column])
         size[size == 0] = 1.0
         self.rows = np.concatenate([low, high])
         self.entries = np.concatenate([size[low], -size[high]])

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, Protocol
 from unittest import mock
 
-from fuzzing.plans import Instance, plan, slack
+from fuzzing.tally import Tally, count
 from mlsysim_opt.errors import InfeasibleError, InputError
-from mlsysim_opt.optimize import PlanSolution, solve_coupled
+from mlsysim_opt.optimize import CoupledTask, PlanSolution, solve_coupled
 
 SMALL = {
     "mlsysim_opt.optimize.coupled.search.FEW": 0,
@@ -18,81 +19,116 @@ SMALL = {
     "mlsysim_opt.optimize.coupled.sifting.ADDED": 3,
 }
 """Sizes that force even a small program through pricing and fixing by reduced costs."""
+NOTHING = ("zero in every plan",)
+"""What is said where every plan there is divides by zero: none has a value."""
+
+
+class Asked(Protocol):
+    """A question whose answer is known by trying everything."""
+
+    task: CoupledTask
+
+    @property
+    def possible(self) -> bool:
+        """Whether there is any plan."""
+        ...
+
+    def check(self, answer: PlanSolution, way: str) -> None:
+        """Hold an answer against the best of all plans, and its amounts against all limits, by plain Python."""
+        ...
+
+
+@dataclass(frozen=True)
+class Way:
+    """How to solve a question: a backend, whether columns are pruned, and sizes that decide how programs are solved."""
+
+    name: str
+    backend: str = "milp"
+    prune: bool = True
+    sizes: Mapping[str, int] = field(default_factory=dict)
+
+
+WAYS = (
+    Way("milp"),
+    Way("milp, unpruned", prune=False),
+    Way("milp, sifted", sizes=SMALL),
+    Way("milp, sifted, unpruned", prune=False, sizes=SMALL),
+)
 
 
 @contextmanager
-def sifted() -> Iterator[None]:
-    """Solve even small programs as large ones are."""
+def sized(sizes: Mapping[str, int]) -> Iterator[None]:
+    """Solve with other sizes."""
     with ExitStack() as stack:
-        for name, value in SMALL.items():
+        for name, value in sizes.items():
             stack.enter_context(mock.patch(name, value))
         yield
 
 
-def ways(instance: Instance, seed: int, *, every: bool) -> list[tuple[str, dict[str, Any], bool]]:
-    """How to solve an instance (by two ways, or by all): a name, options, and whether as a large program."""
-    found: list[tuple[str, dict[str, Any], bool]] = [
-        ("milp", {"backend": "milp", "prune": True}, False),
-        ("milp, unpruned", {"backend": "milp", "prune": False}, False),
-        ("milp, sifted", {"backend": "milp", "prune": True}, True),
-        ("milp, sifted, unpruned", {"backend": "milp", "prune": False}, True),
-    ]
-    found.append(("pyomo", {"backend": "pyomo", "prune": seed % 2 == 0}, False))
-    helpers = {family for item in instance.task.relations for family in item.coupling.total.families}
-    if all(family.whole for family in helpers | set(instance.task.problem.families.values())):
-        found.append(("cpsat", {"backend": "cpsat", "prune": seed % 2 == 0}, False))
-    if every:
-        return found
-    return [found[(seed + more) % len(found)] for more in (0, 2)]
+def ways(task: CoupledTask, seed: int, *, every: bool, more: tuple[Way, ...] = ()) -> list[Way]:
+    """Return how to solve a question: all ways, or two of them, other ones for each seed."""
+    found = [*WAYS, Way("pyomo", "pyomo", seed % 2 == 0), *more]
+    helpers = {family for item in task.relations for family in item.coupling.total.families}
+    if all(family.whole for family in helpers | set(task.problem.families.values())):
+        found.append(Way("cpsat", "cpsat", seed % 2 == 0))
+    return found if every else [found[(seed + more) % len(found)] for more in (0, 2)]
 
 
-def agree(seed: int, *, every: bool = False) -> str:
-    """Hold every way to solve the instance of a seed against all its plans; return the status."""
-    instance = plan(seed)
-    best = instance.best()
-    for name, options, large in ways(instance, seed, every=every):
-        with sifted() if large else ExitStack():
-            try:
-                answer: PlanSolution | None = solve_coupled(instance.task, **options)
-            except InfeasibleError:
-                answer = None
-            except InputError as error:
-                if "zero in every plan" not in str(error):  # of what the goal divides by
-                    raise
-                answer = None
-        if best is None:
-            assert answer is None, f"{name}: found a plan where there is none"
+def agree(
+    asked: Asked, seed: int, *, every: bool = False, more: tuple[Way, ...] = (), tally: Tally | None = None
+) -> str:
+    """Hold every way to solve a question (or two of them) against trying everything; return the status."""
+    several = ways(asked.task, seed, every=every, more=more)
+    for way in several:
+        answer = answered(asked.task, way)
+        if not asked.possible:
+            assert answer is None, f"{way.name}: found a plan where there is none"
             continue
-        assert answer is not None, f"{name}: says that there is no plan"
-        check(instance, answer, best, name)
-    return "infeasible" if best is None else "optimal"
+        assert answer is not None, f"{way.name}: says that there is no plan"
+        assert answer.status == "optimal", f"{way.name}: {answer.status}, {answer.certificate.proof}"
+        asked.check(answer, way.name)
+        answer.verify()
+        assert PlanSolution.from_json(answer.to_json()).as_dict() == answer.as_dict(), way.name
+    status = "optimal" if asked.possible else "infeasible"
+    count(tally, status, (way.name for way in several))
+    return status
 
 
-def check(instance: Instance, answer: PlanSolution, best: tuple[float, float], name: str) -> None:
-    """Hold one answer against the best of all plans."""
-    assert answer.status == "optimal", f"{name}: {answer.status}, {answer.certificate.proof}"
-    value = instance.sign * answer.objective.si
-    assert abs(value - best[0]) <= slack(best[0]), f"{name}: {value!r} instead of {best[0]!r}"
-    amounts = {
-        (family, tuple(row[axis.name] for axis in instance.task.problem.families[family].over)): row["amount"]
-        for family, rows in answer.amounts.items()
+def answered(task: CoupledTask, way: Way) -> PlanSolution | None:
+    """Return the answer to a question; None where there is none."""
+    with sized(way.sizes):
+        try:
+            return solve_coupled(task, backend=way.backend, prune=way.prune)
+        except InfeasibleError:
+            return None
+        except InputError as error:
+            if not any(text in str(error) for text in NOTHING):
+                raise
+            return None
+
+
+def agree_seed(
+    make: Callable[[int], Asked],
+    seed: int,
+    *,
+    every: bool = False,
+    more: tuple[Way, ...] = (),
+    tally: Tally | None = None,
+) -> str:
+    """Examine the question of a seed; the seed stands in the message of a failure."""
+    try:
+        return agree(make(seed), seed, every=every, more=more, tally=tally)
+    except Exception as error:
+        error.add_note(f"instance: {make.__name__}({seed})")
+        raise
+
+
+def amounts_of(answer: PlanSolution) -> dict[tuple[Any, ...], float]:
+    """Return what an answer says of each tuple that is not zero: by family and values of its choices."""
+    assert answer.task is not None
+    families = answer.task.problem.families
+    return {
+        (name, *(row[axis.name] for axis in families[name].over)): row["amount"]
+        for name, rows in answer.amounts.items()
         for row in rows
     }
-    again = instance.value(amounts, room=1e-9 if instance.integral else 1e-6)
-    assert again is not None, f"{name}: its plan does not hold"
-    assert abs(again[0] - best[0]) <= 1e3 * slack(best[0]) if instance.flows else slack(best[0]), name
-    if instance.then is not None:
-        assert again[1] <= best[1] + 10 * slack(best[1]), f"{name}: the second objective is {again[1]}, not {best[1]}"
-    for at, amount in amounts.items():
-        assert at[0] not in ("run", "mode", "servers") or amount == round(amount), name
-    answer.verify()
-    assert PlanSolution.from_json(answer.to_json()).as_dict() == answer.as_dict()
-
-
-def agree_seed(seed: int, *, every: bool = False) -> str:
-    """Examine the instance of a seed; the seed stands in the message of a failure."""
-    try:
-        return agree(seed, every=every)
-    except Exception as error:
-        error.add_note(f"instance: plan({seed})")
-        raise

@@ -8,6 +8,7 @@ from contextlib import ExitStack, contextmanager
 from unittest import mock
 
 from fuzzing.oracle import Oracle
+from fuzzing.tally import Tally, count
 from mlsysim_opt.errors import InfeasibleError
 from mlsysim_opt.optimize import Solution, Task, solve
 
@@ -42,7 +43,14 @@ def cut_up(dice: random.Random, sizes: Mapping[str, tuple[int, ...]] = SIZES) ->
         yield chosen
 
 
-def examine(task: Task, seed: int, *, rows: int = 400, sizes: Mapping[str, tuple[int, ...]] = SIZES) -> str:
+def examine(
+    task: Task,
+    seed: int,
+    *,
+    rows: int = 400,
+    sizes: Mapping[str, tuple[int, ...]] = SIZES,
+    tally: Tally | None = None,
+) -> str:
     """Hold every backend, and every explanation, against the scalar enumeration; return the status.
 
     Args:
@@ -58,6 +66,7 @@ def examine(task: Task, seed: int, *, rows: int = 400, sizes: Mapping[str, tuple
             for name, answer in answers.items():
                 assert isinstance(answer, InfeasibleError), name
             oracle.check_infeasible(answers["enumerate"])
+            count(tally, "infeasible", BACKENDS)
             return "infeasible"
         for name, answer in answers.items():
             assert isinstance(answer, Solution), f"{name}: {answer}"
@@ -72,6 +81,7 @@ def examine(task: Task, seed: int, *, rows: int = 400, sizes: Mapping[str, tuple
         again = Solution.from_json(best.to_json())
         assert again.as_dict() == best.as_dict()
         _ask_why_not(oracle, best, dice)
+    count(tally, "optimal", BACKENDS)
     return "optimal"
 
 
@@ -90,10 +100,16 @@ def _ask_why_not(oracle: Oracle, solution: Solution, dice: random.Random) -> Non
         oracle.check_why_not(asked, solution.why_not(**asked))
 
 
-def examine_seed(make: Callable[[int], Task], seed: int, *, sizes: Mapping[str, tuple[int, ...]] = SIZES) -> str:
+def examine_seed(
+    make: Callable[[int], Task],
+    seed: int,
+    *,
+    sizes: Mapping[str, tuple[int, ...]] = SIZES,
+    tally: Tally | None = None,
+) -> str:
     """Examine the instance of a seed; the seed stands in the message of a failure."""
     try:
-        return examine(make(seed), seed, sizes=sizes)
+        return examine(make(seed), seed, sizes=sizes, tally=tally)
     except Exception as error:
         error.add_note(f"instance: {make.__name__}({seed})")
         raise

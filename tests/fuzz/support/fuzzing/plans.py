@@ -11,11 +11,13 @@ import math
 import random
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
-from mlsysim_opt.optimize import CoupledProblem, CoupledTask, Largest
+from fuzzing.agree import amounts_of
+from mlsysim_opt.optimize import CoupledProblem, CoupledTask, Largest, PlanSolution
 from mlsysim_opt.optimize.coupled.totals import Place
 
 Place_ = tuple[Any, ...]
@@ -75,6 +77,28 @@ class Instance:
         for parts in itertools.product(*options):
             yield {at: amount for part in parts for at, amount in part.items() if amount}
 
+    @property
+    def possible(self) -> bool:
+        return self.best is not None
+
+    def check(self, answer: PlanSolution, way: str) -> None:
+        """Hold one answer against the best of all plans."""
+        best = self.best
+        assert best is not None
+        value = self.sign * answer.objective.si
+        assert abs(value - best[0]) <= slack(best[0]), f"{way}: {value!r} instead of {best[0]!r}"
+        amounts = {(name, tuple(place)): amount for (name, *place), amount in amounts_of(answer).items()}
+        again = self.value(amounts, room=1e-9)
+        assert again is not None, f"{way}: its plan does not hold"
+        assert abs(again[0] - best[0]) <= slack(best[0]), way
+        if self.then is not None:
+            assert again[1] <= best[1] + 10 * slack(best[1]), (
+                f"{way}: the second objective is {again[1]}, not {best[1]}"
+            )
+        for (name, _), amount in amounts.items():
+            assert name not in ("run", "mode", "servers") or amount == round(amount), way
+
+    @cached_property
     def best(self) -> tuple[float, float] | None:
         """The least of the goal (and of what comes after it) over all plans, None where there are none."""
         found: tuple[float, float] | None = None

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from mlsysim_opt.optimize import CoupledTask, Task, task
+from mlsysim_opt.optimize import CoupledTask, PlanSolution, Task, task
 
 Row = tuple[int, float, float]
 """Devices of a worker, its latency in ms, and its requests per second."""
@@ -72,7 +72,7 @@ class Pools:
     """A question about pools, and its answer by counting every plan.
 
     Attributes:
-        asked: the question. best: the best value of its objective in base units; None if nothing is possible.
+        task: the question. best: the best value of its objective in base units; None if nothing is possible.
     """
 
     def __init__(self, seed: int) -> None:
@@ -89,13 +89,22 @@ class Pools:
             decode_degradation=shares[1], **tables(prefill, decode), **given, objective=kind, constraints=limits,
         )  # fmt: skip
         assert isinstance(made, CoupledTask)
-        self.asked = made
+        self.task = made
         allowed = [
             [row for row in found if all(_holds(text, name, row[1]) for text in limits)]
             for name, found in (("ttft", prefill), ("itl", decode))
         ]
         rates = [_rates(found, share, most) for found, share in zip(allowed, shares, strict=True)]
         self.best = _best(rates, kind, rate, devices)
+
+    @property
+    def possible(self) -> bool:
+        return self.best is not None
+
+    def check(self, answer: PlanSolution, way: str) -> None:
+        """Hold an answer against the best of all plans."""
+        assert self.best is not None
+        assert abs(answer.objective.si - self.best) <= 1e-9 * abs(self.best), (way, answer.objective, self.best)
 
 
 def _holds(limit: str, name: str, latency: float) -> bool:

@@ -1,0 +1,427 @@
+"""Random placements of jobs and a demand, asked as users ask; and their answers by trying every pick.
+
+Every way to run every job, with when it begins or the periods in which it works, and every number of held nodes, is
+tried; what is left (hours of work, requests, rented accelerators) is a linear program of SciPy's, written by hand from
+the meaning of the inputs.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from fuzzing.question import CLOSE, Question
+from mlsysim_opt.optimize import CoupledTask, PlanSolution, formulation
+from mlsysim_opt.physics.serving import home_of
+from mlsysim_opt.registry import default_catalog
+
+REGIONS = ("AWS_us_east_1", "AWS_ca_central_1", "AWS_eu_central_1")
+SPAN = 2.0
+"""Hours of a period."""
+MOST = 150
+"""Linear programs of one instance."""
+YEAR = 8766.0
+Name = tuple[Any, ...]
+Sum = dict[Name, float]
+
+
+@dataclass(frozen=True)
+class Pick:
+    """One way to run a job: where, on what, and when (a start, periods of work, or any hours)."""
+
+    job: str
+    design: str
+    accelerator: str
+    nodes: int
+    hours: float
+    kilowatts: float
+    region: str
+    start: int | None = None
+    periods: tuple[int, ...] | None = None
+
+
+@dataclass
+class Program:
+    """What is left once picks are made: amounts with bounds, sums of them, and limits on sums.
+
+    Attributes:
+        most: the upper bound of each amount. fixed: what cost, carbon, energy and device hours are without any.
+        sums: what they are of each amount. above, equal: sums with what they are at most, or are.
+    """
+
+    most: dict[Name, float] = field(default_factory=dict)
+    fixed: dict[str, float] = field(default_factory=lambda: dict.fromkeys(("cost", "carbon", "energy", "end"), 0.0))
+    sums: dict[str, Sum] = field(default_factory=lambda: {name: {} for name in ("cost", "carbon", "energy", "end")})
+    above: list[tuple[Sum, float]] = field(default_factory=list)
+    equal: list[tuple[Sum, float]] = field(default_factory=list)
+
+    def least(self, goals: Sequence[dict[str, float]], limits: Sequence[tuple[str, float]]) -> tuple[float, Any]:
+        """Return the least of the largest goal (sums by weight), and the amounts; infinity where there are none."""
+        from scipy.optimize import linprog
+
+        names = list(self.most)
+
+        def row(numbers: Sum, last: float = 0.0) -> list[float]:
+            return [numbers.get(name, 0.0) for name in names] + [last]
+
+        above = [(row(numbers), limit) for numbers, limit in self.above]
+        above += [(row(self.sums[name]), limit - self.fixed[name]) for name, limit in limits]
+        for goal in goals:
+            numbers: Sum = {}
+            for name, weight in goal.items():
+                for at, number in self.sums[name].items():
+                    numbers[at] = numbers.get(at, 0.0) + weight * number
+            above.append((row(numbers, -1.0), -math.fsum(w * self.fixed[name] for name, w in goal.items())))
+        equal = [(row(numbers), limit) for numbers, limit in self.equal]
+        found = linprog(
+            [0.0] * len(names) + [1.0], [line for line, _ in above], [limit for _, limit in above],
+            [line for line, _ in equal] or None, [limit for _, limit in equal] or None,
+            bounds=[*((0.0, self.most[name]) for name in names), (None, None)], method="highs",
+        )  # fmt: skip
+        assert found.status in (0, 2), found.message
+        if found.status == 2:
+            return math.inf, {}
+        return float(found.fun), dict(zip(names, found.x, strict=False))
+
+    def holds(self, x: Sum, limits: Sequence[tuple[str, float]]) -> bool:
+        """Return whether amounts keep every limit up to rounding."""
+        if any(not -CLOSE * SPAN <= amount <= self.most.get(name, -1.0) * (1 + CLOSE) for name, amount in x.items()):
+            return False
+        for numbers, limit in [*self.above, *((self.sums[n], most - self.fixed[n]) for n, most in limits)]:
+            total, size = _added(numbers, x)
+            if total > limit + CLOSE * max(size, abs(limit)):
+                return False
+        return all(abs(total - limit) <= CLOSE * max(size, abs(limit))
+                   for numbers, limit in self.equal for total, size in [_added(numbers, x)])  # fmt: skip
+
+    def total(self, name: str, x: Sum) -> float:
+        return self.fixed[name] + _added(self.sums[name], x)[0]
+
+
+def _added(numbers: Sum, x: Sum) -> tuple[float, float]:
+    parts = [numbers[at] * amount for at, amount in x.items() if at in numbers]
+    return math.fsum(parts), math.fsum(abs(part) for part in parts)
+
+
+class Placement:
+    """One random problem: numbers by accelerator, region and period as plain Python."""
+
+    def __init__(self, dice: random.Random) -> None:
+        some = dice.random
+        self.periods = dice.choice((1, 2, 3, 3))
+        self.regions = REGIONS[: dice.choice((1, 2, 2, 3))]
+        self.hold = dice.choice((None, None, None, "reserved", "buy"))
+        self.pauses = some() < 0.6
+        several = self.hold != "buy" and some() < 0.3
+        self.accelerators = ("H100", "A100") if several else ("H100",)
+        self.capacity = dice.choice((8, 16, 24, 32)) if some() < 0.35 else None
+        self.shared = self.hold is not None or self.capacity is not None
+        self.duration = SPAN * self.periods
+        jobs = dice.randint(0 if self.hold is None else 1, 2)
+        if self.hold == "reserved" and self.periods == 1:
+            jobs = 0
+        self.jobs = [self._job(dice, at) for at in range(jobs)]
+        self.rate = [float(dice.randint(2, 24)) for _ in range(self.periods)] if some() < 0.6 or not jobs else None
+        if self.rate is not None and some() < 0.5:
+            self.rate = self.rate[:1] * self.periods
+        self.load, self.full = dice.choice((0.5, 0.7, 1.0)), dice.choice((1.0, 2.0))
+        self.steady = some() < 0.5
+        self.price = {
+            (a, r, p): dice.randint(100, 400) / 100 if not p or not self.steady else None
+            for a in self.accelerators for r in self.regions for p in range(self.periods)
+        }  # fmt: skip
+        self.price = {(a, r, p): price or self.price[a, r, 0] for (a, r, p), price in self.price.items()}
+        self.grid = {(r, p): dice.randint(10, 900) / 1000 for r in self.regions for p in range(self.periods)}
+        self.kept = {(a, r): dice.randint(50, 200) / 100 for a in self.accelerators for r in self.regions}
+        self.tariff = {r: dice.randint(5, 30) / 100 for r in self.regions}
+        catalog = default_catalog()
+        self.pue = {r: float(catalog.find("datacenter", r).parameter("pue").si) for r in self.regions}
+        homes = {a: home_of(catalog.find("accelerator", a)) for a in self.accelerators}
+        self.idle = {a: node.parameter("idle_power").si / 1000 for a, node in homes.items()}  # type: ignore[union-attr]
+        self.busy = {a: node.parameter("busy_power").si / 1000 for a, node in homes.items()}  # type: ignore[union-attr]
+        self.bought = 375_000.0 * (self.duration / (4 * YEAR) + 0.05 * self.duration / YEAR)
+        self.gone: set[str] = set()
+
+    def _job(self, dice: random.Random, at: int) -> dict[str, Any]:
+        designs = [
+            {"name": f"way {way}", "accelerator": dice.choice(self.accelerators), "nodes": dice.randint(1, 3),
+             "time": dice.randint(1, 20) / 10 * self.periods * dice.choice((0.5, 1.0)),
+             "node_power": float(dice.randint(3, 10))}
+            for way in range(dice.randint(1, 2))
+        ]  # fmt: skip
+        made: dict[str, Any] = {"name": f"job {at}", "designs": designs}
+        if dice.random() < 0.2:
+            made["regions"] = list(dice.sample(self.regions, 1))
+        if dice.random() < 0.25 and self.periods > 1:
+            made["start"] = dice.choice((1.0, SPAN))
+        if dice.random() < 0.25:
+            made["deadline"] = dice.choice((self.duration - 1.0, self.duration, SPAN))
+        return made
+
+    def given(self) -> dict[str, Any]:
+        """Return it as it is asked."""
+        hours = {
+            a: {r: {"values": [self.price[a, r, p] for p in range(self.periods)], "unit": "USD/h"}
+                for r in self.regions}
+            for a in self.accelerators
+        }  # fmt: skip
+        made: dict[str, Any] = {
+            "regions": list(self.regions), "accelerators": list(self.accelerators),
+            "duration": f"{self.duration} h", "periods": self.periods, "pauses": self.pauses,
+            "serving_utilization": self.load, "price": hours,
+            "carbon_intensity": {
+                r: {"values": [1000 * self.grid[r, p] for p in range(self.periods)], "unit": "gCO2e/kWh"}
+                for r in self.regions
+            },
+        }  # fmt: skip
+        if self.jobs:
+            made["jobs"] = [
+                {**job, "designs": [{**way, "time": f"{way['time']!r} h", "node_power": f"{way['node_power']} kW"}
+                                    for way in job["designs"]],
+                 **{name: f"{job[name]} h" for name in ("start", "deadline") if name in job}}
+                for job in self.jobs
+            ]  # fmt: skip
+        if self.rate is not None:
+            made["demands"] = [{"name": "d", "requests_per_device": f"{self.full} request/s",
+                                "rate": {"values": self.rate, "unit": "request/s"}}]  # fmt: skip
+        if self.capacity is not None:
+            made["capacity"] = self.capacity
+        if self.hold is not None:
+            made["hold"] = self.hold
+            made["electricity_price"] = {r: f"{price} USD/kWh" for r, price in self.tariff.items()}
+            made["reserved_price"] = {
+                a: {r: f"{self.kept[a, r]} USD/h" for r in self.regions} for a in self.accelerators
+            }
+        return made
+
+    # picks ------------------------------------------------------------------------------------------------------------
+    def picks(self, job: dict[str, Any]) -> list[Pick]:
+        """Return every way to run a job that its window allows."""
+        found: list[Pick] = []
+        begin, end = job.get("start", 0.0), min(job.get("deadline", math.inf), self.duration)
+        opened = [max(0.0, min(SPAN * (p + 1), end) - max(SPAN * p, begin)) for p in range(self.periods)]
+        for way, region in itertools.product(job["designs"], job.get("regions", self.regions)):
+            if region in self.gone:
+                continue
+            made = Pick(job["name"], way["name"], way["accelerator"], way["nodes"], way["time"], way["node_power"],
+                        region)  # fmt: skip
+            if self.periods == 1:
+                if begin + made.hours <= end * (1 + 1e-12):
+                    found.append(made)
+            elif not self.pauses:
+                for start in range(self.periods):
+                    if SPAN * start >= begin and SPAN * start + made.hours <= end * (1 + 1e-12):
+                        found.append(Pick(*_fields(made), start=start))
+            elif not self.shared:
+                if made.hours <= math.fsum(opened) * (1 + 1e-12):
+                    found.append(made)
+            else:
+                needed, whole = math.ceil(made.hours / SPAN), [p for p, room in enumerate(opened) if room >= SPAN]
+                if made.hours <= math.fsum(opened) * (1 + 1e-12):
+                    found += [Pick(*_fields(made), periods=several)
+                              for several in itertools.combinations(whole, needed)]  # fmt: skip
+        return found
+
+    def held(self) -> Iterator[dict[tuple[str, str], int]]:
+        """Yield every number of held nodes that can be of use."""
+        if self.hold is None:
+            yield {}
+            return
+        jobs = sum(max(way["nodes"] for way in job["designs"]) for job in self.jobs)
+        served = math.ceil(max(self.rate) / (self.full * self.load) / 8) if self.rate is not None else 0
+        places = [(a, r) for a in self.accelerators for r in self.regions if r not in self.gone]
+        for numbers in itertools.product(range(jobs + served + 1), repeat=len(places)):
+            yield dict(zip(places, numbers, strict=True))
+
+    # what is left -----------------------------------------------------------------------------------------------------
+    def program(self, picks: Sequence[Pick], held: dict[tuple[str, str], int]) -> Program:
+        """Return the program of what is left."""
+        made = Program()
+        use: dict[tuple[str, str, int], Sum] = {}
+        fixed_use: dict[tuple[str, str, int], float] = {}
+        for pick in picks:
+            self._job_in(made, pick, fixed_use)
+        if self.rate is not None:
+            self._demand_in(made, use)
+        for (a, r), nodes in held.items():
+            mean = math.fsum(self.grid[r, p] for p in range(self.periods)) / self.periods
+            energy = nodes * self.idle[a] * self.duration * self.pue[r]
+            self._fix(made, energy, energy * mean)
+            if self.hold == "buy":
+                made.fixed["cost"] += nodes * self.bought + energy * self.tariff[r]
+            else:
+                made.fixed["cost"] += nodes * 8 * self.duration * self.kept[a, r]
+        for a, r, p in itertools.product(self.accelerators, self.regions, range(self.periods)):
+            taken, number = use.get((a, r, p), {}), fixed_use.get((a, r, p), 0.0)
+            if self.hold is not None:
+                there = 8.0 * held.get((a, r), 0)
+                rented: Sum = {}
+                if self.hold == "reserved" and r not in self.gone:
+                    name = "rented", a, r, p
+                    made.most[name] = math.inf
+                    energy = self.idle[a] / 8 * SPAN * self.pue[r]
+                    self._add(made, name, energy, energy * self.grid[r, p], SPAN * self.price[a, r, p])
+                    rented = {name: 1.0}
+                made.above.append(({**taken, **dict.fromkeys(rented, -1.0)}, there - number))
+                if self.capacity is not None:
+                    made.above.append((rented, self.capacity - there))
+            elif self.capacity is not None:
+                made.above.append((taken, self.capacity - number))
+        return made
+
+    def _fix(self, made: Program, energy: float, carbon: float) -> None:
+        made.fixed["energy"] += energy
+        made.fixed["carbon"] += carbon
+
+    def _add(self, made: Program, name: Name, energy: float, carbon: float, cost: float) -> None:
+        for of, number in (("energy", energy), ("carbon", carbon), ("cost", cost)):
+            made.sums[of][name] = number
+
+    def _job_in(self, made: Program, pick: Pick, use: dict[tuple[str, str, int], float]) -> None:
+        a, r, devices = pick.accelerator, pick.region, 8.0 * pick.nodes
+        draw = pick.kilowatts * pick.nodes - (self.idle[a] * pick.nodes if self.hold is not None else 0.0)
+        if self.periods > 1 and self.pauses and not self.shared:
+            names = {("work", pick.job, r, p): p for p in range(self.periods)}
+            for name, p in names.items():
+                made.most[name] = self._open(pick.job, p)
+                energy = draw * self.pue[r]
+                self._add(made, name, energy, energy * self.grid[r, p], devices * self.price[a, r, p])
+            made.equal.append((dict.fromkeys(names, 1.0), pick.hours))
+            return
+        if pick.periods is not None:
+            inside = dict.fromkeys(pick.periods, SPAN)
+        else:
+            begin = SPAN * (pick.start or 0)
+            inside = {p: max(0.0, min(SPAN * (p + 1), begin + pick.hours) - max(SPAN * p, begin))
+                      for p in range(self.periods)}  # fmt: skip
+            if self.periods == 1:
+                inside = {0: pick.hours}
+        for p, hours in inside.items():
+            if not hours > 1e-9:
+                continue
+            use[a, r, p] = use.get((a, r, p), 0.0) + devices
+            energy = draw * hours * self.pue[r]
+            self._fix(made, energy, energy * self.grid[r, p])
+            if self.hold is None:
+                made.fixed["cost"] += devices * hours * self.price[a, r, p]
+            elif self.hold == "buy":
+                made.fixed["cost"] += energy * self.tariff[r]
+
+    def _open(self, job: str, period: int) -> float:
+        item = next(item for item in self.jobs if item["name"] == job)
+        begin, end = item.get("start", 0.0), min(item.get("deadline", math.inf), self.duration)
+        return max(0.0, min(SPAN * (period + 1), end) - max(SPAN * period, begin))
+
+    def _demand_in(self, made: Program, use: dict[tuple[str, str, int], Sum]) -> None:
+        assert self.rate is not None
+        for p, wanted in enumerate(self.rate):
+            row: Sum = {}
+            for a, r in itertools.product(self.accelerators, self.regions):
+                if r in self.gone:
+                    continue
+                name = "serving", a, r, p
+                devices = 1 / (self.full * self.load)
+                power = self.idle[a] + self.load * (self.busy[a] - self.idle[a])
+                draw = (power - (self.idle[a] if self.hold is not None else 0.0)) / 8
+                energy = devices * draw * SPAN * self.pue[r]
+                cost = devices * SPAN * self.price[a, r, p] if self.hold is None else 0.0
+                if self.hold == "buy":
+                    cost = energy * self.tariff[r]
+                made.most[name] = math.inf
+                self._add(made, name, energy, energy * self.grid[r, p], cost)
+                row[name] = 1.0
+                use.setdefault((a, r, p), {})[name] = devices
+            made.equal.append((row, wanted))
+
+
+def _fields(pick: Pick) -> tuple[Any, ...]:
+    return (pick.job, pick.design, pick.accelerator, pick.nodes, pick.hours, pick.kilowatts, pick.region)
+
+
+GOALS: tuple[tuple[str, list[dict[str, float]], float], ...] = (
+    ("min_cost", [{"cost": 1.0}], 1.0),
+    ("min_cost", [{"cost": 1.0}], 1.0),
+    ("min_carbon", [{"carbon": 1.0}], 1.0),
+    ("min_energy", [{"energy": 1.0}], 3.6e6),
+    ("cost + 200 USD/tCO2e * carbon", [{"cost": 1.0, "carbon": 0.2}], 1.0),
+    ("max(cost, 1 USD/kgCO2e * carbon)", [{"cost": 1.0}, {"carbon": 1.0}], 1.0),
+)
+"""Objectives, the same as sums of USD, kgCO2e and kWh, and their unit in base units."""
+
+
+def site(seed: int) -> Question:
+    """Return the question of a seed."""
+    dice = random.Random(seed)
+    while True:
+        made = Placement(dice)
+        plans = math.prod(len(made.picks(job)) for job in made.jobs)
+        if plans * sum(1 for _ in itertools.islice(made.held(), MOST + 1)) <= MOST:
+            return _asked(dice, made)
+
+
+def _asked(dice: random.Random, made: Placement) -> Question:
+    objective, goals, unit = dice.choice(GOALS)
+    texts: list[str] = []
+    if dice.random() < 0.15 and len(made.regions) > 1 and not any("regions" in job for job in made.jobs):
+        made.gone.add(made.regions[0])
+        texts.append(f"region != '{made.regions[0]}'")
+    programs = [
+        made.program(picks, held)
+        for picks in itertools.product(*(made.picks(job) for job in made.jobs)) for held in made.held()
+    ]  # fmt: skip
+    limits: list[tuple[str, float]] = []
+    if dice.random() < 0.4 and programs:
+        name, unit_of = dice.choice((("carbon", "kgCO2e"), ("cost", "USD"), ("energy", "kWh")))
+        values = [(item.least([{other: 1.0}], ()), item) for item in programs for other in ("cost", "carbon")]
+        known = [item.total(name, x) for (value, x), item in values if math.isfinite(value)]
+        if known:
+            low, high = min(known), sorted(known)[len(known) // 2]
+            limits.append((name, low + dice.choice((0.0, 0.3, 0.8, -0.1)) * (high - low)))
+            if limits[0][1] > 0:
+                texts.append(f"{name} <= {limits[0][1]!r} {unit_of}")
+            else:
+                limits = []
+    best = min((item.least(goals, limits)[0] for item in programs), default=math.inf)
+
+    def recheck(answer: PlanSolution) -> float | None:
+        program, x = _read(made, answer)
+        if program is None or not program.holds(x, limits):
+            return None
+        return unit * max(math.fsum(w * program.total(name, x) for name, w in goal.items()) for goal in goals)
+
+    task = CoupledTask.of(formulation("placement").problem(made.given()), objective, texts)
+    return Question(task, best * unit, recheck)
+
+
+def _read(made: Placement, answer: PlanSolution) -> tuple[Program | None, Sum]:
+    """Return an answer's picks as a program, and its other amounts; None where a pick is none of those there are."""
+    amounts = answer.amounts
+    picks: list[Pick] = []
+    x: Sum = {}
+    for job in made.jobs:
+        (row,) = [item for item in amounts["jobs"] if item["job"] == job["name"]]
+        works = [item for item in amounts.get("work", []) if item["job"] == job["name"]]
+        for pick in made.picks(job):
+            same = (pick.accelerator, pick.nodes, pick.design, pick.region) == (
+                row["accelerator"], row["nodes"], row["split"].partition(" #")[0], row["region"])  # fmt: skip
+            if (
+                same
+                and pick.start == row.get("start")
+                and (pick.periods is None or pick.periods == tuple(sorted(item["period"] for item in works)))
+            ):
+                picks.append(pick)
+                break
+        else:
+            return None, x
+        if picks[-1].periods is None:
+            for item in works:
+                x["work", job["name"], item["region"], item["period"]] = item["amount"]
+    held = {(item["accelerator"], item["region"]): item["amount"] for item in amounts.get("held", [])}
+    for family in ("serving", "rented"):
+        for item in amounts.get(family, []):
+            x[family, item["accelerator"], item["region"], item.get("period", 0)] = item["amount"]
+    return made.program(picks, held), x

@@ -1,0 +1,31 @@
+"""Strategies for layers: every way to solve a chain finds what trying every chain finds, measured or of a model.
+
+A failure names its seed: `agree_seed(chain, 17, every=True)` runs that instance again.
+"""
+
+from __future__ import annotations
+
+import pytest
+from fuzzing.agree import agree_seed
+from fuzzing.chains import chain, modelled
+from fuzzing.tally import Tally
+
+QUICK, CAMPAIGN, STEP = 60, 5000, 50
+OF_MODELS = 6
+
+
+@pytest.mark.parametrize("seed", range(QUICK))
+def test_measured_chains(seed: int, tally: Tally) -> None:
+    agree_seed(chain, seed, tally=tally)
+
+
+@pytest.mark.parametrize("seed", range(OF_MODELS))
+def test_chains_of_a_model(seed: int, tally: Tally) -> None:
+    agree_seed(modelled, seed, tally=tally)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("first", range(QUICK, QUICK + CAMPAIGN, STEP))
+def test_campaign(first: int, tally: Tally) -> None:
+    for seed in range(first, first + STEP):
+        agree_seed(modelled if seed % 10 == 0 else chain, seed, every=True, tally=tally)

@@ -1,0 +1,48 @@
+"""Placements: every way to solve one finds what trying every pick finds; columns made one by one, too.
+
+A failure names its seed: `agree_seed(site, 17, every=True, more=GENERATED)` runs that instance again.
+"""
+
+from __future__ import annotations
+
+import pytest
+from fuzzing.agree import Way, agree_seed, answered
+from fuzzing.question import at_most
+from fuzzing.sites import site
+from fuzzing.tally import Tally
+
+QUICK, CAMPAIGN, STEP = 50, 5000, 50
+GENERATED = (Way("milp, generated", sizes={"mlsysim_opt.optimize.coupled.generate.LARGE": 0}),)
+POOLED = Way("milp, pooled", sizes={"mlsysim_opt.optimize.coupled.pooled.LARGE": 0})
+
+
+def bounded(seed: int) -> None:
+    """Plans of whole fleets may have a gap: the best plan lies in it."""
+    asked = site(seed)
+    answer = answered(asked.task, POOLED)
+    assert (answer is not None) == asked.possible, seed
+    if answer is None:
+        return
+    value = asked.recheck(answer)
+    assert answer.bound is not None
+    assert value is not None, f"{seed}: the plan does not hold"
+    assert at_most(answer.bound.si, asked.best), f"{seed}: the bound {answer.bound} is above a plan"
+    assert at_most(asked.best, value), f"{seed}: a plan is better than the best"
+
+
+@pytest.mark.parametrize("seed", range(QUICK))
+def test_all_ways_agree_with_every_pick(seed: int, tally: Tally) -> None:
+    agree_seed(site, seed, more=GENERATED, tally=tally)
+
+
+@pytest.mark.parametrize("seed", [59, 61, 64, 73, 132, 135])
+def test_the_best_plan_lies_between_a_fleet_and_its_bound(seed: int) -> None:
+    bounded(seed)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("first", range(QUICK, QUICK + CAMPAIGN, STEP))
+def test_campaign(first: int, tally: Tally) -> None:
+    for seed in range(first, first + STEP):
+        agree_seed(site, seed, every=True, more=GENERATED, tally=tally)
+        bounded(seed)
