@@ -180,6 +180,10 @@ def pareto(
         bool, typer.Option("--no-prune", help="Let solvers see designs that cannot be optimal too.")
     ] = False,
     time_limit: TimeLimit = None,
+    gap: Annotated[
+        str | None,
+        typer.Option(help="Of coupled problems: stop each search so near its bound: 0.01 or 1%.", show_default=False),
+    ] = None,
     start: Start = None,
     csv: Annotated[str | None, typer.Option(metavar="FILE", help="Also write a table.", show_default=False)] = None,
     parquet: Annotated[
@@ -197,8 +201,8 @@ def pareto(
     named = _named(model, fleet, batch_size, seq_len, precision)
     asked = _asked(formulation, named, set_, choose, objective, constraint, _plan_file(plan, file))
     answer = topic.pareto(
-        asked, points=points, backend=backend, prune=not no_prune, time_limit=time_limit, start=start,
-        csv=csv, parquet=parquet, plot=plot,
+        asked, points=points, backend=backend, prune=not no_prune, time_limit=time_limit, gap=gap,
+        start=start,        csv=csv, parquet=parquet, plot=plot,
     )  # fmt: skip
     return give(answer, as_json=json)
 

@@ -18,6 +18,7 @@ def pareto(
     backend: str,
     prune: bool,
     time_limit: str | None,
+    gap: str | None,
     start: str | None,
     csv: str | None,
     parquet: str | None,
@@ -28,7 +29,7 @@ def pareto(
     Raises:
         UsageError: there are not two objectives, or a plan to begin with for a problem without plans.
     """
-    from mlsysim_opt.cli.solve import plan_of
+    from mlsysim_opt.cli.solve import plan_of, share
     from mlsysim_opt.optimize import CoupledTask
     from mlsysim_opt.optimize.coupled.front import coupled_front
     from mlsysim_opt.optimize.front_designs import front
@@ -39,14 +40,15 @@ def pareto(
         raise UsageError("a front needs two objectives or more", path="--objective",
                          hint="--objective min_cost --objective min_carbon")  # fmt: skip
     task = asked.task()
-    if start is not None and not isinstance(task, CoupledTask):
-        raise UsageError(f"{task.problem.name} is solved by looking at all designs", path="--start",
-                         hint="this option is for coupled problems")  # fmt: skip
+    for option, value in (("--gap", gap), ("--start", start)):
+        if value is not None and not isinstance(task, CoupledTask):
+            raise UsageError(f"{task.problem.name} is solved by looking at all designs", path=option,
+                             hint="this option is for coupled problems")  # fmt: skip
     if isinstance(task, CoupledTask):
-        begin = plan_of(start)
+        near, begin = share(gap), plan_of(start)
         with shown_progress(task) as watch:
             found = coupled_front(
-                task, points, backend=backend, prune=prune, time_limit=limit, progress=watch, start=begin
+                task, points, backend=backend, prune=prune, time_limit=limit, gap=near, progress=watch, start=begin
             )
     else:
         found = front(task, points, limit)
@@ -56,5 +58,4 @@ def pareto(
         found.to_parquet(parquet)
     if plot is not None:
         found.plot(plot)
-    stopped = any(item.status != "optimal" for item in found) or "limit was reached" in found.guarantee
-    return Answer(found.as_dict(), lambda screen: show_front(screen, found), LIMIT_WITH_DESIGN if stopped else 0)
+    return Answer(found.as_dict(), lambda screen: show_front(screen, found), 0 if found.settled else LIMIT_WITH_DESIGN)

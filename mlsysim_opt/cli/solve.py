@@ -51,7 +51,7 @@ def _plan(
     from mlsysim_opt.cli.progress import shown_progress
     from mlsysim_opt.optimize import solve_coupled
 
-    near, begin = _share(gap), plan_of(start)
+    near, begin = share(gap), plan_of(start)
     with shown_progress(task) as watch:
         plan = solve_coupled(
             task, backend=backend, prune=prune, time_limit=limit, gap=near, start=begin, progress=watch
@@ -63,7 +63,7 @@ def _plan(
     )
 
 
-def _share(text: str | None) -> float:
+def share(text: str | None) -> float:
     """Return a gap: ``0.01`` or ``1%``."""
     if text is None:
         return 0.0

@@ -167,6 +167,7 @@ def pareto(
     backend: str = "auto",
     prune: bool = True,
     time_limit: float | None = None,
+    gap: float = 0.0,
     progress: Callable[[Progress], bool | None] | None = None,
     start: PlanSolution | None = None,
     extend: Callable[[Any], Any] | None = None,
@@ -178,9 +179,10 @@ def pareto(
         objectives: two to four, each as for `optimize`.
         points: about so many points instead of all, with the guarantee that says what they stand for. Where amounts are
             divisible a front has no end, and 25 are found if nothing is said.
+        gap: of coupled problems: stop in each program so near its bound; the front is then a cover.
         progress, start, backend, prune: for coupled problems, as for `optimize`.
         problem, constraints, choices, time_limit, extend, given: as for `optimize`; the time is that
-            of the whole front.
+            of the whole front. A front that it ends says where points may be missing.
     Raises:
         InfeasibleError, InputError, LimitReachedError, UnboundedError: as `optimize`.
     """
@@ -193,7 +195,7 @@ def pareto(
     limit = None if time_limit is None else to_seconds(time_limit)
     if isinstance(asked, CoupledTask):
         return coupled_front(
-            asked, points, backend=backend, prune=prune, time_limit=limit, progress=progress, start=start
+            asked, points, backend=backend, prune=prune, time_limit=limit, gap=gap, progress=progress, start=start
         )
     return front(asked, points, limit)
 

@@ -47,6 +47,9 @@ class Front:
         points: a solution for each; its constraints hold the other objectives at their values, so that its proof is
             that of the point. values: a row of objective values for each point, in the units of `objectives`.
         complete: whether every undominated value is among them. guarantee: what is proven, in a sentence.
+        settled: whether the search came to its end; else `guarantee` says where points may be missing.
+        steps: of a cover, by how much a point may be worse than one that it stands for, in each objective and its unit;
+            empty for none.
         details: counts. seconds: how long it took.
     """
 
@@ -58,6 +61,8 @@ class Front:
     guarantee: str
     details: dict[str, Any] = field(default_factory=dict)
     seconds: float = 0.0
+    steps: list[float] = field(default_factory=list)
+    settled: bool = True
 
     def __len__(self) -> int:
         return len(self.points)
@@ -67,6 +72,11 @@ class Front:
 
     def __getitem__(self, index: int) -> Any:
         return self.points[index]
+
+    @property
+    def status(self) -> str:
+        """``complete``, ``cover``, or ``stopped`` where a limit was reached."""
+        return "complete" if self.complete else "cover" if self.settled else "stopped"
 
     # reading ----------------------------------------------------------------------------------------------------------
     @property
@@ -164,12 +174,14 @@ class Front:
         return {
             "schema": SCHEMA,
             "kind": "front",
-            "status": "complete" if self.complete else "cover",
+            "status": self.status,
             "problem": self.problem,
             "objectives": [vars(item) for item in self.objectives],
             "values": self.values,
             "complete": self.complete,
             "guarantee": self.guarantee,
+            "settled": self.settled,
+            "steps": self.steps,
             "ideal": {name: value.as_dict() for name, value in self.ideal.items()},
             "nadir": {name: value.as_dict() for name, value in self.nadir.items()},
             "hypervolume": self.hypervolume(),
@@ -200,7 +212,10 @@ class Front:
                 for item in data["points"]
             ]
             objectives = [FrontObjective(**item) for item in data["objectives"]]
-            rest = {name: data[name] for name in ("values", "complete", "guarantee", "details", "seconds")}
+            rest = {
+                name: data[name]
+                for name in ("values", "complete", "guarantee", "details", "seconds", "steps", "settled")
+            }
             return cls(problem=data["problem"], objectives=objectives, points=points, **rest)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise InputError(f"this is not a front written by this version: {error}", path="front") from error
@@ -260,8 +275,7 @@ class Front:
         from mlsysim_opt.solvers.plots import plot_front
 
         labels = [item.label for item in self.objectives]
-        note = "complete" if self.complete else "cover"
-        return plot_front(labels, self.values, path, f"{self.problem}: {len(self)} points, {note}", self.knee)
+        return plot_front(labels, self.values, path, f"{self.problem}: {len(self)} points, {self.status}", self.knee)
 
     # showing ----------------------------------------------------------------------------------------------------------
     def __str__(self) -> str:

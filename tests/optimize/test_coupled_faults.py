@@ -226,7 +226,9 @@ def test_whole_amounts_beside_a_divisible_one_of_any_size(needed: float) -> None
 
 def test_costs_too_small_for_numbers_are_refused() -> None:
     with pytest.raises(ScaleError):
-        mo.pareto(depot(kilograms=1e-300), objectives=["min_cost", "max_weight"])
+        mo.pareto(depot(kilograms=1e-305), objectives=["min_cost", "max_weight"])
+    # all that is weighed from 0 to 100 but 1 and 99, by so small a unit as by any other
+    assert len(mo.pareto(depot(kilograms=1e-300), objectives=["min_cost", "max_weight"])) == 99
 
 
 def test_what_is_no_plan_no_function_and_no_scenario_is_named() -> None:

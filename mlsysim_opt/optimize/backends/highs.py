@@ -27,6 +27,8 @@ from mlsysim_opt.optimize.coupled.scaling import TINIEST, Scaling
 Stop = Literal["optimal", "infeasible", "unbounded", "limit", "interrupted"]
 TOLERANCE = 1e-9
 """HiGHS's tolerances, in scaled units. Its own, 1e-6, let n <= 1e7 open pass with open at 3e-7."""
+DUAL, PRIMAL = 1, 4
+"""HiGHS's numbers for the ways of its simplex method; where costs are large beside others the dual one may give up."""
 BEYOND = 1e30
 """HiGHS has no finite number of this size; it stands for none."""
 
@@ -183,6 +185,10 @@ class HighsProgram:
         highspy = self._highspy
         with self._watched(watch) as pressed:
             status = self._highs.run()
+            if self._highs.getModelStatus() == highspy.HighsModelStatus.kNotset:  # the dual simplex gave up
+                self._set(simplex_strategy=PRIMAL)
+                status = self._highs.run()
+                self._set(simplex_strategy=DUAL)
         why = self._highs.getModelStatus()
         info = self._highs.getInfo()
         stops = {
@@ -257,13 +263,29 @@ class HighsProgram:
                     callback.unsubscribe(function)
 
 
+@dataclass(frozen=True, eq=False)
+class _Noting:
+    """A handler of signals that notes them."""
+
+    lists: list[list[bool]]
+
+    def __call__(self, number: int, frame: Any) -> None:
+        for item in self.lists:
+            item.append(True)
+
+
 @contextmanager
 def noted_interrupts(pressed: list[bool]) -> Iterator[None]:
-    """Note Ctrl-C in a list instead of raising, so that a solver can hand back what it holds."""
+    """Note Ctrl-C in a list instead of raising, so that a solver can hand back what it holds.
+
+    Inside of another search that does so, both note it.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.signal(signal.SIGINT, lambda number, frame: pressed.append(True))
+    outer = signal.getsignal(signal.SIGINT)
+    lists = [*getattr(outer, "lists", []), pressed]
+    before = signal.signal(signal.SIGINT, _Noting(lists))
     try:
         yield
     finally:

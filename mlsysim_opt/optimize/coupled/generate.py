@@ -44,7 +44,7 @@ Part = Mapping[int, Array]
 """A part of the problem: by block, the tuples that may still be picked; all of a block that is not named."""
 
 
-def generates(task: CoupledTask) -> bool:
+def generates(task: CoupledTask, rows: int = ROWS) -> bool:
     """Return whether a task is made of parts that few rows tie together, and too large to be held with ease."""
     problem = task.problem
     families = {family for block in problem.blocks for family in block.families}
@@ -57,7 +57,7 @@ def generates(task: CoupledTask) -> bool:
         and not task.linear.helpers
         and task.linear.divisor is None
         and all(not item.each for item in tying)
-        and len(tying) <= ROWS
+        and len(tying) <= rows
         and amounts > LARGE
     )
 

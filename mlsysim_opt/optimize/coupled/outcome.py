@@ -34,6 +34,7 @@ class Found:
         status: ``optimal`` means within the gap that was asked for. x: the amounts. value, bound: of what is minimised.
         proof: how the bound is known. details: counts. duals: of the rows, without whole numbers.
         size: what the value adds up, without signs.
+        near: a mask of the columns that a plan as good may have, where that is known.
     """
 
     status: Status
@@ -45,6 +46,7 @@ class Found:
     details: dict[str, Any] = field(default_factory=dict)
     duals: Array | None = None
     size: float = 0.0
+    near: Array | None = None
 
 
 @dataclass(frozen=True)

@@ -87,8 +87,7 @@ def solve_coupled(
         UnboundedError: the objective can be improved without limit.
         VerificationError: the answer does not survive re-evaluation; it is withheld.
     """
-    if not (isinstance(gap, int | float) and 0 <= gap < 1):
-        raise InputError(f"{gap!r} is not a gap", path="gap", hint="a share such as 0.01")
+    checked_gap(gap)
     checked_search(progress, start)
     engine = program_backend(backend)
     began = time.monotonic()
@@ -114,6 +113,16 @@ def solve_coupled(
         proof = f"{answer.certificate.proof}; {unsettled.name} among such plans: not proven, a limit was reached"
         answer.status, answer.certificate = "feasible", replace(answer.certificate, proof=proof)
     return answer
+
+
+def checked_gap(gap: Any) -> None:
+    """Refuse what is no relative distance.
+
+    Raises:
+        InputError: it is no number from 0 to 1.
+    """
+    if isinstance(gap, bool) or not (isinstance(gap, int | float) and 0 <= gap < 1):
+        raise InputError(f"{gap!r} is not a gap", path="gap", hint="a share such as 0.01")
 
 
 def checked_search(progress: Any, start: Any) -> None:
@@ -216,6 +225,15 @@ def columns_of(compiled: Compiled, start: PlanSolution) -> Array | None:
                 return None
             x[compiled.first[family] + at] = row["amount"] * factor
     return x
+
+
+def values_at(task: CoupledTask, compiled: Compiled, x: Array) -> tuple[float, ...]:
+    """Return what is minimised, the first objective and those after it, of a plan by the scalar path."""
+    problem, costs = task.problem, [item.cost for item in (task.objective, *task.then)]
+    own = [item for item in amounts_of(compiled, x) if item.family.name in problem.families]
+    names = list(dict.fromkeys(symbol.name for cost in costs for symbol in metric_symbols(problem, cost)))
+    totals = Auditor(problem, [], []).run(own, [problem.totals[name] for name in names]).totals
+    return tuple(ScalarProgram(costs).run_named({**problem.values, **dict(zip(names, totals, strict=True))}))
 
 
 # the answer -----------------------------------------------------------------------------------------------------------

@@ -38,6 +38,8 @@ WORTH = 10
 """Where all that is left is not so many times as much, it is branched over at once."""
 FINEST = 1e-10
 """HiGHS's least tolerance."""
+TIED = 1e-8
+"""Plans that differ by less, relatively, are as good as one another where columns are left out."""
 COARSE = 1e-3
 """The gap to which a program is solved that does not settle the answer."""
 
@@ -187,4 +189,10 @@ class _Search:
         stop = "limit" if stop == "infeasible" and best is not None else stop
         merged = Result(stop, best, None if best is None else value, proven, None, nodes)
         how = "column pricing, reduced costs, branch and bound"
-        return finished(self.part, merged, highs_name(), how, relaxed.duals)
+        found = finished(self.part, merged, highs_name(), how, relaxed.duals)
+        if found.value is None:
+            return found
+        # rounding of the value, and more than its ties are held to
+        mask = np.zeros(self.part.whole.columns, dtype=bool)
+        mask[self.part.kept] = above <= (found.value - relaxed.bound) + TIED * (abs(found.value) + relaxed.size)
+        return replace(found, near=mask)

@@ -179,7 +179,7 @@ def slack(value: float) -> float:
 class _Maker:
     """Rolls the dice for one instance."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int | str) -> None:
         self.dice = random.Random(seed)
         self.coarse = self.dice.random() < 0.5
         self.scale = 10.0 ** self.dice.choice([0, 0, 0, -6, 6])
@@ -485,6 +485,11 @@ class _Plan(_Maker):
             most = self.dice.uniform(1, 5)
             constraints.append(f"carbon / units <= {most!r}")
             found.limits.append(Limit("per unit", "<=", [combined(forms["carbon"], forms["units"], -most)]))
+        return constraints, self._goal(continuous)
+
+    def _goal(self, continuous: bool) -> Any:
+        """What is minimised or maximised, as it is asked; its form stands in the instance."""
+        found, forms = self.instance, self.forms
         kinds = ["cost", "weighted", "gain", "peak", "written"]
         if not continuous:
             kinds += ["ratio", "ratio", "then"]
@@ -493,24 +498,24 @@ class _Plan(_Maker):
             self.gone |= self.unpriced
         if kind == "cost":
             found.goal = [forms["cost"]]
-            return constraints, "min_cost"
+            return "min_cost"
         if kind == "weighted":
             found.goal = [combined(forms["cost"], forms["carbon"], 0.7)]
-            return constraints, "cost + 0.7 * carbon"
+            return "cost + 0.7 * carbon"
         if kind == "gain":
             found.goal, found.sign = [combined(forms["cost"], forms["units"], -2.0)], -1.0
-            return constraints, "maximize 2 * units - cost"
+            return "maximize 2 * units - cost"
         if kind == "peak":
             found.goal = self.peaks
-            return constraints, "min_peak"
+            return "min_peak"
         if kind == "written":
             found.goal = [forms["cost"], combined(({}, 0.0), forms["carbon"], 2.0)]
-            return constraints, "max(cost, 2 * carbon)"
+            return "max(cost, 2 * carbon)"
         if kind == "ratio":
             found.goal, found.divisor = [forms["cost"]], forms["units"]
-            return constraints, "cost / units"
+            return "cost / units"
         found.goal, found.then = [forms["carbon"]], forms["cost"]
-        return constraints, ["min_carbon", "min_cost"]
+        return ["min_carbon", "min_cost"]
 
 
 def combined(one: Form, two: Form, weight: float) -> Form:

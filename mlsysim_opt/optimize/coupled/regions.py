@@ -1,0 +1,284 @@
+"""The search for a front: where plans that are still missing must lie, until there is no such place.
+
+Regions are kept as local upper bounds (Klamroth, Lacour and Vanderpooten, EJOR 245 (2015)): below each of them, in
+every objective, something may be missing; elsewhere nothing is. In one region the first objective is minimised. That
+proves it empty, or gives a plan; what that plan beats, or in a cover stands for, is taken out of all regions. The one
+that was asked about shrinks by a width above zero in every case, so the search ends: by the least difference of values
+that counts where the front is complete, by the step of a cover where amounts are divisible.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
+from typing import Protocol
+
+import numpy as np
+
+from mlsysim_opt.optimize.coupled.outcome import ROUNDING, Found
+from mlsysim_opt.optimize.coupled.program import Array
+from mlsysim_opt.optimize.dominance import undominated
+
+SAME = 1e-9
+"""Values of an objective that differ by less, relatively, are one value: the rounding of its sum."""
+ESCALATIONS = 12
+
+Point = tuple[float, ...]
+Limits = Mapping[int, float]
+
+
+class Plans(Protocol):
+    """Where the plans of a front come from."""
+
+    def least(self, at: int, limits: Limits, start: Array | None = None, among: Array | None = None) -> Found:
+        """Return the plan with the least of one objective, others held at or below values.
+
+        Args:
+            start: a plan to begin with. among: a mask of the columns that such plans may have, where that is known.
+        """
+
+    def values(self, x: Array) -> Point:
+        """Return the objectives of a plan."""
+
+    def below(self, at: int, limit: float) -> float:
+        """Return the largest value that counts as less than a limit."""
+
+    def coarsen(self, at: int, width: float) -> None:
+        """Let values of an objective that differ by less than a width count as one."""
+
+    @property
+    def count(self) -> int:
+        """How many objectives there are."""
+
+    @property
+    def careful(self) -> bool:
+        """Whether several plans as good in the first objective are to be expected."""
+
+
+@dataclass(eq=False)
+class Kept:
+    """A plan of the front: its columns, its values (what is minimised), and how it is known."""
+
+    x: Array
+    values: Point
+    found: Found
+
+
+@dataclass(eq=False)
+class Regions:
+    """The search for a front.
+
+    Attributes:
+        stopped: whether a limit was reached. parts: into how many steps a cover divides the range of an objective; a
+            complete front when None. start: a plan to begin with.
+        steps: of a cover, by how much a plan may be worse than one that it stands for. open: regions in which
+            something may be missing, because a limit was reached. room: by how much the first objective of a plan is
+            above its bound at most.
+    """
+
+    plans: Plans
+    stopped: Callable[[], bool]
+    parts: int | None = None
+    start: Array | None = None
+    steps: Array | None = None
+    open: list[Point] = field(default_factory=list)
+    room: float = 0.0
+    _known: list[tuple[Point, Kept | None]] = field(default_factory=list)
+    _scale: Array = field(default_factory=lambda: np.zeros(0))
+    _low: Array = field(default_factory=lambda: np.zeros(0))
+    _high: Array = field(default_factory=lambda: np.zeros(0))
+
+    # the search -------------------------------------------------------------------------------------------------------
+    def run(self, refuse: Callable[[Found], None]) -> list[Kept]:
+        """Return the plans of the front, the best of the first objective first.
+
+        Args:
+            refuse: raises the error for an objective that has no least value, or no plan.
+        """
+        count = self.plans.count
+        everywhere = (math.inf,) * count
+        lows = [self.plans.least(0, {}, self.start)]
+        for at in range(1, count):
+            if lows[0].x is None or lows[0].status != "optimal":
+                break
+            lows.append(self.plans.least(at, {}))
+        for low in lows:
+            if low.status == "unbounded" or low.x is None:
+                refuse(low)
+        self._scale, self._low = np.zeros(count), np.full(count, math.inf)
+        self._high = np.full(count, -math.inf)
+        first = self._kept(lows[0])
+        if any(low.status != "optimal" for low in lows):
+            self.open = [everywhere]
+            return [first]
+        self._known = [(everywhere, first)]
+        kept: list[Kept] = []
+        if self.parts is not None:
+            self.steps = np.zeros(count)
+            ends = [self._end(at, low) for at, low in enumerate(lows)]
+            kept = [end for end in ends if end is not None]
+            for end in kept:
+                self._widen(end.values)
+            if ends[0] is not None:
+                self._known = [(everywhere, ends[0])]
+        floor = [low.bound for low in lows]
+        starts = [low.x for low in lows if low.x is not None]
+        regions: list[Point] = [everywhere]
+        while regions:
+            if self.stopped():
+                self.open += regions
+                break
+            upper = regions.pop()
+            if any(self._limit(at, upper[at]) < floor[at] - self._rounding(at, floor[at]) for at in range(1, count)):
+                continue
+            answered, plan = self._answered(upper)
+            if not answered:
+                settled, plan = self._asked(upper, starts)
+                if not settled:
+                    self.open.append(upper)
+                    continue
+                self._known.append((upper, plan))
+            if plan is None or plan.values[0] >= upper[0] - self._rounding(0, upper[0]):
+                continue
+            if not any(plan is other for other in kept):
+                kept.append(plan)
+            self._widen(plan.values)
+            corner = self._corner(plan.values)
+            # nothing in the region is better in the first objective: what is left is better in another one
+            fresh = [
+                (*upper[:at], min(corner[at], self.plans.below(at, upper[at])), *upper[at + 1 :])
+                for at in range(1, count)
+            ]
+            regions = split(regions, fresh, corner)
+        return self._settled(kept)
+
+    def _end(self, at: int, low: Found) -> Kept | None:
+        """Return the plan that is best in one objective, then in all others in their order."""
+        assert low.x is not None
+        assert low.value is not None
+        held = {at: self._held(at, low.value)}
+        x, found = low.x, low
+        for other in (item for item in range(self.plans.count) if item != at):
+            better = self.plans.least(other, held, x, low.near)
+            if better.x is None or better.value is None or better.status != "optimal":
+                return None
+            x, held[other] = better.x, self._held(other, better.value)
+            found = better if other == 0 else found
+        return self._kept(replace(found, x=x))
+
+    def _asked(self, upper: Point, starts: Sequence[Array]) -> tuple[bool, Kept | None]:
+        """Return whether a region is settled, and its plan with the least first objective; None if it is empty."""
+        inside = (x for x in starts if all(a < b for a, b in zip(self.plans.values(x), upper, strict=True)))
+        begin = next(inside, None)
+        for _ in range(ESCALATIONS):
+            limits = self._limits(upper)
+            found = self.plans.least(0, limits, begin)
+            if found.status == "infeasible":
+                return True, None
+            if found.x is None or found.status != "optimal":
+                return False, None
+            values = self.plans.values(found.x)
+            close = [at for at in limits if values[at] >= upper[at] - 0.25 * (upper[at] - limits[at])
+                     and not self._step(at)]  # fmt: skip
+            if not close:
+                return self._refined(found, limits)
+            for at in close:  # the solver's tolerance let a plan through that is no better: a wider step, which is told
+                self.plans.coarsen(at, 8 * (upper[at] - limits[at]))
+        return False, None
+
+    def _refined(self, found: Found, limits: Limits) -> tuple[bool, Kept | None]:
+        """Return, of the plans as good in the first objective, one that no other beats in the rest."""
+        assert found.x is not None
+        assert found.value is not None
+        if self.parts is None and not self.plans.careful:  # one that is beaten by a tie is found to be later
+            return True, self._kept(found)
+        held, x = {**limits, 0: self._held(0, found.value)}, found.x
+        for at in range(1, self.plans.count):
+            better = self.plans.least(at, {key: limit for key, limit in held.items() if key != at}, x, found.near)
+            if better.status == "infeasible":  # by the solver's tolerance; the plan at hand is as good as that
+                break
+            if better.x is None or better.value is None or better.status != "optimal":
+                return False, None
+            x, held[at] = better.x, self._held(at, better.value)
+        return True, self._kept(replace(found, x=x))
+
+    def _answered(self, upper: Point) -> tuple[bool, Kept | None]:
+        """Return whether an earlier, wider question already answers one, and the answer."""
+        for wide, plan in self._known:
+            if all(a >= b for a, b in zip(wide[1:], upper[1:], strict=True)):
+                if plan is None:
+                    return True, None
+                if all(plan.values[at] <= self._limit(at, upper[at]) for at in range(1, len(upper))):
+                    return True, plan
+        return False, None
+
+    # values -----------------------------------------------------------------------------------------------------------
+    def _kept(self, found: Found) -> Kept:
+        assert found.x is not None
+        values = self.plans.values(found.x)
+        self._scale = np.maximum(self._scale, np.abs(values))
+        self.room = max(self.room, values[0] - found.bound)
+        return Kept(found.x, values, found)
+
+    def _rounding(self, at: int, value: float) -> float:
+        """Return by how much values of an objective may differ and be the same."""
+        size = abs(value) if math.isfinite(value) else 0.0
+        return SAME * max(size, ROUNDING * float(self._scale[at]))
+
+    def _held(self, at: int, value: float) -> float:
+        return value + self._rounding(at, value)
+
+    def _step(self, at: int) -> float:
+        return 0.0 if self.steps is None else float(self.steps[at])
+
+    def _limit(self, at: int, end: float) -> float:
+        """Return what an objective is held at in a region: at its end in a cover, where the end itself is covered."""
+        return end if self._step(at) else self.plans.below(at, end)
+
+    def _limits(self, upper: Point) -> dict[int, float]:
+        return {at: self._limit(at, upper[at]) for at in range(1, len(upper)) if math.isfinite(upper[at])}
+
+    def _widen(self, values: Point) -> None:
+        """Let the steps of a cover grow with the range of what was found."""
+        self._low, self._high = np.minimum(self._low, values), np.maximum(self._high, values)
+        if self.steps is not None and self.parts is not None:
+            self.steps = np.maximum(self.steps, (self._high - self._low) / self.parts)
+            self.steps[0] = 0.0
+
+    def _corner(self, values: Point) -> Point:
+        """Return the point beyond which a plan stands for all others: itself, or a step better in a cover."""
+        return values if self.steps is None else tuple((np.array(values) - self.steps).tolist())
+
+    def _settled(self, kept: Sequence[Kept]) -> list[Kept]:
+        """Return the plans that no other beats, each value once."""
+        if not kept:
+            return []
+        costs = np.array([item.values for item in kept])
+        for at, column in enumerate(costs.T):
+            order = np.argsort(column)
+            for one, two in pairwise(order):
+                if column[two] - column[one] <= self._rounding(at, column[two]):
+                    column[two] = column[one]
+        return [kept[at] for at in undominated(costs)]
+
+
+def split(regions: Sequence[Point], fresh: Sequence[Point], corner: Point) -> list[Point]:
+    """Return regions without what lies beyond a corner, the one with the least first end last.
+
+    Args:
+        fresh: regions that are without it already.
+    """
+    out: list[Point] = []
+    made = list(fresh)
+    for upper in regions:
+        if all(a < b for a, b in zip(corner, upper, strict=True)):
+            made += [(*upper[:at], corner[at], *upper[at + 1 :]) for at in range(len(upper))]
+        else:
+            out.append(upper)
+    for at, one in enumerate(made):
+        beside = [*out, *made[at + 1 :]]
+        if not any(all(a <= b for a, b in zip(one, other, strict=True)) for other in beside):
+            out.append(one)
+    return sorted(out, key=lambda item: -item[0])
