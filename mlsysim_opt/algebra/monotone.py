@@ -57,6 +57,12 @@ class Prover:
         """Return how the expression moves over `box`."""
         return self.study(box)[1]
 
+    def steady(self, box: Box) -> bool:
+        """Return whether it is proven that the expression does not jump over `box`, or that it only rises or falls."""
+        found = all_bounds(self._roots, box, self._every)
+        move, continuous = self._compose(found) if self.depends else (0, True)
+        return continuous or move is not None
+
     def study(self, box: Box) -> tuple[Interval, Direction]:
         """Return the bounds of the expression over `box`, and how it moves there."""
         return self.look(box)[:2]
