@@ -149,6 +149,10 @@ class SymbolicError(MlsysimError, TypeError):
     exit_code = 1
 
 
+LONGEST_NAME = 200
+"""Characters of a name that an error repeats."""
+
+
 class UnknownNameError(InputError, KeyError):
     """A name is not in the place where it was looked up; the hint offers the nearest valid ones."""
 
@@ -160,7 +164,8 @@ class UnknownNameError(InputError, KeyError):
         if hint is None and names:
             shown = ", ".join(sorted(names)[:12])
             hint = f"known: {shown}" + (" ..." if len(names) > 12 else "")
-        super().__init__(f"unknown {what} {name!r}", hint=hint, **place)
+        written = name if len(name) <= LONGEST_NAME else name[:LONGEST_NAME] + "..."
+        super().__init__(f"unknown {what} {written!r}", hint=hint, **place)
         self.name = name
 
 

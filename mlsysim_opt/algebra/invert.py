@@ -303,8 +303,7 @@ class _Task:
             conditions=tuple(item for item in conditions if _has_leaves(item)),
             ranges=tuple(span for _, span in roots),
             residual=max(self.residual(x) for x, _ in roots),
-            box=Interval(self.low, self.high),
-            **facts,
+            **{"box": Interval(self.low, self.high), **facts},
         )
 
     def show(self, value: float) -> str:
@@ -402,7 +401,7 @@ class _Task:
         search = Search(
             self.function,
             self.goal,
-            lambda low, high: self.prover.study(self.box(low, high)),
+            lambda low, high: self.prover.piece(self.box(low, high)),
             self.residual,
             self.plateau,
         )
@@ -416,7 +415,9 @@ class _Task:
                 f"but the search stopped after {effort} pieces",
                 hint="narrow the bounds of the unknown",
             )
-        return self.answer(found.roots, method="all roots", complete=found.complete, resolution=found.resolution)
+        return self.answer(
+            found.roots, method="all roots", complete=found.complete, resolution=found.resolution, box=found.box
+        )
 
 
 # helpers ----------------------------------------------------------------------------------------------------

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from functools import cached_property
 
 from mlsysim_opt.algebra.bounds import Box, all_bounds
 from mlsysim_opt.algebra.derive import gradient
 from mlsysim_opt.algebra.expression import Expression, Operation, Symbol, topological
 from mlsysim_opt.algebra.interval import Interval
 from mlsysim_opt.errors import InputError
+
+PASSED_ON = ("add", "subtract", "multiply", "divide", "power", "negate", "absolute", "exp", "log")
+"""Operations that have no value where one of their arguments has none."""
 
 Direction = int | None
 """+1 never falls, -1 never rises, 0 does not depend, None not proven."""
@@ -57,25 +61,51 @@ class Prover:
         """Return how the expression moves over `box`."""
         return self.study(box)[1]
 
+    def piece(self, box: Box) -> tuple[Interval | None, Direction, bool]:
+        """Return the bounds over `box` (None where it is proven to have no value there), how it moves, and whether the
+        values for which it is defined are proven to be neighbours: each operation gets what only rises or falls."""
+        found = all_bounds(self._roots, box, self._every)
+        if any(node.atom.nowhere([found[id(item)] for item in node.args]) for node in self._needed):
+            return None, None, False
+        bounds, move, _, composed = self._looked(found)
+        return bounds, move, composed
+
+    @cached_property
+    def _needed(self) -> list[Operation]:
+        """The operations without whose values the whole has none."""
+        needed = {id(self.root)}
+        for node in reversed(self._order):
+            if id(node) in needed and isinstance(node, Operation) and node.atom.name in PASSED_ON:
+                needed.update(map(id, node.args))
+        return [node for node in self._order if id(node) in needed and isinstance(node, Operation)]
+
+    def steady(self, box: Box) -> bool:
+        """Return whether it is proven that the expression does not jump over `box`, or that it only rises or falls."""
+        found = all_bounds(self._roots, box, self._every)
+        move, continuous = self._compose(found) if self.depends else (0, True)
+        return continuous or move is not None
+
     def study(self, box: Box) -> tuple[Interval, Direction]:
         """Return the bounds of the expression over `box`, and how it moves there."""
         return self.look(box)[:2]
 
     def look(self, box: Box) -> tuple[Interval, Direction, Interval | None]:
         """Return the same, and where no direction is proven the bounds of the slope, if no jump hides in between."""
-        found = all_bounds(self._roots, box, self._every)
+        return self._looked(all_bounds(self._roots, box, self._every))[:3]
+
+    def _looked(self, found: dict[int, Interval]) -> tuple[Interval, Direction, Interval | None, bool]:
         bounds = found[id(self.root)]
         if not self.depends:
-            return bounds, 0, None
+            return bounds, 0, None, False
         composed, continuous = self._compose(found)
         if composed is not None or not continuous or self._slope is None:
-            return bounds, composed, None
+            return bounds, composed, None, composed is not None
         slope = found[id(self._slope)]
         if slope == (0.0, 0.0):
-            return bounds, 0, None
+            return bounds, 0, None, False
         if slope.low >= 0.0:
-            return bounds, 1, None
-        return bounds, *((-1, None) if slope.high <= 0.0 else (None, slope))
+            return bounds, 1, None, False
+        return bounds, *((-1, None, False) if slope.high <= 0.0 else (None, slope, False))
 
     def _compose(self, found: dict[int, Interval]) -> tuple[Direction, bool]:
         """Return the direction composed from the operations, and whether there is no jump in between."""

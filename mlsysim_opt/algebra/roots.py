@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import pairwise
 
-from mlsysim_opt.algebra.interval import Interval
+from mlsysim_opt.algebra.interval import EVERYTHING, Interval
 
 Function = Callable[[float], float]
 LARGEST = 1e300
@@ -154,15 +155,20 @@ GRID = 200
 """Points of the grid on which sides of the goal are compared where a search had to stop."""
 SAMPLES = (0.0, 1.0, 0.5, 0.13, 0.71, 0.34, 0.92)
 """Where a piece is looked at, from its low to its high end."""
+CLOSE = 61
+"""Values, of sizes in between, at which a piece is looked at before its bounds are done without."""
+FAR = 10.0
+"""By which factor a search has to reach beyond a root on both sides before it says that there are no others."""
 
 
 @dataclass
 class Found:
-    """What a search found: roots with the interval of each, and whether there can be no others."""
+    """What a search found: roots with the interval of each, and whether there can be no others in a box."""
 
     roots: list[tuple[float, Interval]] = field(default_factory=list)
     complete: bool = True
     resolution: float = FINEST
+    box: Interval = EVERYTHING
 
 
 class Search:
@@ -171,7 +177,8 @@ class Search:
     Args:
         function: the function.
         goal: the wanted value.
-        study: for an interval, bounds of the function over it and whether it rises, falls, stays (None: not known).
+        study: for an interval, bounds of the function over it (None where it has no value there), whether it rises,
+            falls, stays (None: not known), and whether the values for which it is defined are known to be neighbours.
         residual: the relative difference from the goal at a point.
         plateau: for a root and an interval over which the function never falls or never rises, how far around the
             root the goal is attained.
@@ -181,7 +188,7 @@ class Search:
         self,
         function: Function,
         goal: float,
-        study: Callable[[float, float], tuple[Interval, int | None]],
+        study: Callable[[float, float], tuple[Interval | None, int | None, bool]],
         residual: Function,
         plateau: Callable[[float, float, float], Interval],
     ) -> None:
@@ -189,35 +196,49 @@ class Search:
         self.residual, self.plateau = residual, plateau
 
     def run(self, low: float, high: float, effort: int) -> Found:
-        """Return all roots in [low, high]; after `effort` pieces, what was found so far."""
-        found = Found()
-        stack = [(low, high)]
+        """Return all roots in [low, high]; after `effort` pieces, what was found so far.
+
+        Halves wait for all pieces of their parents' size, so that one place that bounds say little of (zero, infinity)
+        does not take the effort of all others.
+        """
+        found = Found(box=Interval(low, high))
+        waiting = deque([(low, high)])
         pieces = 0
-        while stack:
-            a, b = stack.pop()
+        while waiting and pieces < effort:
+            a, b = waiting.popleft()
             pieces += 1
-            if pieces > effort:
-                found.complete = False
-                found.resolution = max((_width(x, y) for x, y in [*stack, (a, b)]), default=FINEST)
-                break
-            bounds, move = self.study(a, b)
-            if not bounds.contains(self.goal):
+            bounds, move, together = self.study(a, b)
+            if bounds is None or not bounds.contains(self.goal):
                 continue
-            if self._attained(a, b, bounds, found) or self._settled(a, b, move, found):
+            if self._attained(a, b, bounds, found) or self._settled(a, b, move, together, found):
                 continue
             middle = middle_of(a, b)
             if _width(a, b) <= FINEST or not a < middle < b:
                 self._candidate(a, b, found)
                 continue
-            stack.append((middle, b))
-            stack.append((a, middle))
-        if not found.complete:
+            waiting += [(a, middle), (middle, b)]
+        if waiting:
+            found.resolution = max(_width(a, b) for a, b in waiting)
             found.roots += self._crossings(low, high)
             found.roots = [
                 (x, self._around(x, low, high) if span.low == span.high else span) for x, span in found.roots
             ]
         found.roots = merged_roots(found.roots, self.residual)
+        if waiting:
+            self._limit(found, list(waiting))
         return found
+
+    def _limit(self, found: Found, unsettled: list[tuple[float, float]]) -> None:
+        """Say over which part of the interval the search is complete: that around a root, if any is large enough."""
+        low, high = found.box
+        places = [(low, low), *sorted(unsettled), (high, high)]
+        parts = [Interval(before, after) for (_, before), (after, _) in pairwise(places) if before < after]
+        for part in parts:
+            inside = [span for _, span in found.roots if part.low <= span.low and span.high <= part.high]
+            if inside and _wide(part, inside, found.box):
+                found.box = part
+                return
+        found.complete = False
 
     def _around(self, x: float, low: float, high: float) -> Interval:
         """Return how far around a root the goal is attained, as far as steps that double show."""
@@ -280,20 +301,31 @@ class Search:
         """Deal with a piece over all of which the goal is attained: proven by its bounds, or, where terms cancel that
         bounds do not see, as far as samples show."""
         room = SAME * (abs(self.goal) or 1.0)
-        proven = self.goal - room <= bounds.low and bounds.high <= self.goal + room
-        if not proven and (math.isinf(b) or any(self.residual(a + (b - a) * at) > SAME for at in SAMPLES)):
-            return False
+        if not (self.goal - room <= bounds.low and bounds.high <= self.goal + room):
+            if math.isinf(b) or any(self.residual(a + (b - a) * at) > SAME for at in SAMPLES):
+                return False
+            start = max(a, b * 1e-30)
+            between = [start * (b / start) ** (step / CLOSE) for step in range(1, CLOSE)] if start > 0.0 else []
+            if any(self.residual(x) > SAME for x in between):
+                return False
         found.roots.append((a, Interval(a, b)))
-        found.complete = found.complete and proven
         return True
 
-    def _settled(self, a: float, b: float, move: int | None, found: Found) -> bool:
-        """Deal with a piece over which the function never falls, or never rises, and has values at both ends."""
-        if move is None or not (math.isfinite(a) and math.isfinite(b)):
+    def _settled(self, a: float, b: float, move: int | None, together: bool, found: Found) -> bool:
+        """Deal with a piece over which the function never falls, or never rises, and has values at both ends, or, where
+        those for which it is defined are neighbours, at one."""
+        if move is None:
+            return False
+        if together:
+            a, b = max(a, -LARGEST), min(b, LARGEST)
+        if not (math.isfinite(a) and math.isfinite(b)):
             return False
         at_a, at_b = self.function(a) - self.goal, self.function(b) - self.goal
         if not (math.isfinite(at_a) and math.isfinite(at_b)):
-            return False
+            ends = self._defined(a, b) if together else None
+            if ends is None:
+                return False
+            (a, at_a), (b, at_b) = ends
         if at_a * at_b > 0.0:
             return True
         x = a if at_a == 0.0 else b if at_b == 0.0 else self._crossing(a, b, at_a, at_b)
@@ -309,6 +341,13 @@ class Search:
         best = min((a, b, middle_of(a, b)), key=self.residual)
         if self.residual(best) <= SAME:
             found.roots.append((best, Interval(a, b)))
+
+
+def _wide(part: Interval, roots: list[Interval], box: Interval) -> bool:
+    """Return whether a part of a box reaches far enough on both sides of the roots in it, or to the end of the box."""
+    lowest, highest = min(span.low for span in roots), max(span.high for span in roots)
+    down = part.low <= box.low or (lowest > 0.0 and part.low * FAR <= lowest)
+    return down and (part.high >= box.high or (highest > 0.0 and part.high >= highest * FAR))
 
 
 def _width(a: float, b: float) -> float:

@@ -211,6 +211,13 @@ class Model:
         """Derive what may be left out from what is given, on checked plain values."""
         return values
 
+    def refuse(self, values: Mapping[str, Any]) -> None:
+        """Raise where prepared values do not go together.
+
+        It changes nothing: where inputs are only refused, never derived, the equations alone say what another value of
+        a number gives, as far as it is not refused.
+        """
+
     def bindings(self, values: Mapping[str, Any]) -> Mapping[str, Any]:
         """Return the value of each leaf beyond those the inputs make themselves (derived entries, overrides).
 
@@ -222,7 +229,12 @@ class Model:
     def derives(self) -> bool:
         """Whether inputs follow from others, so that each question has to be checked by itself."""
         mine = type(self)
-        return mine.prepare is not Model.prepare or mine.check is not Model.check
+        return mine.prepare is not Model.prepare or mine.check is not Model.check or self.refuses
+
+    @property
+    def refuses(self) -> bool:
+        """Whether inputs that are valid by themselves may not go together."""
+        return type(self).refuse is not Model.refuse
 
     def trace(self, values: Mapping[str, Any], entries: Mapping[str, Any] | None = None) -> Traced:
         """Return the compiled equations for the structure of these checked values: which inputs are absent, what
@@ -249,7 +261,9 @@ class Model:
             if item.name in given:
                 raise InputError("is given twice", path=item.name)
             given[item.name] = value
-        return self.prepare(check_all(self.inputs, given, self.aliases, type(self).__name__))
+        values = self.prepare(check_all(self.inputs, given, self.aliases, type(self).__name__))
+        self.refuse(values)
+        return values
 
     def solve(self, *args: Any, **given: Any) -> Any:
         """Evaluate the model at one point; all inputs known.

@@ -106,14 +106,13 @@ class EfficiencyModel(Model):
     aliases: ClassVar[dict[str, str]] = {"batch": "batch_size"}
     example: ClassVar[dict[str, Any]] = {"model": "Llama3_8B", "hardware": "H100"}
 
-    def prepare(self, values: dict[str, Any]) -> dict[str, Any]:
+    def refuse(self, values: Mapping[str, Any]) -> None:
         parts = WORKLOAD_PARTS if values["model"].kind == "workload" else TRANSFORMER_PARTS
         if values["workload_type"] not in parts:
             raise InputError(
                 f"{values['model'].name} has no part {values['workload_type']!r}", path="workload_type",
                 hint=f"it has {', '.join(parts)}",
             )  # fmt: skip
-        return values
 
     def bindings(self, values: Mapping[str, Any]) -> dict[str, Any]:
         bound = entry_bindings("numerics", inference_format(values["precision"]))

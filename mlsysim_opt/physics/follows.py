@@ -69,7 +69,8 @@ def reads(model: Model, given: Mapping[str, Any], values: Mapping[str, Any], nam
     def bindings(probed: Any, values: Mapping[str, Any]) -> dict[str, Any]:
         return {**kind.bindings(probed, values), **dict.fromkeys(paths, unread)}
 
-    probe = type(f"{kind.__name__}Probe", (kind,), {"prepare": prepare, "bindings": bindings})()
+    changed = {"prepare": prepare, "bindings": bindings, "refuse": Model.refuse}
+    probe = type(f"{kind.__name__}Probe", (kind,), changed)()
     start = {model.aliases.get(name, name): value for name, value in given.items()}
     for path in paths:
         root, _, rest = path.partition(".")

@@ -56,8 +56,15 @@ def solve_for(
             raise InputError("a solution knows its inputs: nothing else is given", path=next(iter(given)))
         return using.solve_for(target, value, unknown=unknown, box=box)
     model = model_of(using)
+    if not isinstance(unknown, str):
+        raise InputError(f"expected the name of a number, got {type(unknown).__name__}", path="unknown")
     name, relation, wanted = asked(target, value)
-    if is_list(wanted) or any(map(is_list, given.values())):
+    _check_box(box)
+    lists = {"value": wanted, **given}
+    empty = [name for name, listed in lists.items() if is_list(listed) and not len(listed)]
+    if empty:
+        raise InputError("is an axis without values", path=empty[0])
+    if any(map(is_list, lists.values())):
         from mlsysim_opt.physics.inverse_sweep import solve_for_many
 
         return solve_for_many(model, name, relation, wanted, unknown, box, given)
@@ -73,6 +80,9 @@ def answered(task: InverseEquation, wanted: Any, box: tuple[Any, Any] | None) ->
 
 def asked(target: str, value: Any) -> tuple[str, Relation, Any]:
     """Return output, relation and value of a question in one or in two parts."""
+    if not isinstance(target, str):
+        raise InputError(f"expected the name of an output, got {type(target).__name__}", path="target",
+                         hint="for example 'itl <= 30 ms'")  # fmt: skip
     if value is None:
         found = TARGET.fullmatch(target)
         if found is None:
@@ -81,6 +91,13 @@ def asked(target: str, value: Any) -> tuple[str, Relation, Any]:
         return found[1], _relation(found[2]), found[3]
     limited = VALUE.fullmatch(value) if isinstance(value, str) else None
     return (target, "=", value) if limited is None else (target, _relation(limited[1]), limited[2])
+
+
+def _check_box(box: Any) -> None:
+    """Refuse bounds that are not two."""
+    if box is not None and not (isinstance(box, tuple | list) and len(box) == 2):
+        raise InputError(f"expected a lowest and a highest value, got {box!r}", path="box",
+                         hint="for example ('1 TB/s', '8 TB/s')")  # fmt: skip
 
 
 def _relation(text: str) -> Relation:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
-from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from mlsysim_opt.algebra.arrays import ArrayProgram
@@ -148,32 +147,37 @@ class InverseEquation:
         goal = constant(self.goal, self.root.dimension)
         try:
             found = invert(self.root, goal, self.leaf, values=self.known, box=limits, near=self.near)
-            self.substituted_back(found.values)
+            roots = self.accepted(list(zip(found.values, found.ranges, strict=True)))
         except NotInvertibleError as error:
             if self.relation == "=":
                 said = error.message.replace(short(self.root), self.target)
                 raise NotInvertibleError(said, hint=error.hint) from error
-            return self._everywhere(limits)
+            return self.where_it_holds(Interval(*(limits or (self.leaf.low, self.leaf.high))))
         # Formulas are of the whole box; a search may have looked at a part of it.
         box = found.box if found.method == "all roots" else Interval(*(limits or (self.leaf.low, self.leaf.high)))
-        values = tuple(map(self.possible, found.values, found.ranges))
-        region = found.ranges if self.relation == "=" else self._region(found.ranges, box)
+        values = tuple(self.possible(x, span) for x, span in roots)
+        region = tuple(span for _, span in roots)
+        complete = found.complete
+        if self.relation != "=":
+            complete = complete and self.steady(box)
+            region = self.region(box, region)
         return self.answer(
-            values=values, region=region, method=found.method, complete=found.complete and not self.alone,
+            values=values, region=region, method=found.method, complete=complete,
             formula=found.formula, conditions=found.conditions, residual=found.residual, box=box,
-            _rises=self._rises(found.values[0]),
+            _rises=self._rises(values[0]),
         )  # fmt: skip
 
     def possible(self, x: float, span: Interval) -> float:
         """Return a value that the unknown can have, of those around `x` with which the target is attained."""
         return x
 
-    def substituted_back(self, roots: Sequence[float]) -> None:
-        """Ask the model itself about what was found, where other inputs may follow from it.
+    def accepted(self, roots: list[tuple[float, Interval]]) -> list[tuple[float, Interval]]:
+        """Return those roots that the model takes, each with how far around it the target is attained.
 
         Raises:
-            NotInvertibleError: they do, and the equation alone is not what the model answers.
+            NotInvertibleError: it takes none.
         """
+        return roots
 
     def _rises(self, x: float) -> bool | None:
         """Return whether the output is larger above a value than below it."""
@@ -182,38 +186,85 @@ class InverseEquation:
         below, above = at(max(x - step, self.leaf.low)), at(min(x + step, self.leaf.high))
         return None if below == above or math.isnan(below + above) else above > below
 
-    def _region(self, roots: Sequence[Interval], box: Interval) -> tuple[Interval, ...]:
-        """Return where an inequality holds: between two places where both sides are equal it holds or fails as one."""
-        at = self.function
-        ends = [box.low, *(end for span in roots for end in span), box.high]
+    def holds(self, x: float) -> bool:
+        """Return whether the target is met for a value of the unknown."""
+        return meets(self.function(x), self.relation, self.goal)
+
+    def steady(self, box: Interval) -> bool:
+        """Return whether it is proven that an inequality starts or stops to hold at a root only, or only once: the
+        output never jumps, or only rises or falls."""
+        return Prover(self.root, self.leaf).steady({**self.fixed, self.leaf.name: box})
+
+    def region(self, box: Interval, roots: Sequence[Interval] = ()) -> tuple[Interval, ...]:
+        """Return where an inequality holds, as far as numbers of all sizes show: beside each root, and where it starts
+        or stops to hold between two of them, by halving."""
+        ends = [end for span in roots for end in span if math.isfinite(end)]
+        near = [x for end in ends for x in _beside(end)]
+        points = sorted({x for x in (*near, *self.sizes(box), *ends) if box.low <= x <= box.high})
         held: list[Interval] = []
-        for index, (low, high) in enumerate(pairwise(ends)):
-            on_root = index % 2 == 1
-            if on_root or (low < high and meets(at(_inside(low, high)), self.relation, self.goal)):
-                if held and held[-1].high == low:
-                    held[-1] = Interval(held[-1].low, high)
-                else:
-                    held.append(Interval(low, high))
+        before: tuple[float, bool] | None = None
+        for x in points:
+            true = x in ends or self.holds(x)
+            if true and before is not None and before[1]:
+                held[-1] = Interval(held[-1].low, x)
+            elif true:  # what holds at the first point holds down to the end of the box
+                held.append(Interval(box.low if before is None else self._edge(x, before[0], ends), x))
+            elif before is not None and before[1]:
+                held[-1] = Interval(held[-1].low, self._edge(before[0], x, ends))
+            before = x, true
+        if before is not None and before[1]:
+            held[-1] = Interval(held[-1].low, box.high)
         return tuple(held)
 
-    def _everywhere(self, limits: tuple[float, float] | None) -> SolvedFor:
-        """Return the whole box where the target is met all over it; raise where it is met nowhere."""
-        box = Interval(*(limits or (self.leaf.low, self.leaf.high)))
-        bounds, _ = Prover(self.root, self.leaf).study({**self.fixed, self.leaf.name: box})
-        at = self.function
-        points = [_inside(box.low, box.high), *([self.near] if self.near else [])]
-        seen = [value for value in map(at, points) if not math.isnan(value)]
-        if not seen or not all(meets(value, self.relation, self.goal) for value in seen):
-            reach = f"{show(bounds.low, self.root.dimension)} to {show(bounds.high, self.root.dimension)}"
+    def _edge(self, inside: float, outside: float, ends: Sequence[float]) -> float:
+        """Return the last value from `inside` towards `outside` for which the target is met; a root that lies there."""
+        if inside in ends:
+            return inside
+        while (middle := middle_of(*sorted((inside, outside)))) not in (inside, outside):
+            if self.holds(middle):
+                inside = middle
+            else:
+                outside = middle
+        return inside
+
+    def sizes(self, box: Interval) -> list[float]:
+        """Return values of all sizes inside a box, zero aside, and the ends that can be had."""
+        around = abs(self.near or 0.0) or 1.0
+        sizes = [around * 10.0 ** (step / 10) for step in range(-30, 31)]
+        sizes += [around * step / 20 for step in range(10, 41)]
+        sizes += [around * 10.0**power for power in (-12, -9, -6, 6, 9, 12)]
+        if not self.near:
+            sizes += [2.0**step for step in range(-40, 61)]
+        if all(map(math.isfinite, box)):
+            sizes += [box.low + (box.high - box.low) * step / 20 for step in range(21)]
+        return sorted({x for x in (*sizes, *box) if box.low <= x <= box.high and x != 0.0 and math.isfinite(x)})
+
+    def where_it_holds(self, box: Interval) -> SolvedFor:
+        """Return where an inequality holds, where no value gives equality.
+
+        Raises:
+            NotInvertibleError: it holds nowhere.
+        """
+        bounds, move = Prover(self.root, self.leaf).study({**self.fixed, self.leaf.name: box})
+        everywhere = meets(bounds.low, self.relation, self.goal) and meets(bounds.high, self.relation, self.goal)
+        region = (box,) if everywhere and not self.alone else self.region(box)
+        if not region:
+            reach = " to ".join(
+                show(end, self.root.dimension) if math.isfinite(end) else "infinity" if end > 0 else "-infinity"
+                for end in bounds
+            )
             raise NotInvertibleError(
                 f"no {self.leaf.name} makes {self.target} {self.relation} {show(self.goal, self.root.dimension)}",
-                hint=f"its values lie within {reach}" if all(map(math.isfinite, bounds)) else None,
+                hint=f"its values lie within {reach}" if any(map(math.isfinite, bounds)) and not self.alone else None,
             )
-        proven = meets(bounds.low, self.relation, self.goal) and meets(bounds.high, self.relation, self.goal)
+        inner = [end for span in region for end in span if box.low < end < box.high]
         end = box.low if math.isfinite(box.low) else box.high
-        return self.answer(values=(end,), region=(box,), method="holds everywhere", complete=proven, residual=0.0,
-                           box=box, _rises=None)  # fmt: skip
+        return self.answer(values=tuple(inner or [end]), region=region, box=box, residual=0.0, _rises=None,
+                           method="boundary by halving" if inner else "holds everywhere",
+                           complete=not self.alone and (everywhere or move in (1, -1)))  # fmt: skip
 
 
-def _inside(low: float, high: float) -> float:
-    return middle_of(low, high) if math.isfinite(low) or math.isfinite(high) else 1.0
+def _beside(end: float) -> tuple[float, float]:
+    """Return a value below and one above another, near to it."""
+    step = 1e-7 * (abs(end) or 1e-9)
+    return end - step, end + step

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from functools import cached_property
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
@@ -124,6 +125,11 @@ class InverseQuestion(InverseEquation):
         datum = entry.parameters().get(path) if isinstance(entry, Entry) else None
         if datum is not None and datum.kind == "count" and self.model.derives:
             return Symbol(name, datum.dimension, integer=True)
+        if (isinstance(self.item, Number) or datum is not None) and reads(self.model, self.given, self.values, [name]):
+            if isinstance(self.item, Number):
+                return self.item.leaf(self.values[name])
+            assert datum is not None
+            return Symbol(name, datum.dimension, integer=datum.kind == "count")
         if self.item is not None or datum is not None:
             raise NotInvertibleError(f"{self.target} does not depend on {name}, as the others are given")
         raise UnknownNameError("number that the output depends on", name, [*leaves])
@@ -177,9 +183,28 @@ class InverseQuestion(InverseEquation):
 
     # continuous unknowns ----------------------------------------------------------------------------------------------
     def continuous(self, limits: tuple[float, float] | None) -> SolvedFor:
-        if self.alone and self.askable and self.relation == "=":
+        if not self.alone or not self.askable:
+            return super().continuous(limits)
+        if self.relation == "=":
             return self._as_others_follow(limits)
-        return super().continuous(limits)
+        return self._kept_as_others_follow(limits)
+
+    def _kept_as_others_follow(self, limits: tuple[float, float] | None) -> SolvedFor:
+        """Return where an inequality holds, as far as values of all sizes, and those that give equality, show."""
+        box = Interval(*(limits or (self.leaf.low, self.leaf.high)))
+        try:
+            found = self._as_others_follow(limits)
+        except NotInvertibleError:
+            return self.where_it_holds(box)
+        return replace(found, region=self.region(box, found.region), _rises=self._rises(found.value), box=box)
+
+    def holds(self, x: float) -> bool:
+        if not self.askable or not (self.alone or self.model.refuses):
+            return super().holds(x)
+        try:
+            return meets(self.at(x), self.relation, self.goal)
+        except MlsysimError:
+            return False
 
     def possible(self, x: float, span: Interval) -> float:
         if isinstance(self.item, Number) and self.item.open_low and x <= self.item.low < span.high:  # no load at all
@@ -222,12 +247,7 @@ class InverseQuestion(InverseEquation):
             NotInvertibleError: there is none.
         """
         low, high = limits or (self.leaf.low, self.leaf.high)
-        around = abs(self.near or 0.0)
-        sizes = [around * 10.0 ** (step / 10) for step in range(-30, 31)]
-        sizes += [around * step / 20 for step in range(10, 41)]
-        if not around:
-            sizes = [2.0**step for step in range(-40, 61)]
-        settings = self._refined(sorted({min(max(size, low), high) for size in sizes}))
+        settings = self._refined(self.sizes(Interval(low, high)))
         roots = []
         for box in pairwise(settings):
             ends = dict(item for item in map(settings.get, box) if item is not None)
@@ -240,6 +260,7 @@ class InverseQuestion(InverseEquation):
                 hint="give those that follow from it",
             )
         roots = merged_roots(roots, lambda x: abs(self.at(x) - self.goal))
+        roots = [(x, self._widened(span, [*settings]) if span.low < span.high else span) for x, span in roots]
         values = tuple(x for x, _ in roots)
         off = max(abs(self.at(x) - self.goal) / (abs(self.goal) or 1.0) for x in values)
         return self.answer(values=values, region=tuple(span for _, span in roots), method="all roots", complete=False,
@@ -272,24 +293,36 @@ class InverseQuestion(InverseEquation):
         except MlsysimError:
             return False
 
-    def substituted_back(self, roots: Sequence[float]) -> None:
-        """Ask the model itself about an input that was solved for: others may follow from it.
+    def accepted(self, roots: list[tuple[float, Interval]]) -> list[tuple[float, Interval]]:
+        if not self.model.refuses or not self.askable:
+            return roots
+        kept = []
+        for x, span in roots:
+            ends = [end for end in (x, span.low, middle_of(*span), span.high) if self._confirms(end)]
+            if ends:
+                kept.append((ends[0], span if len(ends) == 4 else self._confirmed(ends[0], span)))
+        if not kept:
+            with suppress(NotInvertibleError):
+                self.at(roots[0][0])  # says what is wrong with it
+            raise NotInvertibleError(f"no {self.leaf.name} that the model takes gives {self.target} this value")
+        return kept
 
-        Raises:
-            NotInvertibleError: they do, and the equation alone is not what the model answers.
-        """
-        if not self.alone or not self.askable:
-            return
-        for x in roots:
-            if math.isinf(x):
-                continue
-            got = self.at(x)
-            if not meets(got, "=", self.goal):
-                raise NotInvertibleError(
-                    f"other inputs follow from {self.leaf.name}, and with {show(x, self.leaf.dimension, 6)} "
-                    f"{self.target} is {show(got, self.root.dimension, 6)}",
-                    hint="give those that follow from it",
-                )
+    def _widened(self, span: Interval, points: Sequence[float]) -> Interval:
+        """Return a stretch on which the target is attained up to where it is not, before the points around it."""
+        low = max((x for x in points if x < span.low), default=span.low)
+        high = min((x for x in points if x > span.high), default=span.high)
+        return Interval(self._confirmed(span.low, Interval(low, low)).low,
+                        self._confirmed(span.high, Interval(high, high)).high)  # fmt: skip
+
+    def _confirmed(self, x: float, span: Interval) -> Interval:
+        """Return how far around `x` the model gives the target, of an interval."""
+        ends = []
+        for outside in span:
+            inside = x
+            while (middle := middle_of(*sorted((inside, outside)))) not in (inside, outside):
+                inside, outside = (middle, outside) if self._confirms(middle) else (inside, middle)
+            ends.append(outside if self._confirms(outside) else inside)
+        return Interval(*ends)
 
 
 def placeholder(item: Input) -> Any:

@@ -119,7 +119,7 @@ class ScalingModel(Model):
             given["accelerator_time"] = given.pop("compute_budget")
         return super().check(**given)
 
-    def prepare(self, values: dict[str, Any]) -> dict[str, Any]:
+    def refuse(self, values: Mapping[str, Any]) -> None:
         if sum(values[name] is not None for name in BUDGETS) != 1:
             raise InputError(
                 f"give one of {', '.join(BUDGETS)}", path="compute_budget",
@@ -132,7 +132,6 @@ class ScalingModel(Model):
             if not timed and values[name] is not None:
                 raise InputError(f"{name} has no use without a budget in accelerator time", path=name)
         _check_law(values)
-        return values
 
     def equations(self, **leaves: Any) -> OptimumResult:
         law: View = leaves["fit"]

@@ -284,6 +284,10 @@ class Power(Infix):
     def bounds(self, *intervals: Interval, param: Any = None) -> Interval:
         return iv.raise_to(intervals[0], intervals[1].low)
 
+    def nowhere(self, intervals: Sequence[Interval]) -> bool:
+        base, exponent = intervals
+        return base.high < 0.0 and exponent.is_point and not exponent.low.is_integer()
+
     def derivative(self, index: int, node: Expression) -> Expression | None:
         if index == 1:
             return None
@@ -473,6 +477,9 @@ class Log(Atom):
         if high <= 0:
             return iv.EVERYTHING
         return iv.widen_power(math.log(low) if low > 0 else -math.inf, math.log(high) if high < math.inf else math.inf)
+
+    def nowhere(self, intervals: Sequence[Interval]) -> bool:
+        return intervals[0].high <= 0.0
 
     def derivative(self, index: int, node: Expression) -> Expression | None:
         return 1 / node.args[0]

@@ -104,6 +104,10 @@ class Atom:
         """Return the partial derivative by argument `index`; None where it is zero almost everywhere."""
         return None
 
+    def nowhere(self, intervals: Sequence[Interval]) -> bool:
+        """Return whether it has no value for any arguments within these bounds."""
+        return False
+
     def monotone(self, index: int, intervals: Sequence[Interval]) -> int | None:
         """Return +1, -1 or 0 if the value never falls, never rises or ignores argument `index`; None if unknown."""
         return None
