@@ -24,8 +24,8 @@ ALL = [
     for name in physics.__all__
     if inspect.isclass(kind := getattr(physics, name)) and issubclass(kind, Model) and kind.example
 ]
-LONG = {"ResponsibleEngineeringModel"}
-"""Its roots are found numerically, thousands of times here."""
+LONG = {"ResponsibleEngineeringModel", "ServingCapacityModel", "DistributedModel"}
+"""Many outputs, or roots that are found numerically: minutes, with the other long ones."""
 EXAMPLES = [pytest.param(kind, marks=[pytest.mark.slow] if kind.__name__ in LONG else []) for kind in ALL]
 STEP, STEEP = 1e-6, 1e3
 
