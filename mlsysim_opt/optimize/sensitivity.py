@@ -281,11 +281,15 @@ class _Optimum:
         if not (far > 1 if up else far < 1):
             return None, []
         searched: list[float] = []
-        for _ in range(ROUNDS):
+        for turn in range(ROUNDS):
             bracket = self.among_known(leaf, far)
             at = far if bracket is None else bracket[0]
             probes = [at ** (step / (PROBES + 1)) for step in range(1, PROBES + 1)] if at != 1 else []
-            for factor in [at, *probes]:
+            nearer = (factor for factor in searched if abs(math.log(factor)) < abs(math.log(at)))
+            clear = max(nearer, key=lambda factor: abs(math.log(factor)), default=1.0)
+            # rivals may be many, each better a little earlier than the last: what is left is halved before its end
+            halfway = [math.sqrt(clear * at)] if turn else []
+            for factor in [*halfway, at, *probes]:
                 rival = None if factor in searched else self.better(leaf, factor)
                 if rival is not None:
                     break
@@ -332,8 +336,8 @@ class _Optimum:
         """Return at which factors the design is feasible and no known one that is feasible is better."""
         cost, feasible, _ = self.evaluated(leaf, factors)
         others = np.where(feasible[1:], cost[1:], np.inf).min(axis=0, initial=np.inf)
-        limit = np.where(np.isfinite(cost[0]), cost[0] - BETTER * np.abs(cost[0]), cost[0])
-        return feasible[0] & (others >= limit)
+        margin = BETTER * np.where(np.isfinite(cost[0]), np.abs(cost[0]), 0.0)
+        return feasible[0] & (others >= cost[0] - margin)
 
     def evaluated(self, leaf: Symbol, factors: Any) -> tuple[Any, Any, list[Any]]:
         """Return cost, feasibility and the truth of each constraint for every known design and factor."""
