@@ -8,6 +8,7 @@ whose joined rows satisfy every structural constraint, and whose dense axes are 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -171,6 +172,15 @@ def _extended(
 
     A constraint is evaluated once for each distinct sub-tuple of the choices it links, not for each row.
     """
+    for holds in constraints:
+        sides = _sides(holds, choice)
+        if sides is not None:
+            columns, rows = _matched(columns, rows, choice, positions, sides, values)
+            for other in constraints:
+                if other is not holds:
+                    keep = _filter(columns, other, values, rows)
+                    columns, rows = {key: column[keep] for key, column in columns.items()}, int(np.count_nonzero(keep))
+            return columns, rows
     count = len(positions)
     _check_size(rows * count, PAIRS_AT_ONCE)
     allowed: np.ndarray[Any, np.dtype[np.bool_]] | None = None
@@ -194,6 +204,40 @@ def _extended(
         return {**crossed, choice: np.tile(positions, rows)}, rows * count
     _check_size(int(np.count_nonzero(allowed)), ROWS_AT_ONCE)
     row, value = np.nonzero(allowed)
+    return {**{other: column[row] for other, column in columns.items()}, choice: positions[value]}, len(row)
+
+
+def _sides(holds: Expression, choice: Choice) -> tuple[Expression, Expression] | None:
+    """Return the sides of an equality, that which depends on the choice alone last; None for any other constraint."""
+    if not isinstance(holds, Operation) or holds.atom.name != "equal":
+        return None
+    for mine, other in (holds.args, reversed(holds.args)):
+        if mine.choices == {choice} and choice not in other.choices:
+            return other, mine
+    return None
+
+
+def _matched(
+    columns: Columns,
+    rows: int,
+    choice: Choice,
+    positions: Positions,
+    sides: tuple[Expression, Expression],
+    values: Mapping[str, float],
+) -> tuple[Columns, int]:
+    """Return the rows with each value of another choice whose side of an equality is that of the row."""
+    beside = [other for other in columns if other in sides[0].choices]
+    found = project([columns[other] for other in beside], [len(other.values) for other in beside], rows)
+    distinct = {other: columns[other][found.first] for other in beside}
+    (left,) = GridProgram(sides[:1], values, Axes(distinct, (), found.count)).tables()
+    (right,) = GridProgram(sides[1:], values, Axes({choice: positions}, (), len(positions))).tables()
+    order = np.argsort(right, kind="stable")
+    first, last = (np.searchsorted(right[order], left, side) for side in ("left", "right"))
+    times = np.where(left == left, last - first, 0)[found.inverse]  # what is undefined equals nothing
+    _check_size(int(times.sum()), ROWS_AT_ONCE)
+    row = np.repeat(np.arange(rows), times)
+    place = np.arange(len(row)) - np.repeat(np.cumsum(times) - times, times)
+    value = order[first[found.inverse][row] + place]
     return {**{other: column[row] for other, column in columns.items()}, choice: positions[value]}, len(row)
 
 
@@ -231,10 +275,24 @@ def spaces(
         try:
             axes = join(box, constraints, values)
         except TooManyRows as error:
-            waiting.extend(reversed(box.split(error.times)))
+            smaller = _supported(box, constraints, values)
+            waiting.extend([smaller] if smaller.size < box.size else reversed(box.split(error.times)))
             continue
         if axes is not None:
             yield axes
+
+
+def _supported(box: Domain, constraints: Sequence[Expression], values: Mapping[str, float]) -> Domain:
+    """Return a box without the values that a constraint of two choices allows beside no value of the other."""
+    positions = dict(box.positions)
+    for holds in constraints:
+        if len(holds.choices & positions.keys()) == 2:
+            first, second = (choice for choice in positions if choice in holds.choices)
+            with suppress(TooManyRows):
+                columns = {first: positions[first]}
+                pairs, _ = _extended(columns, len(positions[first]), second, positions[second], [holds], values)
+                positions |= {choice: np.unique(column) for choice, column in pairs.items()}
+    return Domain(positions)
 
 
 def _impossible(box: Domain, constraints: Sequence[Expression], values: Mapping[str, float]) -> bool:

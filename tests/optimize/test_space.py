@@ -77,3 +77,38 @@ def test_fixed_choices_stay_fixed() -> None:
 def test_nothing_valid_yields_nothing() -> None:
     a, b = Choice("a", SIZES), Choice("b", SIZES)
     assert list(spaces(Domain.of([a, b]), [a * b == 7 * 24], {})) == []
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(st.sampled_from(SIZES), min_size=1, max_size=6, unique=True),
+    st.lists(st.sampled_from([2, 5, 16, 24, 36, 48]), min_size=1, max_size=6, unique=True),
+    st.lists(st.sampled_from([0, 1, 2, 4]), min_size=1, max_size=4, unique=True),
+    st.sampled_from([4, 40, 1 << 21]),
+)
+def test_an_equality_that_says_what_another_choice_is(
+    factors: list[int], sizes: list[int], parts: list[int], at_once: int
+) -> None:
+    """``a * b == n / part``: several rows may have one value, a value several rows, and a side may be undefined."""
+    a, b, n, part = Choice("a", factors), Choice("b", SIZES), Choice("n", sizes), Choice("part", parts)
+    constraints: list[Expression] = [a * b == 2 * n, n / part <= a * b, divides(a, b) | (b <= 3)]
+    expected = {
+        (x, y, size, piece)
+        for x, y, size, piece in itertools.product(factors, SIZES, sizes, parts)
+        if x * y == 2 * size and piece and size / piece <= x * y and (y % x == 0 or y <= 3)
+    }
+    found: list[tuple[Any, ...]] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(space, "ROWS_AT_ONCE", at_once)
+        for axes in spaces(Domain.of([a, b, n, part]), constraints, {}):
+            found += sorted(rows([a, b, n, part], axes))
+    assert len(found) == len(set(found)), "a tuple was held twice"
+    assert set(found) == expected
+
+
+def test_what_an_equality_leaves_undefined_equals_nothing() -> None:
+    a, n = Choice("a", [0, 1, 2]), Choice("n", [0, 1, 2, 4])
+    found = set()
+    for axes in spaces(Domain.of([a, n]), [4 / a == 8 / n], {}):
+        found |= rows([a, n], axes)
+    assert found == {(1, 2), (2, 4)}
