@@ -132,7 +132,7 @@ def _front(
         solved = plans.solved(plan, outcome)
         found.append(solution_of(mine, solved, solved, engine.name, seconds))
     widths = np.zeros(len(objectives)) if search.steps is None else search.steps.copy()
-    if search.room > EXACT * float(np.max(np.abs(costs[:, 0]))):
+    if search.room > 2 * plans.rounding * float(np.max(np.abs(costs[:, 0]))):
         widths[0] = search.room
     settled = not search.open
     complete = settled and not widths.any()
@@ -155,6 +155,7 @@ def _front(
 def _guarantee(written: Written, plans: ProgramPlans | GeneratedPlans, search: Regions, widths: Any, count: int) -> str:
     if widths.any():
         text = written.cover(widths.tolist(), "every plan")
+        text += f"; values to {plans.rounding:g} of them" if plans.rounding > EXACT else ""
     else:
         text = f"complete: all {count} undominated values, by {plans.solves} exact programs"
         told = [f"{written.text(at, width)} in {written.objectives[at].name}"

@@ -171,6 +171,8 @@ class Generation:
                 (truth,) = columns.evaluate([item.holds], self.problem.values, (axis,))
                 open_ &= np.asarray(truth, dtype=bool).reshape(columns.count, -1)
         each = [self._coefficients(total, block.amounts, columns, axis) for total in self.totals]
+        for total in self.task.sums:
+            open_ &= ~np.isnan(self._coefficients(total, block.amounts, columns, axis))
         if isinstance(block, Schedule):
             groups = np.zeros(columns.count, dtype=np.int64)
             for choice in block.picks.group:
@@ -180,6 +182,8 @@ class Generation:
             (high,) = columns.evaluate([block.amounts.high], self.problem.values, depends)
             (needed,) = columns.evaluate([block.needed], self.problem.values)
             own = np.stack([self._coefficients(t, block.picks, columns, None)[:, 0] for t in self.totals])
+            for total in self.task.sums:
+                own[0, np.isnan(self._coefficients(total, block.picks, columns, None)[:, 0])] = np.nan
             limits = np.where(open_, np.asarray(high, dtype=float).reshape(columns.count, -1), 0.0)
             made = ScheduleOracle(columns, groups, needed, limits, own, each)
             made.count = math.prod(len(choice.values) for choice in block.picks.group)

@@ -17,6 +17,7 @@ from typing import Protocol
 
 import numpy as np
 
+from mlsysim_opt.errors import VerificationError
 from mlsysim_opt.optimize.coupled.outcome import ROUNDING, Found
 from mlsysim_opt.optimize.coupled.program import Array
 from mlsysim_opt.optimize.dominance import undominated
@@ -30,7 +31,13 @@ Limits = Mapping[int, float]
 
 
 class Plans(Protocol):
-    """Where the plans of a front come from."""
+    """Where the plans of a front come from.
+
+    Attributes:
+        rounding: values that differ by less, relatively, are one value.
+    """
+
+    rounding: float
 
     def least(self, at: int, limits: Limits, start: Array | None = None, among: Array | None = None) -> Found:
         """Return the plan with the least of one objective, others held at or below values.
@@ -218,6 +225,9 @@ class Regions:
     def _kept(self, found: Found) -> Kept:
         assert found.x is not None
         values = self.plans.values(found.x)
+        if not all(math.isfinite(value) for value in values):
+            raise VerificationError("a plan has no number for an objective",
+                                    hint="this is a fault of this package; please report it")  # fmt: skip
         self._scale = np.maximum(self._scale, np.abs(values))
         self.room = max(self.room, values[0] - found.bound)
         return Kept(found.x, values, found)
@@ -225,7 +235,7 @@ class Regions:
     def _rounding(self, at: int, value: float) -> float:
         """Return by how much values of an objective may differ and be the same."""
         size = abs(value) if math.isfinite(value) else 0.0
-        return SAME * max(size, ROUNDING * float(self._scale[at]))
+        return self.plans.rounding * max(size, ROUNDING * float(self._scale[at]))
 
     def _held(self, at: int, value: float) -> float:
         return value + self._rounding(at, value)
