@@ -41,7 +41,6 @@ def generates_front(task: CoupledTask, engine: ProgramBackend) -> bool:
 class GeneratedPlans:
     """The plans of a task of parts. Here `x` is the place of a plan in `plans`."""
 
-    rounding = 1e-8
     careful = True
     discrete = False
     """Amounts of parts are divisible."""

@@ -67,8 +67,6 @@ class Sum:
 class ProgramPlans:
     """The plans of a task, all tuples in one program."""
 
-    rounding = SAME
-
     def __init__(self, task: CoupledTask, engine: ProgramBackend, options: Options) -> None:
         self.engine, self.options, self.began = engine, options, time.monotonic()
         self.task = task
