@@ -153,7 +153,7 @@ class Regions:
                 for at in range(1, count)
             ]
             regions = split(regions, fresh, corner)
-        return self._settled(kept)
+        return self._settled(kept or [first])
 
     def _end(self, at: int, low: Found) -> Kept | None:
         """Return the plan that is best in one objective, then in all others in their order."""
@@ -264,8 +264,6 @@ class Regions:
 
     def _settled(self, kept: Sequence[Kept]) -> list[Kept]:
         """Return the plans that no other beats, each value once."""
-        if not kept:
-            return []
         costs = np.array([item.values for item in kept])
         for at, column in enumerate(costs.T):
             order = np.argsort(column)
