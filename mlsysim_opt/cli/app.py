@@ -202,7 +202,7 @@ def pareto(
     asked = _asked(formulation, named, set_, choose, objective, constraint, _plan_file(plan, file))
     answer = topic.pareto(
         asked, points=points, backend=backend, prune=not no_prune, time_limit=time_limit, gap=gap,
-        start=start,        csv=csv, parquet=parquet, plot=plot,
+        start=start, csv=csv, parquet=parquet, plot=plot,
     )  # fmt: skip
     return give(answer, as_json=json)
 

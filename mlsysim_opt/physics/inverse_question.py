@@ -127,7 +127,9 @@ class InverseQuestion(InverseEquation):
             return Symbol(name, datum.dimension, integer=True)
         if (isinstance(self.item, Number) or datum is not None) and reads(self.model, self.given, self.values, [name]):
             if isinstance(self.item, Number):
-                return self.item.leaf(self.values[name])
+                leaf = self.item.leaf(self.values[name])
+                assert isinstance(leaf, Symbol)
+                return leaf
             assert datum is not None
             return Symbol(name, datum.dimension, integer=datum.kind == "count")
         if self.item is not None or datum is not None:

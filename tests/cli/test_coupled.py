@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import signal
+import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from mlsysim_opt.cli.progress import progress_text
-from mlsysim_opt.optimize import CoupledTask, Progress, task
+from mlsysim_opt.optimize import CoupledTask, Front, Progress, task
+from mlsysim_opt.optimize.coupled.front_program import ProgramPlans
 
 from .conftest import JOB, Done
 
@@ -133,3 +138,67 @@ def test_progress_is_told_in_the_sense_and_unit_of_the_objective() -> None:
 def test_no_progress_where_there_is_no_terminal(ask: Ask) -> None:
     assert not ask("optimize", *JOBS).err
     assert json.loads(ask("optimize", *JOBS, "--json").out)["status"] == "optimal"
+
+
+FRONT = ("pareto", "shoptalk", "--set", "jobs=3", "--objective", "min_rent", "--objective", "min_carbon")
+
+
+def test_a_front_to_a_gap(ask: Ask, refused: Callable[..., str]) -> None:
+    whole = ask(*FRONT, "--json").json
+    near = ask(*FRONT, "--gap", "10%", "--json")
+    assert near.code == 0
+    assert near.json["settled"]
+    room = (near.json["steps"] or [0, 0])[0]
+    for rent, carbon in whole["values"]:
+        assert any(one <= rent + room and two <= carbon for one, two in near.json["values"])
+    for gap in ("much", "-1", "100%", "nan"):
+        refused(*FRONT, "--gap", gap, code=2, says=("share",))
+    two = ("--objective", "min_step_time", "--objective", "min_memory")
+    refused("pareto", "parallelism", *JOB, *two, "--gap", "0.1", code=2, says=("--gap", "coupled problems"))
+
+
+def test_a_front_is_exported(ask: Ask, refused: Callable[..., str], tmp_path: Path) -> None:
+    table, columns = tmp_path / "front.csv", tmp_path / "front.parquet"
+    data = ask(*FRONT, "--csv", str(table), "--json").json
+    head, *rows = table.read_text().splitlines()
+    assert head.startswith("min_rent [USD],min_carbon [tCO2e],")
+    assert [[float(cell) for cell in row.split(",")[:2]] for row in rows] == data["values"]
+    assert Front.from_json(json.dumps(data)).values == data["values"]
+    refused(*FRONT, "--csv", str(tmp_path / "none" / "front.csv"), code=4, says=("cannot write",))
+    parquet = pytest.importorskip("pyarrow.parquet")
+    assert ask(*FRONT, "--parquet", str(columns)).code == 0
+    assert parquet.read_table(columns).to_pydict()["min_rent [USD]"] == [row[0] for row in data["values"]]
+
+
+def test_parquet_without_its_library(
+    refused: Callable[..., str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    refused(*FRONT, "--parquet", str(tmp_path / "front.parquet"), code=9, says=("pyarrow", "mlsysim-opt[parquet]"))
+
+
+def test_an_interrupted_front_is_shown_and_exported(ask: Ask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    table, solve, count = tmp_path / "front.csv", ProgramPlans.least, itertools.count(1)
+
+    def least(self: ProgramPlans, *arguments: Any, **named: Any) -> Any:
+        found = solve(self, *arguments, **named)
+        if next(count) % 7 == 0:
+            signal.raise_signal(signal.SIGINT)
+        return found
+
+    monkeypatch.setattr(ProgramPlans, "least", least)
+    done = ask(*FRONT)
+    assert done.code == 8
+    assert "a limit was reached" in done.out
+    assert "others may be missing with min_carbon below" in " ".join(done.out.split())
+    data = ask(*FRONT, "--csv", str(table), "--json")
+    assert data.code == 8
+    assert data.json["status"] == "stopped"
+    assert data.json["details"]["open_regions"]
+    assert len(table.read_text().splitlines()) == 1 + len(data.json["values"])
+
+
+def test_a_front_whose_time_is_up_before_any_point(ask: Ask) -> None:
+    done = ask(*FRONT, "--time-limit", "1e-9 s", "--json")
+    assert done.code == 7
+    assert done.json["error"]["code"] == "limit-reached"

@@ -21,8 +21,10 @@ import mlsysim_opt as mo
 from mlsysim_opt.cli import main
 from mlsysim_opt.errors import InfeasibleError, InputError, MissingFieldError, UnknownNameError
 from mlsysim_opt.optimize.coupled import generate, pooled
+from mlsysim_opt.optimize.coupled.compile import Compiler
 from mlsysim_opt.optimize.coupled.solution import PlanSolution
 from mlsysim_opt.registry import default_catalog
+from mlsysim_opt.units import parse_unit
 
 REGIONS = ("AWS_us_east_1", "AWS_ca_central_1", "AWS_eu_central_1")
 TRAINING = {
@@ -351,6 +353,66 @@ def test_held_nodes_that_are_always_full_cost_what_the_relaxation_says(
     assert plan.bound is not None
     assert plan.bound.value == pytest.approx(2 * 8 * 8)
     assert sum(row["amount"] for row in plan.amounts["held"]) == 2
+
+
+@settings(max_examples=8, deadline=None)
+@given(instances(), st.sampled_from([("min_cost", "min_carbon"), ("min_cost", "minimize carbon / energy"),
+                                     ("min_cost", "min_carbon", "min_energy")]), st.data())  # fmt: skip
+def test_a_front_of_generated_columns_is_a_cover(
+    item: dict[str, Any], objectives: tuple[str, ...], data: st.DataObject
+) -> None:
+    asked = {name: value for name, value in item.items() if name != "cap"}
+    asked |= {"periods": 3, "duration": "8 h", "accelerators": "H100"}
+    for region in asked["regions"]:
+        draws = data.draw(st.lists(st.integers(10, 900), min_size=3, max_size=3))
+        asked["carbon_intensity"][region] = {"values": draws, "unit": "gCO2e/kWh"}
+    held = mo.pareto("placement", objectives=list(objectives), points=9, **asked)  # by the program that holds all
+    assert "columns" in held.details
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(generate, "LARGE", 0)
+        made = mo.pareto("placement", objectives=list(objectives), points=4, **asked)
+        for plan in made:
+            assert plan.status == "optimal"
+            assert plan.verify()["constraints_hold"]
+    assert "tuples" in made.details
+    assert made.settled
+    known, found = np.array(held.values), np.array(made.values)
+    scales = [parse_unit(one.unit or "1").factor / parse_unit(two.unit or "1").factor
+              for one, two in zip(held.objectives, made.objectives, strict=True)]  # fmt: skip
+    known *= scales
+    steps = np.array(made.steps or [0.0] * len(objectives))
+    for row in known:  # something stands for each plan of the other front
+        assert np.any(np.all(found <= row + steps + 1e-6 * np.abs(row), axis=1)), (row, found)
+    for row in found:  # and no plan of the other front beats one of these
+        better = np.all(known <= row - 1e-6 * np.abs(row), axis=1)
+        assert not better.any(), (row, known[better])
+    text = f"{objectives[1].removeprefix('min_').removeprefix('minimize ')} <= {{}} {made.objectives[1].unit}"
+    if len(objectives) == 2:  # each is the cheapest of its carbon
+        for row in found:
+            best = place(constraints=[text.format(repr(float(row[1]) * (1 + 1e-9)))], **asked)
+            assert best.metrics["cost"].m_as(made.objectives[0].unit) == pytest.approx(row[0], rel=1e-6)
+
+
+@pytest.mark.parametrize("objective", ["carbon / cost", "carbon / energy", "maximize device_time / cost"])
+def test_ratios_of_generated_columns(objective: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    given: dict[str, Any] = {
+        "jobs": [{"name": "a", "designs": [design(2, 4.0, 5.0, "small"), design(4, 3.0, 6.0, "large")]}],
+        "demands": [{"name": "d", "requests_per_device": "2 request/s", "rate": "9 request/s"}],
+        "duration": "8 h", "periods": 4,
+        "price": {"H100": {region: f"{2 + place} USD/h" for place, region in enumerate(REGIONS)}},
+        "carbon_intensity": {region: {"values": [400 - 90 * place, 90 + 40 * place, 500, 120], "unit": "gCO2e/kWh"}
+                             for place, region in enumerate(REGIONS)},
+    }  # fmt: skip
+    limits = ["carbon / cost <= 0.12 kgCO2e/USD"]
+    best, cheapest = place(objective=objective, **given), place(constraints=limits, **given)
+    monkeypatch.setattr(generate, "LARGE", 0)
+    monkeypatch.setattr(Compiler, "compile", None)  # no program of all tuples is made
+    made = place(objective=objective, **given)
+    assert made.status == "optimal"
+    assert made.objective.si == pytest.approx(best.objective.si, rel=1e-8)
+    assert place(constraints=limits, **given).objective.si == pytest.approx(cheapest.objective.si, rel=1e-8)
+    with pytest.raises(InputError, match="may be negative"):
+        place(constraints=["cost / (carbon - 1 tCO2e) <= 2 USD/kgCO2e"], **given)
 
 
 def test_generated_columns_say_when_nothing_is_possible(monkeypatch: pytest.MonkeyPatch) -> None:

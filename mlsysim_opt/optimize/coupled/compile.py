@@ -14,6 +14,7 @@ import numpy as np
 
 from mlsysim_opt.algebra.expression import Choice, Expression
 from mlsysim_opt.errors import InputError
+from mlsysim_opt.optimize.coupled.audit import Amount
 from mlsysim_opt.optimize.coupled.columns import Columns, columns_of, over_product
 from mlsysim_opt.optimize.coupled.problem import Coupled, CoupledProblem
 from mlsysim_opt.optimize.coupled.program import Array, LinearProgram, Triplets
@@ -324,3 +325,12 @@ class Compiler:
         kept = row >= 0
         first = self._first(term.family)
         return Triplets(row[kept], column[kept] + first, full[column[kept], beside[kept]])
+
+
+def amounts_of(compiled: Compiled, x: Array) -> list[Amount]:
+    """Return what is not zero of a plan."""
+    found: list[Amount] = []
+    for family, table in compiled.columns.items():
+        part = x[compiled.span(family)]
+        found += [Amount(family, table.at(int(at)), float(part[at])) for at in np.flatnonzero(part)]
+    return found

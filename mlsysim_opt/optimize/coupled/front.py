@@ -18,7 +18,7 @@ from mlsysim_opt.errors import LimitReachedError, UnboundedError
 from mlsysim_opt.optimize.backends.highs import Progress, Watch, noted_interrupts
 from mlsysim_opt.optimize.coupled.front_generated import GeneratedPlans, generates_front
 from mlsysim_opt.optimize.coupled.front_program import ProgramPlans
-from mlsysim_opt.optimize.coupled.outcome import EXACT, Found, Options, ProgramBackend
+from mlsysim_opt.optimize.coupled.outcome import Found, Options, ProgramBackend
 from mlsysim_opt.optimize.coupled.regions import Kept, Point, Regions
 from mlsysim_opt.optimize.coupled.run import checked_gap, checked_search, program_backend, solution_of
 from mlsysim_opt.optimize.coupled.solution import PlanSolution
@@ -27,6 +27,8 @@ from mlsysim_opt.optimize.front import Front
 from mlsysim_opt.optimize.front_points import Written, checked
 from mlsysim_opt.optimize.request import read_constraints
 
+ROUNDED = 1e-8
+"""What a point may be above its bound, relatively, by rounding: of its programs and of those that choose among ties."""
 COVER = 25
 """Points about which a front of divisible amounts is asked where nothing is said."""
 
@@ -70,8 +72,6 @@ def coupled_front(
         begin = None if start is None else plans.begun(start)
         search = Regions(plans, halt.now, parts, begin)
         kept = search.run(lambda found: _refuse(task, engine, options, found))
-    if not kept:
-        raise LimitReachedError("the time was up before any point was proven", hint="raise the time limit")
     return _front(task, engine, plans, search, kept, time.perf_counter() - began)
 
 
@@ -132,7 +132,7 @@ def _front(
         solved = plans.solved(plan, outcome)
         found.append(solution_of(mine, solved, solved, engine.name, seconds))
     widths = np.zeros(len(objectives)) if search.steps is None else search.steps.copy()
-    if search.room > EXACT * float(np.max(np.abs(costs[:, 0]))):
+    if search.room > ROUNDED * float(np.max(np.abs(costs[:, 0]))):
         widths[0] = search.room
     settled = not search.open
     complete = settled and not widths.any()

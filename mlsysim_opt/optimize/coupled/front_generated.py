@@ -25,7 +25,7 @@ from mlsysim_opt.optimize.coupled.solution import PlanSolution
 from mlsysim_opt.optimize.coupled.task import CoupledTask
 
 WIDTH = 1e-7
-"""Values of an objective that differ by less, relatively, are one value: rows of relaxations are kept to that."""
+"""Values of an objective that differ by less, relatively, are not told apart: rows of relaxations are kept to that."""
 
 
 TINIEST = 1e-300
@@ -69,7 +69,8 @@ class GeneratedPlans:
         """Return the plan with the least of one objective, others held at or below values."""
         held = [self._held(other, limit) for other, limit in limits.items()]
         asked = self.carrying.with_relations(held, "objectives are held") if held else self.carrying
-        asked = replace(asked, objective=self.objectives[at])
+        others = [item for item in self.objectives if item is not self.objectives[at]]  # they have to have numbers
+        asked = replace(asked, objective=self.objectives[at], then=others)
         solved = solve_first(asked, self.engine, left(self.options, self.began))
         self.solves += 1
         if solved.found.x is None:

@@ -45,7 +45,11 @@ Part = Mapping[int, Array]
 
 
 def generates(task: CoupledTask, rows: int = ROWS) -> bool:
-    """Return whether a task is made of parts that few rows tie together, and too large to be held with ease."""
+    """Return whether a task is made of parts that few rows tie together, and too large to be held with ease.
+
+    Args:
+        rows: so many at most.
+    """
     problem = task.problem
     families = {family for block in problem.blocks for family in block.families}
     names = {block.relation for block in problem.blocks}
@@ -55,16 +59,19 @@ def generates(task: CoupledTask, rows: int = ROWS) -> bool:
         bool(families)
         and families == set(problem.families.values())
         and not task.linear.helpers
-        and task.linear.divisor is None
         and all(not item.each for item in tying)
         and len(tying) <= rows
         and amounts > LARGE
     )
 
 
-def solve_generated(task: CoupledTask, options: Options) -> tuple[Compiled, Found]:
-    """Return the best plan of a task of parts, as tuples that are not zero, with its proof."""
-    return Generation(task, options).run()
+def solve_generated(task: CoupledTask, options: Options, total: Total | None = None) -> tuple[Compiled, Found]:
+    """Return the best plan of a task of parts, as tuples that are not zero, with its proof.
+
+    Args:
+        total: the sum that is minimised; the first objective's when None.
+    """
+    return Generation(task, options, total).run()
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,13 +119,13 @@ class _Pool:
 class Generation:
     """The parts of a task as oracles, and the plans of them that are known."""
 
-    def __init__(self, task: CoupledTask, options: Options) -> None:
+    def __init__(self, task: CoupledTask, options: Options, total: Total | None = None) -> None:
         self.task, self.options = task, options
         self.problem = task.problem
         self.began = time.monotonic()
         names = self._relations()
         self.tying: list[Coupled] = [item for item in task.relations if item.name not in names]
-        self.totals = [task.linear.total, *(item.coupling.total for item in self.tying)]
+        self.totals = [total or task.linear.total, *(item.coupling.total for item in self.tying)]
         self.offsets = np.array(
             [float(table[0]) for table in over_product([t.offset for t in self.totals], self.problem.values, ())[0]]
         )
@@ -164,6 +171,8 @@ class Generation:
                 (truth,) = columns.evaluate([item.holds], self.problem.values, (axis,))
                 open_ &= _by_tuple(truth, columns, bool)
         each = [self._coefficients(total, block.amounts, columns, axis) for total in self.totals]
+        for total in self.task.sums:
+            open_ &= ~np.isnan(self._coefficients(total, block.amounts, columns, axis))
         if isinstance(block, Schedule):
             groups = np.zeros(columns.count, dtype=np.int64)
             for choice in block.picks.group:
@@ -173,6 +182,8 @@ class Generation:
             (high,) = columns.evaluate([block.amounts.high], self.problem.values, depends)
             (needed,) = columns.evaluate([block.needed], self.problem.values)
             own = np.stack([self._coefficients(t, block.picks, columns, None)[:, 0] for t in self.totals])
+            for total in self.task.sums:
+                own[0, np.isnan(self._coefficients(total, block.picks, columns, None)[:, 0])] = np.nan
             limits = np.where(open_, _by_tuple(high, columns, float), 0.0)
             made = ScheduleOracle(columns, groups, needed, limits, own, each)
             made.count = math.prod(len(choice.values) for choice in block.picks.group)

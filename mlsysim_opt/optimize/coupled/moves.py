@@ -9,7 +9,10 @@ from mlsysim_opt.errors import MlsysimError
 from mlsysim_opt.optimize.coupled.solution import PlanSolution
 
 ROUNDING = 1e-9
+MANY = 24
+"""More changes than these are told as means."""
 Row = Mapping[str, Any]
+Place = tuple[tuple[str, Any], ...]
 
 
 def plan_moves(old: PlanSolution, new: PlanSolution) -> list[str]:
@@ -34,7 +37,7 @@ def _groups(plan: PlanSolution) -> dict[str, list[str]]:
     return {name: [choice.name for choice in family.group] for name, family in problem.families.items() if family.group}
 
 
-def _place(row: Row, names: Sequence[str] | None = None) -> tuple[tuple[str, Any], ...]:
+def _place(row: Row, names: Sequence[str] | None = None) -> Place:
     return tuple(
         (name, value) for name, value in row.items()
         if name not in ("amount", "unit") and (names is None or name in names)
@@ -68,13 +71,37 @@ def _picked(name: str, before: Sequence[Row], after: Sequence[Row], group: Seque
 def _amounts(name: str, before: Sequence[Row], after: Sequence[Row]) -> list[str]:
     old = {_place(row): row for row in before}
     new = {_place(row): row for row in after}
-    out: list[str] = []
+    changed: list[tuple[Place, float, float]] = []
     for place in dict.fromkeys([*old, *new]):
-        row = old.get(place) or new[place]
         one = old[place]["amount"] if place in old else 0
         two = new[place]["amount"] if place in new else 0
-        if abs(two - one) <= ROUNDING * max(abs(one), abs(two)):
-            continue
-        where = ", ".join(f"{key}={value}" for key, value in place)
-        out.append(f"{name}{f' ({where})' if where else ''} {one:.6g} -> {two:.6g} {row.get('unit', '')}".rstrip())
+        if abs(two - one) > ROUNDING * max(abs(one), abs(two)):
+            changed.append((place, one, two))
+    unit = next((row.get("unit", "") for row in [*before, *after]), "")
+    if len(changed) > MANY:
+        return _series(name, changed, unit)
+    return [_told(name, place, "", one, two, unit) for place, one, two in changed]
+
+
+def _series(name: str, changed: Sequence[tuple[Place, float, float]], unit: str) -> list[str]:
+    """Return many changes as means along the choice that has the most values among them (hours, mostly)."""
+    values: dict[str, set[Any]] = {}
+    for place, _, _ in changed:
+        for key, value in place:
+            values.setdefault(key, set()).add(value)
+    along = max(values, key=lambda key: len(values[key]))
+    groups: dict[Place, list[tuple[float, float]]] = {}
+    for place, one, two in changed:
+        groups.setdefault(tuple(item for item in place if item[0] != along), []).append((one, two))
+    out: list[str] = []
+    for place, pairs in groups.items():
+        ones, twos = zip(*pairs, strict=True)
+        count = len(pairs)
+        span = f" in {count} of {len(values[along])} {along}s, in the mean" if count > 1 else ""
+        out.append(_told(name, place, span, sum(ones) / count, sum(twos) / count, unit))
     return out
+
+
+def _told(name: str, place: Place, span: str, one: float, two: float, unit: str) -> str:
+    where = ", ".join(f"{key}={value}" for key, value in place)
+    return f"{name}{f' ({where})' if where else ''}{span} {one:.6g} -> {two:.6g} {unit}".rstrip()

@@ -14,7 +14,9 @@ import numpy as np
 from mlsysim_opt.algebra.expression import Expression, constant
 from mlsysim_opt.errors import InputError
 from mlsysim_opt.optimize.backends.highs import HighsProgram
-from mlsysim_opt.optimize.coupled.compile import Compiled
+from mlsysim_opt.optimize.coupled.audit import Auditor
+from mlsysim_opt.optimize.coupled.compile import Compiled, amounts_of
+from mlsysim_opt.optimize.coupled.generate import generates, solve_generated
 from mlsysim_opt.optimize.coupled.linear import Linear
 from mlsysim_opt.optimize.coupled.outcome import EXACT, Found, Options, ProgramBackend, within
 from mlsysim_opt.optimize.coupled.problem import Coupled
@@ -62,17 +64,15 @@ def divided(task: CoupledTask, engine: ProgramBackend, options: Options, name: s
         InputError: the divisor is negative in some plan, zero in every plan, or as near to zero as you like.
     """
     began = time.monotonic()
-    compiled = task.compiled(-divisor)
-    held = engine.solve(compiled.program, options)
+    compiled, held = least_sum(task, -divisor, engine, options)
     if held.status == "unbounded":  # any plan will do to begin with
-        compiled = task.compiled(divisor)
-        held = engine.solve(compiled.program, left(options, began))
+        compiled, held = least_sum(task, divisor, engine, left(options, began))
     if held.x is None:
         return Divided(task, 0.0, compiled, held)
     most = value_of(compiled, divisor, task, held.x)
     if most <= 0:
         raise InputError(f"{name} divides by a sum that is zero in every plan", path="objective")
-    lowest = engine.solve(task.compiled(divisor).program, replace(left(options, began), gap=1e-3, start=None))
+    _, lowest = least_sum(task, divisor, engine, replace(left(options, began), gap=1e-3, start=None))
     if lowest.value is not None and lowest.value < -AGREEMENT * most:
         raise InputError(f"{name} divides by a sum that may be negative", path="objective")
     least = lowest.bound
@@ -82,6 +82,14 @@ def divided(task: CoupledTask, engine: ProgramBackend, options: Options, name: s
         limit = divisor >= constant(least * (1 - TIE), divisor.dimension)
         task = task.with_relations([Coupled(relation, limit, structural=True)], relation)
     return Divided(task, least, compiled, held)
+
+
+def least_sum(task: CoupledTask, total: Total, engine: ProgramBackend, options: Options) -> tuple[Compiled, Found]:
+    """Return the plan with the least of a sum under all limits of a task, by whichever way fits its size."""
+    if engine.name == "milp" and generates(task):
+        return solve_generated(task, options, total)
+    compiled = task.compiled(total)
+    return compiled, engine.solve(compiled.program, options)
 
 
 def least_ratio(task: CoupledTask, engine: ProgramBackend, options: Options) -> tuple[Compiled, Found]:
@@ -98,21 +106,21 @@ def least_ratio(task: CoupledTask, engine: ProgramBackend, options: Options) -> 
     task, compiled, held, least = begun.task, begun.compiled, begun.held, begun.least
     if held.x is None:
         return compiled, held
-    best, x = math.inf, held.x
+    best, x, of = math.inf, held.x, compiled
     steps = 0
     while held.x is not None and steps < STEPS:
         ratio = value_of(compiled, linear.total, task, held.x) / value_of(compiled, linear.divisor, task, held.x)
         if not ratio < best - 1e-12 * abs(best if steps else 0.0):
             break
-        best, x = ratio, held.x
+        best, x, of = ratio, held.x, compiled
         steps += 1
-        compiled = task.compiled(linear.total - linear.divisor * ratio_number(linear, best))
-        held = engine.solve(compiled.program, replace(left(options, began), gap=0.0, start=held.x))
+        excess = linear.total - linear.divisor * ratio_number(linear, best)
+        compiled, held = least_sum(task, excess, engine, replace(left(options, began), gap=0.0, start=held.x))
     bound = best + min(0.0, held.bound) / least
     proven = within(best, bound, max(options.gap, EXACT))
     proof = f"Dinkelbach's iteration, {steps} programs: in no plan is the numerator below the ratio times the divisor"
     made = Found("optimal" if proven else "feasible", x, best, min(bound, best), proof, held.solver, held.details)
-    return compiled, made
+    return of, made
 
 
 def refuse_negative_divisors(task: CoupledTask, options: Options) -> None:
@@ -130,6 +138,11 @@ def refuse_negative_divisors(task: CoupledTask, options: Options) -> None:
         if item.divisor is None:
             continue
         asked = bare.with_relations(item.divisor.relations, "what the divisor brings along")
+        if generates(asked):
+            _, lowest = solve_generated(asked, replace(options, gap=1e-3), item.divisor.total)
+            if lowest.bound < 0:
+                raise _negative(item.name)
+            continue
         program = asked.compiled(item.divisor.total).program
         if dual_bound(program, np.zeros(program.rows)) >= 0:  # whatever is planned within its bounds
             continue
@@ -138,11 +151,15 @@ def refuse_negative_divisors(task: CoupledTask, options: Options) -> None:
             continue
         size = float(np.max(np.abs(program.cost), initial=0.0)) + abs(program.offset)
         if not result.bound >= -EXACT * size:
-            raise InputError(
-                f"{item.name!r} divides by a sum that may be negative",
-                path="constraints",
-                hint="write it without the division, or add a constraint that the divisor is at least zero",
-            )
+            raise _negative(item.name)
+
+
+def _negative(name: str) -> InputError:
+    return InputError(
+        f"{name!r} divides by a sum that may be negative",
+        path="constraints",
+        hint="write it without the division, or add a constraint that the divisor is at least zero",
+    )
 
 
 def _least_positive(task: CoupledTask, compiled: Compiled, name: str, divisor: Total) -> float:
@@ -152,7 +169,9 @@ def _least_positive(task: CoupledTask, compiled: Compiled, name: str, divisor: T
         InputError: it may be as small as you like, so that the ratio has no bound.
     """
     assert task.compiler is not None
-    numbers, offset = compiled.coefficients(divisor, task.compiler)
+    numbers, offset = np.ones(1), 1.0  # of amounts of parts, which are divisible
+    if not generates(task):
+        numbers, offset = compiled.coefficients(divisor, task.compiler)
     used = np.nan_to_num(numbers) != 0
     if offset != 0 or np.any(numbers[used] < 0) or not compiled.program.whole[used].all():
         raise InputError(
@@ -172,5 +191,7 @@ def ratio_number(linear: Linear, value: float) -> Expression:
 def value_of(compiled: Compiled, total: Total, task: CoupledTask, x: Array) -> float:
     """Return a sum at amounts."""
     assert task.compiler is not None
+    if len(x) != compiled.program.columns:  # of generated columns there is no program
+        return float(Auditor(task.problem, [], []).run(amounts_of(compiled, x), [total]).totals[0])
     coefficients, offset = compiled.coefficients(total, task.compiler)
     return float(np.nan_to_num(coefficients) @ x) + offset

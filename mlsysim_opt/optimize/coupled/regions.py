@@ -17,6 +17,7 @@ from typing import Protocol
 
 import numpy as np
 
+from mlsysim_opt.errors import VerificationError
 from mlsysim_opt.optimize.coupled.outcome import ROUNDING, Found
 from mlsysim_opt.optimize.coupled.program import Array
 from mlsysim_opt.optimize.dominance import undominated
@@ -105,7 +106,7 @@ class Regions:
                 break
             lows.append(self.plans.least(at, {}))
         for low in lows:
-            if low.status == "unbounded" or low.x is None:
+            if low.status == "unbounded" or (low.x is None and low is lows[0]):
                 refuse(low)
         self._scale, self._low = np.zeros(count), np.full(count, math.inf)
         self._high = np.full(count, -math.inf)
@@ -152,21 +153,37 @@ class Regions:
                 for at in range(1, count)
             ]
             regions = split(regions, fresh, corner)
-        return self._settled(kept)
+        return self._settled(kept or [first])
 
     def _end(self, at: int, low: Found) -> Kept | None:
         """Return the plan that is best in one objective, then in all others in their order."""
-        assert low.x is not None
         assert low.value is not None
-        held = {at: self._held(at, low.value)}
-        x, found = low.x, low
-        for other in (item for item in range(self.plans.count) if item != at):
-            better = self.plans.least(other, held, x, low.near)
+        others = [other for other in range(self.plans.count) if other != at]
+        found = self._improved(low, {at: low.value}, {}, others)
+        return None if found is None else self._kept(found)
+
+    def _improved(self, found: Found, values: Limits, limits: Limits, order: Sequence[int]) -> Found | None:
+        """Return the plan that is best in one objective after the other; None where a limit was reached.
+
+        Args:
+            found: the plan to begin with. values: what has to stay as it is. limits: of the objectives of `order`.
+        """
+        assert found.x is not None
+        held, x, first = dict(values), found.x, found
+        for at in order:
+            rest = {key: limit for key, limit in limits.items() if key not in held and key != at}
+            for wider in (1.0, 10.0, 100.0):  # the solver's tolerance may leave no plan between several limits
+                kept = {key: value + wider * self._rounding(key, value) for key, value in held.items()}
+                better = self.plans.least(at, {**kept, **rest}, x, found.near)
+                if better.status != "infeasible":
+                    break
+            if better.status == "infeasible":  # but for the plan at hand
+                break
             if better.x is None or better.value is None or better.status != "optimal":
                 return None
-            x, held[other] = better.x, self._held(other, better.value)
-            found = better if other == 0 else found
-        return self._kept(replace(found, x=x))
+            x, held[at] = better.x, better.value
+            first = better if at == 0 else first
+        return replace(first, x=x)
 
     def _asked(self, upper: Point, starts: Sequence[Array]) -> tuple[bool, Kept | None]:
         """Return whether a region is settled, and its plan with the least first objective; None if it is empty."""
@@ -194,15 +211,8 @@ class Regions:
         assert found.value is not None
         if self.parts is None and not self.plans.careful:  # one that is beaten by a tie is found to be later
             return True, self._kept(found)
-        held, x = {**limits, 0: self._held(0, found.value)}, found.x
-        for at in range(1, self.plans.count):
-            better = self.plans.least(at, {key: limit for key, limit in held.items() if key != at}, x, found.near)
-            if better.status == "infeasible":  # by the solver's tolerance; the plan at hand is as good as that
-                break
-            if better.x is None or better.value is None or better.status != "optimal":
-                return False, None
-            x, held[at] = better.x, self._held(at, better.value)
-        return True, self._kept(replace(found, x=x))
+        better = self._improved(found, {0: found.value}, limits, range(1, self.plans.count))
+        return (False, None) if better is None else (True, self._kept(better))
 
     def _answered(self, upper: Point) -> tuple[bool, Kept | None]:
         """Return whether an earlier, wider question already answers one, and the answer."""
@@ -218,17 +228,18 @@ class Regions:
     def _kept(self, found: Found) -> Kept:
         assert found.x is not None
         values = self.plans.values(found.x)
+        if not all(math.isfinite(value) for value in values):
+            raise VerificationError("a plan has no number for an objective",
+                                    hint="this is a fault of this package; please report it")  # fmt: skip
         self._scale = np.maximum(self._scale, np.abs(values))
-        self.room = max(self.room, values[0] - found.bound)
+        if values[0] - found.bound > SAME * ROUNDING * found.size:
+            self.room = max(self.room, values[0] - found.bound)
         return Kept(found.x, values, found)
 
     def _rounding(self, at: int, value: float) -> float:
         """Return by how much values of an objective may differ and be the same."""
         size = abs(value) if math.isfinite(value) else 0.0
         return SAME * max(size, ROUNDING * float(self._scale[at]))
-
-    def _held(self, at: int, value: float) -> float:
-        return value + self._rounding(at, value)
 
     def _step(self, at: int) -> float:
         return 0.0 if self.steps is None else float(self.steps[at])
@@ -253,8 +264,6 @@ class Regions:
 
     def _settled(self, kept: Sequence[Kept]) -> list[Kept]:
         """Return the plans that no other beats, each value once."""
-        if not kept:
-            return []
         costs = np.array([item.values for item in kept])
         for at, column in enumerate(costs.T):
             order = np.argsort(column)

@@ -17,7 +17,7 @@ from mlsysim_opt.errors import InputError, LimitReachedError, UnboundedError, Un
 from mlsysim_opt.optimize.answer import Certificate, Metrics, Value, relative
 from mlsysim_opt.optimize.backends.highs import Progress
 from mlsysim_opt.optimize.coupled.audit import Amount, Audit, Auditor
-from mlsysim_opt.optimize.coupled.compile import Compiled
+from mlsysim_opt.optimize.coupled.compile import Compiled, amounts_of
 from mlsysim_opt.optimize.coupled.generate import generates, solve_generated
 from mlsysim_opt.optimize.coupled.linear import metric_symbols
 from mlsysim_opt.optimize.coupled.pooled import pools, solve_pooled
@@ -152,7 +152,7 @@ def solve_first(
     if not engine.continuous:
         _all_whole(task, engine)
     refuse_negative_divisors(task, options)
-    if engine.name == "milp" and generates(task):
+    if engine.name == "milp" and task.linear.divisor is None and generates(task):
         return Solved(*solve_generated(task, options))
     if engine.name == "milp" and start is None and pools(task):
         pooled = solve_pooled(task, options)
@@ -237,15 +237,6 @@ def values_at(task: CoupledTask, compiled: Compiled, x: Array) -> tuple[float, .
 
 
 # the answer -----------------------------------------------------------------------------------------------------------
-def amounts_of(compiled: Compiled, x: Array) -> list[Amount]:
-    """Return what is not zero of a plan."""
-    found: list[Amount] = []
-    for family, table in compiled.columns.items():
-        part = x[compiled.span(family)]
-        found += [Amount(family, table.at(int(at)), float(part[at])) for at in np.flatnonzero(part)]
-    return found
-
-
 def solution_of(task: CoupledTask, first: Solved, solved: Solved, backend: str, seconds: float) -> PlanSolution:
     """Return a solved program as a solution, after its plan was evaluated again by the scalar path.
 

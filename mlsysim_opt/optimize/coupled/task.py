@@ -90,6 +90,14 @@ class CoupledTask:
         return linear_objective(self.problem, self.objective.cost)
 
     @property
+    def sums(self) -> list[Total]:
+        """The sums of the plan's own amounts in all objectives: tuples without a number of theirs are left out."""
+        asked = [self.linear, *(linear_objective(self.problem, item.cost) for item in self.then)]
+        sums = [item for linear in asked for item in (linear.total, linear.divisor) if item is not None]
+        ours = set(self.problem.families.values())
+        return [Total(tuple(term for term in item.terms if term.family in ours), item.offset) for item in sums]
+
+    @property
     def relations(self) -> list[Coupled]:
         """All relations of sums: the plan's, the user's, and those the objective brings along."""
         mine = [relation for item in self.user for relation in item.relations]
@@ -135,11 +143,7 @@ class CoupledTask:
     def compiled(self, total: Total | None = None) -> Compiled:
         """Return the program that minimises a sum (the first objective's) under all constraints."""
         assert self.compiler is not None
-        asked = [self.linear, *(linear_objective(self.problem, item.cost) for item in self.then)]
-        sums = [item for linear in asked for item in (linear.total, linear.divisor) if item is not None]
-        ours = set(self.problem.families.values())
-        sums = [Total(tuple(term for term in item.terms if term.family in ours), item.offset) for item in sums]
-        return self.compiler.compile(total or self.linear.total, self.relations, self.local, defined=sums)
+        return self.compiler.compile(total or self.linear.total, self.relations, self.local, defined=self.sums)
 
 
 @dataclass(frozen=True, eq=False)

@@ -143,11 +143,12 @@ class _Front(_Plan):
 
 
 def question(seed: int) -> Question:
-    """The question of a seed: the first of its instances whose plans are few."""
+    """The question of a seed: the first of its instances whose selections are few, and that mostly has plans."""
     for again in itertools.count():
         maker = _Front(f"{seed}.{again}" if again else seed)
         asked = Question(maker.made(), maker.goals)
-        if sum(1 for _ in itertools.islice(asked.instance.selections(), MOST)) < MOST:
+        few = sum(1 for _ in itertools.islice(asked.instance.selections(), MOST)) < MOST
+        if few and (seed % 4 == 0 or not asked.instance.integral or asked.points()):
             return asked
     raise AssertionError
 

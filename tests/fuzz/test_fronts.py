@@ -1,0 +1,39 @@
+"""Fronts of random problems that mean nothing are what trying everything says: of designs, of plans, of divisible ones.
+
+A failure names its seed: `examine_seed(examine_plans, 17, every=True)` runs that instance again.
+"""
+
+from __future__ import annotations
+
+import pytest
+from fuzzing.fronts import examine_designs, examine_plans, examine_seed, question
+
+QUICK, DESIGNS, CAMPAIGN, STEP = 100, 100, 5000, 50
+
+
+@pytest.mark.parametrize("seed", range(DESIGNS))
+def test_fronts_of_designs(seed: int) -> None:
+    examine_seed(examine_designs, seed)
+
+
+@pytest.mark.parametrize("seed", range(QUICK))
+def test_fronts_of_plans(seed: int) -> None:
+    examine_seed(examine_plans, seed)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("first", range(QUICK, QUICK + CAMPAIGN, STEP))
+def test_campaign(first: int) -> None:
+    for seed in range(first, first + STEP):
+        examine_seed(examine_designs, seed)
+        examine_seed(examine_plans, seed, every=True)
+
+
+def test_the_instances_are_of_all_kinds() -> None:
+    # Two to four objectives, ratios and largest, whole and divisible: or the campaign would show less than it says.
+    asked = [question(seed) for seed in range(QUICK)]
+    texts = [goal.text for item in asked for goal in item.goals]
+    assert {len(item.goals) for item in asked} == {2, 3, 4}
+    assert sum("/" in text for text in texts) > 50
+    assert sum("peak" in text or "max(" in text for text in texts) > 30
+    assert 20 <= sum(not item.instance.integral for item in asked) <= 60
