@@ -223,8 +223,8 @@ def _constraint(problem: Asked, spec: ConstraintSpec, index: int) -> Constraint:
                 raise InputError(
                     f"{name!r} is strict, but {unknown[0]} is not known to be a whole number",
                     path=f"constraints[{index}]",
-                    hint="use <= or >= (what is whole, with the next number: n <= 7 for n < 8); strict comparison is for "
-                    "choices, and for whole numbers that follow from them",
+                    hint="use <= or >= (of what is whole, with the next number: n <= 7 for n < 8); "
+                    "strict comparison is for choices, and for whole numbers that follow from them",
                 )
     return constraint
 

@@ -147,7 +147,7 @@ def test_a_choice_among_labels_may_be_called_like_a_unit() -> None:
     assert parse("4 USD/request * n", names) is q("4 USD/request") * n
     assert parse("cost / n <= 4 USD/(request*s)", {**names, "n": n * q("1 request*s")}).sort == "truth"
     assert parse('request == "chat"', names).choices
-    with pytest.raises(ParseError, match="label"):
+    with pytest.raises(InputError, match="request is a label"):
         parse("cost / request", names)
 
 

@@ -18,7 +18,7 @@ from mlsysim_opt.optimize.coupled.compile import Compiled
 from mlsysim_opt.optimize.coupled.linear import Linear
 from mlsysim_opt.optimize.coupled.outcome import EXACT, Found, Options, ProgramBackend, within
 from mlsysim_opt.optimize.coupled.problem import Coupled
-from mlsysim_opt.optimize.coupled.program import Array
+from mlsysim_opt.optimize.coupled.program import Array, LinearProgram
 from mlsysim_opt.optimize.coupled.prune import dual_bound
 from mlsysim_opt.optimize.coupled.task import CoupledTask
 from mlsysim_opt.optimize.coupled.totals import Total
@@ -29,6 +29,8 @@ AGREEMENT = 1e-9
 TIE = 1e-9
 """By how much, relatively, an earlier objective may give way to a later one: the rounding of its sum."""
 STEPS = 50
+NOISE = 1e-14
+"""What is left of two numbers of this size, relatively, once one is taken from the other, is their rounding."""
 
 
 def left(options: Options, began: float) -> Options:
@@ -107,12 +109,24 @@ def least_ratio(task: CoupledTask, engine: ProgramBackend, options: Options) -> 
         best, x = ratio, held.x
         steps += 1
         compiled = task.compiled(linear.total - linear.divisor * ratio_number(linear, best))
-        held = engine.solve(compiled.program, replace(left(options, began), gap=0.0, start=held.x))
+        program = _without_noise(compiled, linear, task, best)
+        held = engine.solve(program, replace(left(options, began), gap=0.0, start=held.x))
     bound = best + min(0.0, held.bound) / least
     proven = within(best, bound, max(options.gap, EXACT))
     proof = f"Dinkelbach's iteration, {steps} programs: in no plan is the numerator below the ratio times the divisor"
     made = Found("optimal" if proven else "feasible", x, best, min(bound, best), proof, held.solver, held.details)
     return compiled, made
+
+
+def _without_noise(compiled: Compiled, linear: Linear, task: CoupledTask, ratio: float) -> LinearProgram:
+    """Return a program of ``N - q D``, with costs of zero where nothing is left of the two but their rounding."""
+    assert linear.divisor is not None
+    assert task.compiler is not None
+    above, _ = compiled.coefficients(linear.total, task.compiler)
+    below, _ = compiled.coefficients(linear.divisor, task.compiler)
+    size = np.nan_to_num(np.abs(above) + abs(ratio) * np.abs(below))
+    cost = compiled.program.cost
+    return replace(compiled.program, cost=np.where(np.abs(cost) <= NOISE * size, 0.0, cost))
 
 
 def refuse_negative_divisors(task: CoupledTask, options: Options) -> None:
