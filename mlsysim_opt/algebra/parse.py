@@ -12,8 +12,9 @@ A grammar of its own, read by precedence; text is never run as Python::
     argmax_label(compute: t1, memory: t2) == memory
 
 A name directly after a number is its unit, and goes on over ``*`` and ``/`` as long as known units follow that are not
-themselves names of the expression: ``100 USD/tCO2e * carbon``, ``cost / 2 USD``. Brackets make it explicit:
-``5 [GB/s]``. A name that is no plain word stands in backquotes.
+themselves names of numbers: ``100 USD/tCO2e * carbon``, ``cost / 2 USD``; a choice among labels may be called like a
+unit, as nothing is divided by it. Brackets make it explicit: ``5 [GB/s]``. A name that is no plain word stands in
+backquotes.
 """
 
 from __future__ import annotations
@@ -553,7 +554,7 @@ class _Parser:
         token = self.tokens[min(index, len(self.tokens) - 1)]
         after = self.tokens[min(index + 1, len(self.tokens) - 1)]
         if token.kind == "name":
-            return is_unit(token.word) and token.word not in names and not _is_word(after, ("(",))
+            return is_unit(token.word) and not _is_number(token.word, names) and not _is_word(after, ("(",))
         return _is_word(token, ("(",)) and self.group_end(index, names) is not None
 
     def group_end(self, index: int, names: Mapping[str, Expression]) -> int | None:
@@ -562,7 +563,7 @@ class _Parser:
         for at in range(index, min(index + 40, len(self.tokens))):
             token = self.tokens[at]
             if token.kind == "name":
-                if not is_unit(token.word) or token.word in names:
+                if not is_unit(token.word) or _is_number(token.word, names):
                     return None
                 units += 1
             elif _is_word(token, ("(",)):
@@ -613,6 +614,14 @@ def _shown(token: Token) -> str:
 
 def _value(word: str) -> float:
     return float(word.replace("_", ""))
+
+
+def _is_number(word: str, names: Mapping[str, Expression]) -> bool:
+    """Whether a name of the expression may stand beside ``*`` and ``/``: a label may not."""
+    try:
+        return word in names and names[word].sort != "label"
+    except MlsysimError:  # what a metric lacks is said where it is read
+        return True
 
 
 def _missing_unit(args: Sequence[Expression]) -> DimensionError | None:

@@ -221,9 +221,10 @@ def _constraint(problem: Asked, spec: ConstraintSpec, index: int) -> Constraint:
             unknown = [leaf.name for leaf in symbols(node) if leaf.name not in problem.values]
             if unknown:
                 raise InputError(
-                    f"{name!r} is strict, but {unknown[0]} is continuous",
+                    f"{name!r} is strict, but {unknown[0]} is not known to be a whole number",
                     path=f"constraints[{index}]",
-                    hint="use <= or >=; strict comparison is for whole numbers, choices and what follows from them",
+                    hint="use <= or >= (of what is whole, with the next number: n <= 7 for n < 8); "
+                    "strict comparison is for choices, and for whole numbers that follow from them",
                 )
     return constraint
 

@@ -141,6 +141,16 @@ def test_the_grammar(text: str, meant: Expression) -> None:
     assert parse(text, NAMES) is meant
 
 
+def test_a_choice_among_labels_may_be_called_like_a_unit() -> None:
+    """What is divided is no label: behind a number the word is the unit, and elsewhere the choice."""
+    names = {**NAMES, "request": Choice("request", ["chat", "document"])}
+    assert parse("4 USD/request * n", names) is q("4 USD/request") * n
+    assert parse("cost / n <= 4 USD/(request*s)", {**names, "n": n * q("1 request*s")}).sort == "truth"
+    assert parse('request == "chat"', names).choices
+    with pytest.raises(InputError, match="request is a label"):
+        parse("cost / request", names)
+
+
 def test_names_that_are_units_too() -> None:
     names = {**NAMES, "h": h, "s": latency, "min": x}
     assert parse("h * 2", names) is h * 2

@@ -249,3 +249,11 @@ def test_what_is_not_linear_is_said_where_it_was_written() -> None:
             mo.optimize(depot(), constraints=[text])
         assert caught.value.path == text
         assert "#" not in str(caught.value)
+
+
+def test_a_strict_limit_on_a_sum_is_refused_with_what_to_write() -> None:
+    for text in ("count_of_all < 8", "cost < 40 USD"):
+        made = depot()
+        made.measure("count_of_all", made.families["count"].total())
+        with pytest.raises(InputError, match=r"not known to be a whole number(?s:.*)n <= 7 for n < 8"):
+            mo.optimize(made, constraints=[text])

@@ -85,7 +85,7 @@ def test_a_strict_comparison_of_choices_and_known_numbers_is_exact() -> None:
 def test_a_strict_comparison_of_an_unknown_is_refused() -> None:
     problem = Problem("open")
     problem.measure("share", problem.choose("count", range(1, 6)) * Symbol("part", NONE))
-    with pytest.raises(InputError, match="strict, but part is continuous"):
+    with pytest.raises(InputError, match="strict, but part is not known to be a whole number"):
         mo.optimize(problem, objective="max_share", constraints=["share < 0.5"])
 
 

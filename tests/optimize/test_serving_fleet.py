@@ -114,6 +114,15 @@ def test_one_kind_by_hand(change: dict[str, Any], replicas: int, price: float) -
     assert cost(solution) == pytest.approx(price, rel=1e-12)
 
 
+def test_costs_by_request_may_be_limited_though_a_choice_is_called_request() -> None:
+    """5 replicas of two accelerators at 3 USD/h for 10 requests/s: 3 USD/h for a request/s."""
+    kept = mo.optimize("serving_fleet", **ONE, constraints=["cost / request_rate <= 3.01 USD/h/request*s"])
+    assert cost(kept) == pytest.approx(30, rel=1e-12)
+    with pytest.raises(InfeasibleError):
+        mo.optimize("serving_fleet", **ONE, constraints=["cost / request_rate <= 2.99 USD/h/request*s"])
+    assert cost(mo.optimize("serving_fleet", **ONE, objective="cost + 1 USD/request * request_rate")) == cost(kept)
+
+
 def test_a_share_of_spot_is_a_constraint_on_metrics() -> None:
     offers = [{"accelerator": "H100", "price": "3 USD/h"}, {"accelerator": "H100", "plan": "spot", "price": "1 USD/h"}]
     limited = mo.optimize(

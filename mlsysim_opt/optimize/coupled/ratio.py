@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -20,7 +21,7 @@ from mlsysim_opt.optimize.coupled.generate import generates, solve_generated
 from mlsysim_opt.optimize.coupled.linear import Linear
 from mlsysim_opt.optimize.coupled.outcome import EXACT, Found, Options, ProgramBackend, within
 from mlsysim_opt.optimize.coupled.problem import Coupled
-from mlsysim_opt.optimize.coupled.program import Array
+from mlsysim_opt.optimize.coupled.program import Array, LinearProgram
 from mlsysim_opt.optimize.coupled.prune import dual_bound
 from mlsysim_opt.optimize.coupled.task import CoupledTask
 from mlsysim_opt.optimize.coupled.totals import Total
@@ -31,6 +32,8 @@ AGREEMENT = 1e-9
 TIE = 1e-9
 """By how much, relatively, an earlier objective may give way to a later one: the rounding of its sum."""
 STEPS = 50
+NOISE = 1e-14
+"""What is left of two numbers of this size, relatively, once one is taken from the other, is their rounding."""
 
 
 def left(options: Options, began: float) -> Options:
@@ -84,12 +87,22 @@ def divided(task: CoupledTask, engine: ProgramBackend, options: Options, name: s
     return Divided(task, least, compiled, held)
 
 
-def least_sum(task: CoupledTask, total: Total, engine: ProgramBackend, options: Options) -> tuple[Compiled, Found]:
-    """Return the plan with the least of a sum under all limits of a task, by whichever way fits its size."""
+def least_sum(
+    task: CoupledTask,
+    total: Total,
+    engine: ProgramBackend,
+    options: Options,
+    cleaned: Callable[[Compiled], LinearProgram] | None = None,
+) -> tuple[Compiled, Found]:
+    """Return the plan with the least of a sum under all limits of a task, by whichever way fits its size.
+
+    Args:
+        cleaned: makes the program to be solved of a compiled one; the program itself when absent.
+    """
     if engine.name == "milp" and generates(task):
         return solve_generated(task, options, total)
     compiled = task.compiled(total)
-    return compiled, engine.solve(compiled.program, options)
+    return compiled, engine.solve(cleaned(compiled) if cleaned else compiled.program, options)
 
 
 def least_ratio(task: CoupledTask, engine: ProgramBackend, options: Options) -> tuple[Compiled, Found]:
@@ -115,12 +128,25 @@ def least_ratio(task: CoupledTask, engine: ProgramBackend, options: Options) -> 
         best, x, of = ratio, held.x, compiled
         steps += 1
         excess = linear.total - linear.divisor * ratio_number(linear, best)
-        compiled, held = least_sum(task, excess, engine, replace(left(options, began), gap=0.0, start=held.x))
+        exactly = replace(left(options, began), gap=0.0, start=held.x)
+        compiled, held = least_sum(task, excess, engine, exactly, lambda made, at=best: _without_noise(made, task, at))
     bound = best + min(0.0, held.bound) / least
     proven = within(best, bound, max(options.gap, EXACT))
     proof = f"Dinkelbach's iteration, {steps} programs: in no plan is the numerator below the ratio times the divisor"
     made = Found("optimal" if proven else "feasible", x, best, min(bound, best), proof, held.solver, held.details)
     return of, made
+
+
+def _without_noise(compiled: Compiled, task: CoupledTask, ratio: float) -> LinearProgram:
+    """Return a program of ``N - q D``, with costs of zero where nothing is left of the two but their rounding."""
+    linear = task.linear
+    assert linear.divisor is not None
+    assert task.compiler is not None
+    above, _ = compiled.coefficients(linear.total, task.compiler)
+    below, _ = compiled.coefficients(linear.divisor, task.compiler)
+    size = np.nan_to_num(np.abs(above) + abs(ratio) * np.abs(below))
+    cost = compiled.program.cost
+    return replace(compiled.program, cost=np.where(np.abs(cost) <= NOISE * size, 0.0, cost))
 
 
 def refuse_negative_divisors(task: CoupledTask, options: Options) -> None:

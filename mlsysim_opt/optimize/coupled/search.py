@@ -13,6 +13,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from mlsysim_opt.errors import VerificationError
 from mlsysim_opt.optimize.backends.highs import HighsProgram, Progress, Result, Stop, highs_name
 from mlsysim_opt.optimize.coupled.outcome import (
     EXACT,
@@ -99,7 +100,12 @@ class _Search:
         bound = max(result.bound, relaxed.bound if relaxed.stop == "optimal" else -math.inf)
         self.part.details["relaxation"] = relaxed.bound
         result = self._sharpened(replace(result, bound=bound))
-        return finished(self.part, result, highs_name(), "branch and bound", relaxed.duals)
+        try:
+            return finished(self.part, result, highs_name(), "branch and bound", relaxed.duals)
+        except VerificationError:  # a plan at the edge of tolerances: once more, with the finest
+            finer = HighsProgram(program, size=result.value, tolerance=FINEST)
+            result = finer.solve(gap=self.options.gap, time_limit=self.left(), watch=self.options.watch)
+            return finished(self.part, result, highs_name(), "branch and bound", relaxed.duals)
 
     def _sharpened(self, result: Result) -> Result:
         """Return an optimum with its bound proven again, where tolerances left room between the two.
