@@ -48,7 +48,7 @@ from mlsysim_opt.physics.training import calibration_of, rates
 from mlsysim_opt.physics.transformer import ONE
 from mlsysim_opt.physics.view import View, entry_bindings
 from mlsysim_opt.registry.entry import Entry
-from mlsysim_opt.units import NONE, RATE, TIME
+from mlsysim_opt.units import BANDWIDTH, NONE, RATE, TIME
 
 NO_DRAFT = "none"
 
@@ -85,8 +85,10 @@ INPUTS: tuple[Input, ...] = (
     Number("quantile", "share of requests for which promises are kept", default=0.99, high=1.0, open_low=True),
     Number("safety_margin", "promises are kept if times are longer by this factor", default=1.0, low=1.0, high=100.0),
     Number("devices", "accelerators available", default=1, integer=True, low=1, high=10**6),
-    Words("policy", "continuous batching, static batches of a fixed size, or both", default="continuous",
-          options=POLICIES),
+    Words("policy", "continuous batching, static batches of a fixed size, prefill and decode disaggregated; or several",
+          default="continuous", options=POLICIES),
+    Number("network_bandwidth", "from a prefill to a decode replica, where they are disaggregated", default=None,
+           unit="GB/s", of=BANDWIDTH, open_low=True),
     Words("precision", "format of weights and products, or several", default="fp16", options=tuple(BITS)),
     Names("draft_model", "draft models to choose among, 'none' for none", default=None, kind="model", none=NO_DRAFT),
     Number("draft_acceptance_rate", "chance that a drafted token is accepted", default=0.7, high=1.0),
@@ -113,9 +115,11 @@ METRIC_ALIASES = {
 INPUT_BY_NAME = {item.name: item for item in INPUTS}
 NUMBERS = (
     "arrival_rate", "seq_len", "output_len", "draft_acceptance_rate", "cached_prefix_len", "service_time_cv",
-    "page_size", "memory_reserve", "safety_margin", "sla_ttft", "sla_itl", "sla_latency",
+    "page_size", "memory_reserve", "network_bandwidth", "safety_margin", "sla_ttft", "sla_itl", "sla_latency",
 )  # fmt: skip
 """Givens that equations hold as symbols."""
+APART = "disaggregated"
+PREFILLED = "prefill replicas are counted where they are apart"
 DRAFTED = "draft tokens are counted with a draft model"
 AVAILABLE = "accelerators within those available"
 QUESTIONED = (MEMORY, WHOLE_REQUEST, STABLE, DOMAIN_RULE, f"draft: {DOMAIN_RULE}", CONTEXT_RULE)
@@ -160,6 +164,12 @@ def _check(values: Mapping[str, Any]) -> None:
         )
     if values["cached_prefix_len"] > prompt:
         raise InputError(f"the prompt has only {prompt} tokens", path="cached_prefix_len")
+    apart = APART in values["policy"]
+    if apart and values["network_bandwidth"] is None:
+        raise InputError("not given, but disaggregated replicas send keys and values over it", path="network_bandwidth",
+                         hint="such as '50 GB/s'")  # fmt: skip
+    if apart and values["devices"] < 2:
+        raise InputError("a prefill and a decode replica need two accelerators", path="devices", hint="devices=2")
     if values["service_time_cv"] and "static" in values["policy"]:
         raise InputError(
             "times that vary are for continuous batching alone: a static batch takes as long as its requests are alike",
@@ -217,6 +227,11 @@ def _sizes(problem: Problem, values: Mapping[str, Any], narrowed: Mapping[str, A
     most = int(values["max_batch_size"])
     return {
         "replicas": decide("replicas", some, "replicas", left_out if devices > MANY else None),
+        "prefill_replicas": decide(
+            "prefill_replicas", some, "replicas for prompts; the others decode", left_out if devices > MANY else None
+        )
+        if APART in values["policy"]
+        else ONE,
         "tp_size": decide("tp_size", [n for n in divisors(int(model.heads)) if n <= devices], "tensor parallelism"),
         "pp_size": decide(
             "pp_size",
@@ -281,6 +296,10 @@ def _levels(
             choices[name].is_value(label) for name, label in zip(names, labels, strict=True) if len(names[name]) > 1
         ]
         truths.append(reduce(Expression.__and__, chosen, *([] if chosen else [ONE == 1])))
+    if APART in names["policy"] and len(names["policy"]) > 1 and isinstance(leaves["prefill_replicas"], Choice):
+        prefill = leaves["prefill_replicas"]
+        none = prefill == expression(int(prefill.values[0]))
+        problem.require(PREFILLED, choices["policy"].is_value(APART) | none, structural=True)
     if len(names["draft_model"]) > 1 and NO_DRAFT in names["draft_model"]:
         tokens = leaves["draft_tokens"]
         first = tokens == expression(int(tokens.values[0]))
@@ -403,6 +422,9 @@ def _metrics(
         energy = Energy(power(needed_for) / served, bills.pue(needed_for))
         return energy.carbon(bills.intensity(needed_for))
 
+    if "prefill_replicas" in problem.decisions:
+        problem.measure("disaggregation_ratio", leaves["prefill_replicas"] / leaves["replicas"],
+                        about="replicas for prompts over replicas that decode")  # fmt: skip
     problem.measure("served", served, unit="token/s", about="generated tokens per second that are asked for")
     problem.measure(
         "goodput", goodput, unit="request/s", about="requests per second that keep TTFT and latency, at least"
@@ -462,7 +484,8 @@ def _is_default(item: Input, value: Any) -> bool:
 
 def _more_devices(values: dict[str, Any], narrowed: Mapping[str, Any]) -> Lever:
     now = int(values["devices"])
-    held = [narrowed.get(name) for name in ("replicas", "tp_size", "pp_size")]
+    sizes = ("replicas", "tp_size", "pp_size", *(["prefill_replicas"] if APART in values["policy"] else []))
+    held = [narrowed.get(name) for name in sizes]
     # Where all sizes are narrowed, more accelerators than the largest ones take are of no use.
     most = math.inf if None in held else math.prod(max(allowed("devices", item, None)) for item in held)
 

@@ -14,12 +14,13 @@ from typing import Any
 from mlsysim_opt.formulations.fleet_givens import QUANTILE, ROUND_TRIP, UTILIZATION
 from mlsysim_opt.formulations.givens import Counts, Names
 from mlsysim_opt.formulations.placement_givens import DEMAND, HOURLY, INTENSITY, JOB, ByRegion, Records
+from mlsysim_opt.formulations.placement_periods import Grouping
 from mlsysim_opt.formulations.placement_plan import Plan
 from mlsysim_opt.formulations.rows import Several
 from mlsysim_opt.formulations.serving_columns import RESERVE
 
 from mlsysim_opt.errors import InputError
-from mlsysim_opt.optimize.coupled.problem import CoupledProblem
+from mlsysim_opt.optimize.coupled.problem import Coarser, CoupledProblem
 from mlsysim_opt.optimize.formulation import Formulation
 from mlsysim_opt.physics.inputs import Given, Input, Number, Option, Switch
 from mlsysim_opt.units import CARBON, ENERGY, MONEY, TIME, divide
@@ -36,6 +37,8 @@ INPUTS: tuple[Input, ...] = (
     Number("duration", "time that is planned for; jobs need it only where it limits them", default=None, unit="h",
            of=TIME, open_low=True),
     Number("periods", "equal spans the duration is divided into", default=1, integer=True, low=1, high=8784),
+    Number("representative", "periods by which the plan is found, each standing for many that are alike; it is made "
+           "for all of them, with the error", default=None, integer=True, low=1, high=8784),
     Number("month", "month of the hourly profiles of grids, 1 to 12; the first period begins at 0 h UTC", default=None,
            integer=True, low=1, high=12),
     Switch("pauses", "jobs may pause and go on in another period, at no cost", default=True),
@@ -78,8 +81,16 @@ METRIC_ALIASES = {"rent": "rent_cost", "carbon_footprint": "carbon", "water_usag
 def _build(values: dict[str, Any], narrowed: Mapping[str, Any]) -> CoupledProblem:
     if not values["jobs"] and not values["demands"]:
         raise InputError("there is nothing to place", path="jobs", hint="give jobs, demands, or both")
-    problem = CoupledProblem("placement", default_objective="min_cost", aliases=METRIC_ALIASES)
-    Plan(problem, values, narrowed).declare()
+    problem, plan = _declared(values, narrowed)
+    if values["representative"] is not None:
+        if values["periods"] <= values["representative"]:
+            raise InputError(f"{values['representative']} periods cannot stand for {values['periods']}",
+                             path="representative", hint="periods is how many there are in all")  # fmt: skip
+        if values["jobs"] and not values["pauses"]:
+            raise InputError("jobs that do not pause need periods in their order", path="representative",
+                             hint="pauses=true, or no representative periods")  # fmt: skip
+        grouping = plan.alike(int(values["representative"]))
+        problem.coarser = Coarser(_declared(values, narrowed, grouping)[0], "period", len(grouping.weights))
     modelled = [item for item in values["demands"] or () if item["requests_per_device"] is None]
     if modelled:
         problem.assumptions["memory_reserve"] = f"{RESERVE / 2**30:g} GiB"
@@ -94,6 +105,15 @@ def _build(values: dict[str, Any], narrowed: Mapping[str, Any]) -> CoupledProble
             problem.assumptions[f"network of {item['name']}"] = "no round trip: its origin is not given"
     problem.assumptions["accounting"] = values["accounting"]
     return problem
+
+
+def _declared(
+    values: dict[str, Any], narrowed: Mapping[str, Any], grouping: Grouping | None = None
+) -> tuple[CoupledProblem, Plan]:
+    problem = CoupledProblem("placement", default_objective="min_cost", aliases=METRIC_ALIASES)
+    plan = Plan(problem, values, narrowed, grouping)
+    plan.declare()
+    return problem, plan
 
 
 placement = Formulation(

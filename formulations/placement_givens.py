@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +15,7 @@ from mlsysim_opt.formulations.rows import Label
 
 from mlsysim_opt.errors import InputError
 from mlsysim_opt.physics.inputs import Given, Input, Number, Text, check_all
+from mlsysim_opt.registry.importers.tables import Table, printable
 from mlsysim_opt.units import (
     CARBON,
     ENERGY,
@@ -72,13 +75,45 @@ def _mapping(value: Any, path: str) -> dict[str, Any]:
     return dict(value)
 
 
+def columns_of_file(path: str | os.PathLike[str]) -> dict[str, dict[str, Any]]:
+    """Return the columns of a CSV file as series by name; a header may state the unit: ``AWS_us_east_1 [USD/h]``.
+
+    Raises:
+        CatalogError: the file cannot be read, or a cell is no number.
+    """
+    table = Table(path)
+    values: list[list[float]] = [[] for _ in table.columns]
+    for row in table.rows():
+        for column, (name, text) in zip(values, row.items(), strict=True):
+            column.append(table.number(text, printable(name), low=-math.inf))
+    found: dict[str, dict[str, Any]] = {}
+    for head, column in zip(table.columns, values, strict=True):
+        name, _, unit = head.partition("[")
+        found[name.strip()] = {"values": column, "unit": unit.rstrip("] ")}
+    if len(found) < len(table.columns):
+        raise table.fault("has two columns of one name", table.line)
+    return found
+
+
+def is_file(value: Any) -> bool:
+    """Return whether a given is the name of a CSV file."""
+    return isinstance(value, os.PathLike) or (isinstance(value, str) and value.lower().endswith(".csv"))
+
+
 @dataclass(frozen=True)
 class Series(Number):
-    """A number, or one for each of some equal spans of time: a list, or ``{values: [...], unit: ...}``."""
+    """A number, or one for each of some equal spans of time: a list, ``{values: [...], unit: ...}``, or a CSV file by
+    its name, with one column."""
 
     fixed = False
+    verbatim = True
 
     def check(self, value: Any) -> Any:
+        if is_file(value):
+            columns = columns_of_file(value)
+            if len(columns) > 1:
+                raise InputError(f"{value} has {len(columns)} columns, and one is wanted", path=self.name)
+            (value,) = columns.values()
         if isinstance(value, Mapping) and set(value) == {"values", "unit"}:
             unit = value["unit"]
             value = [f"{item!r} {unit}" if isinstance(item, int | float) else item for item in value["values"]]
@@ -96,7 +131,10 @@ class Series(Number):
 
 @dataclass(frozen=True)
 class ByRegion(Series):
-    """A number, a series, or one of them for each region, for each accelerator, or for both (accelerator first)."""
+    """A number, a series, or one of them for each region, for each accelerator, or for both (accelerator first).
+
+    A CSV file has a column for each region (or accelerator), with its name and unit in the header.
+    """
 
     catalog: bool = False
     by_accelerator: bool = True
@@ -104,6 +142,8 @@ class ByRegion(Series):
     def check(self, value: Any) -> Any:
         if self.catalog and value == CATALOG:
             return CATALOG
+        if is_file(value):
+            value = columns_of_file(value)
         if not isinstance(value, Mapping) or set(value) == {"values", "unit"}:
             return super().check(value)
         found: dict[str, Any] = {}

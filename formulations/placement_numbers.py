@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from mlsysim_opt.formulations.placement_givens import Array, ByRegion, spans
+from mlsysim_opt.formulations.placement_periods import Grouping
 
 from mlsysim_opt.errors import InputError, ScaleError
 from mlsysim_opt.registry import default_catalog
@@ -26,12 +27,13 @@ class Numbers:
 
     Attributes:
         name: what it is. unit: a unit of its dimension. values: of shape (accelerators, regions, periods), the first of
-            length 1 where it is the same for all accelerators.
+            length 1 where it is the same for all accelerators. weights: how much each period counts; equally when None.
     """
 
     name: str
     unit: str
     values: Array
+    weights: Array | None = None
 
     @property
     def steady(self) -> bool:
@@ -41,7 +43,13 @@ class Numbers:
     @property
     def mean(self) -> Array:
         """The mean over the periods."""
-        return np.asarray(self.values.mean(axis=2))
+        return np.average(self.values, axis=2, weights=self.weights)
+
+    def grouped(self, grouping: Grouping | None) -> Numbers:
+        """Return the means over periods that are stood for by others."""
+        if grouping is None:
+            return self
+        return replace(self, values=grouping.mean(self.values), weights=grouping.weights)
 
     def over_runs(self, lasting: Array) -> Array:
         """Return the mean over a run for each way to run a job, region and period in which it begins.

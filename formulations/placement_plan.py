@@ -11,9 +11,10 @@ from mlsysim_opt.formulations.placement_designs import may_use, nodes_of, ways_o
 from mlsysim_opt.formulations.placement_givens import Array, ByRegion, spans
 from mlsysim_opt.formulations.placement_metrics import declare_metrics
 from mlsysim_opt.formulations.placement_numbers import Numbers, given_numbers, intensities
+from mlsysim_opt.formulations.placement_periods import Grouping, alike
 from mlsysim_opt.formulations.placement_serving import serving_of
 
-from mlsysim_opt.algebra.atoms import ceil, floor, maximum, minimum, where
+from mlsysim_opt.algebra.atoms import ceil, maximum, minimum, where
 from mlsysim_opt.algebra.expression import Choice, Expression, constant, expression
 from mlsysim_opt.errors import InputError, UnknownNameError
 from mlsysim_opt.optimize.coupled.blocks import Schedule, Shares, Standing
@@ -26,6 +27,9 @@ from mlsysim_opt.registry.entry import Entry
 from mlsysim_opt.units import TIME, Dimension, parse_unit
 
 ONE = expression(1)
+CHANGING = ("price", "electricity_price", "capacity", "reserved_price")
+"""Numbers beside the carbon intensity that may change over time."""
+SERIES = (Mapping, tuple)
 WORKS, SERVED = "each job works as long as it takes", "all requests are served"
 HELD, CAPACITY = "what works is held or rented", "capacity"
 
@@ -49,22 +53,27 @@ class Load:
 class Plan:
     """A problem being declared."""
 
-    def __init__(self, problem: CoupledProblem, values: dict[str, Any], narrowed: Mapping[str, Any]) -> None:
+    def __init__(
+        self, problem: CoupledProblem, values: dict[str, Any], narrowed: Mapping[str, Any],
+        grouping: Grouping | None = None,
+    ) -> None:  # fmt: skip
         self.problem = problem
+        self.grouping = grouping
         self.values = values
         self.narrowed = dict(narrowed)
         self.jobs: tuple[dict[str, Any], ...] = values["jobs"] or ()
         self.demands: tuple[dict[str, Any], ...] = values["demands"] or ()
-        self.periods = int(values["periods"])
+        self.every = int(values["periods"])
+        self.periods = self.every if grouping is None else len(grouping.weights)
         self.duration: float | None = values["duration"]
-        if self.duration is None and (self.periods > 1 or self.demands or values["hold"]):
+        if self.duration is None and (self.every > 1 or self.demands or values["hold"]):
             raise InputError("not given, but periods, demands and held nodes need it", path="duration",
                              hint="such as duration='7 day'")  # fmt: skip
         self.shared = values["hold"] is not None or values["capacity"] is not None
-        if values["hold"] == "reserved" and self.jobs and self.periods == 1:
+        if values["hold"] == "reserved" and self.jobs and self.every == 1:
             raise InputError("1 period says nothing of when jobs use what is held", path="periods",
                              hint="such as periods=42, for a week of periods of 4 hours")  # fmt: skip
-        self.length = None if self.duration is None else self.duration / self.periods
+        self.length = None if self.duration is None else self.duration / self.every
         self.regions: tuple[Entry, ...] = self._narrow("region", values["regions"])
         self.accelerators = self._narrow("accelerator", self._candidates())
         self.loads: list[Load] = []
@@ -104,7 +113,7 @@ class Plan:
         nodes = nodes_of(self.accelerators, values["fleet"])
         self.node = View("node", nodes, self.accelerator)
         self.per_node = self.node.accelerators_per_node
-        self.period = problem.choose("period", range(self.periods), about="span of time") if self.periods > 1 else None
+        self.period = problem.choose("period", range(self.periods), about="span of time") if self.every > 1 else None
         self._read_numbers()
         if self.jobs:
             self._declare_jobs()
@@ -130,17 +139,22 @@ class Plan:
 
     def _read_numbers(self) -> None:
         values, assumed = self.values, self.problem.assumptions
-        self.intensity, notes = intensities(
-            self._item("carbon_intensity"), values["carbon_intensity"], self.regions, self.periods, self.length,
+        found, notes = intensities(
+            self._item("carbon_intensity"), values["carbon_intensity"], self.regions, self.every, self.length,
             values["month"],
         )  # fmt: skip
+        self.intensity = found.grouped(self.grouping)
         assumed.update(notes)
 
     def given(self, name: str) -> Numbers:
-        numbers, off = given_numbers(self._item(name), self.values[name], self.accelerators, self.regions, self.periods)
+        numbers, off = given_numbers(self._item(name), self.values[name], self.accelerators, self.regions, self.every)
         if off:
             self.problem.assumptions[f"{name} of a period"] = "the mean of the values given for it"
-        return numbers
+        return numbers.grouped(self.grouping)
+
+    def grouped(self, values: Array) -> Array:
+        """Return sums over the periods that are stood for."""
+        return values if self.grouping is None else self.grouping.sum(values)
 
     # jobs -------------------------------------------------------------------------------------------------------------
     def _declare_jobs(self) -> None:
@@ -199,9 +213,18 @@ class Plan:
         self._declare_work(job, exists, drawn)
 
     @property
-    def span(self) -> Expression:
+    def one(self) -> Expression:
+        """One period, as the plan is asked for."""
         assert self.length is not None
         return constant(self.length, TIME)
+
+    @property
+    def span(self) -> Expression:
+        """The time that a period stands for."""
+        if self.grouping is None:
+            return self.one
+        assert self.period is not None
+        return self.problem.table("periods stood for", (self.period,), self.grouping.weights) * self.one
 
     def _window(self, job: Choice, name: str) -> Expression:
         last = self.duration if self.duration is not None else np.inf
@@ -221,23 +244,23 @@ class Plan:
         """Declare how long each job works in each period: as long as it takes, in all."""
         assert self.period is not None
         assert self.length is not None
-        edges = np.arange(self.periods + 1) * self.length
-        most: list[Array] = []
+        edges = np.arange(self.every + 1) * self.length
+        inside: list[Array] = []
         for item in self.jobs:
             end = min(item["deadline"] or np.inf, edges[-1])
-            inside = np.minimum(edges[1:], end) - np.maximum(edges[:-1], item["start"])
-            most.append(np.maximum(inside, 0.0))
-        open_ = self.problem.table("time in the period", (job, self.period), most, "s")
-        total = self.problem.table("time in all", (job,), np.sum(most, axis=1), "s")
+            part = np.minimum(edges[1:], end) - np.maximum(edges[:-1], item["start"])
+            inside.append(np.maximum(part, 0.0))
+        open_ = self.problem.table("time in the period", (job, self.period), self.grouped(np.array(inside)), "s")
+        total = self.problem.table("time in all", (job,), np.sum(inside, axis=1), "s")
         self.problem.allow("jobs end by their deadline", self.run.time <= total)
         self.problem.allow("the period is between start and deadline", open_ > constant(0, TIME), structural=True)
         over = (*self.way, self.region, self.period)
         if self.shared:
             # accelerators that others may want are held or free: a job works for a whole period or not at all
-            work = self.problem.amounts(
-                "work", over, whole=True, high=floor(open_ / self.span), about="periods it works"
-            )
-            needed, time = ceil(self.run.time / self.span), self.span
+            whole = self.grouped(np.floor(np.array(inside) / self.length + 1e-9))
+            most = self.problem.table("whole periods", (job, self.period), whole)
+            work = self.problem.amounts("work", over, whole=True, high=most, about="periods it works")
+            needed, time = ceil(self.run.time / self.one), self.one
         else:
             work = self.problem.amounts("work", over, high=open_, unit="h", about="hours each job works")
             needed, time = self.run.time, ONE
@@ -251,6 +274,18 @@ class Plan:
         if not self.shared or self.values["hold"] is not None:
             self.problem.blocks.append(Schedule(self.placed, work, needed, WORKS))
         self.loads.append(Load(work, drawn * time, self.run.devices, time, self.now))
+
+    # representative periods -------------------------------------------------------------------------------------------
+    def alike(self, count: int) -> Grouping:
+        """Return periods that stand for all: those they stand for are alike in prices, intensities and demands."""
+        assert self.length is not None
+        numbers = [self.intensity, *(self.given(name) for name in CHANGING if isinstance(self.values[name], SERIES))]
+        rates = np.array([spans(item["rate"], self.every, "rate")[0] for item in self.demands])
+        tables = [item.values.reshape(-1, self.every) for item in numbers] + [row[None] for row in rates]
+        scaled = [np.nan_to_num(item / np.nanstd(item)) for item in tables if np.nanmax(np.ptp(item, axis=1)) > 0]
+        features = np.concatenate(scaled).T if scaled else np.zeros((self.every, 1))
+        ends = [item[name] for item in self.jobs for name in ("start", "deadline") if item[name] is not None]
+        return alike(features, [end / self.length for end in ends if end < self.every * self.length], count)
 
     # numbers at tuples ------------------------------------------------------------------------------------------------
     def now(self, numbers: Numbers) -> Expression:
@@ -292,7 +327,8 @@ class Plan:
         problem.allow("it keeps what is promised there", kept >= 1, structural=True)
         over = (*way, self.region, *((self.period,) if self.period is not None else ()))
         served = problem.amounts("serving", over, unit="request/s", about="requests served where")
-        asked = np.array([spans(item["rate"], self.periods, "rate")[0] for item in self.demands])
+        rates = np.array([spans(item["rate"], self.every, "rate")[0] for item in self.demands])
+        asked = rates if self.grouping is None else self.grouping.mean(rates)
         rows = (demand, self.period) if self.period is not None else (demand,)
         wanted = problem.table("rate", rows, asked if self.period is not None else asked[:, 0], "1/s") * expression(
             "1 request"

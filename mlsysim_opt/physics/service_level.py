@@ -1,7 +1,8 @@
 """What replicas of a served model promise, whichever way they batch: latencies by quantile, capacity, memory.
 
-The two ways share names, so that a design can choose between them; the equations are those of `ServingModel` with
-`queueing.Gathered` (static batches) and of `batching.Batching` with `capacity.Pool` (continuous batching).
+The ways share names, so that a design can choose between them; the equations are those of `ServingModel` with
+`queueing.Gathered` (static batches), of `batching.Batching` with `capacity.Pool` (continuous batching), and of
+`ServingModel` with two queues and the rates of `disaggregation` (prompts and tokens by workers of their own).
 """
 
 from __future__ import annotations
@@ -10,12 +11,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from mlsysim_opt.algebra.atoms import maximum, minimum, where
+from mlsysim_opt.algebra.atoms import exp, maximum, minimum, where
 from mlsysim_opt.algebra.expression import Expression, expression
 from mlsysim_opt.physics.batching import REQUEST, Batching
 from mlsysim_opt.physics.capacity import Pool
-from mlsysim_opt.physics.forward import NO_TIME
-from mlsysim_opt.physics.queueing import QUANTILES, Gathered
+from mlsysim_opt.physics.disaggregation import decode_rate, prefill_rate, request_rate
+from mlsysim_opt.physics.forward import NO_TIME, Replica
+from mlsysim_opt.physics.queueing import QUANTILES, Gathered, Queue
 from mlsysim_opt.physics.serving import (
     CONTEXT_RULE,
     ServingModel,
@@ -23,10 +25,12 @@ from mlsysim_opt.physics.serving import (
     replica_of,
     replica_rules,
     speculation_of,
+    transfer_time,
 )
-from mlsysim_opt.physics.transformer import ZERO
+from mlsysim_opt.physics.speculation import Speculation
+from mlsysim_opt.physics.transformer import ONE, ZERO
 
-POLICIES = ("continuous", "static")
+POLICIES = ("continuous", "static", "disaggregated")
 STABLE = "the queue is stable"
 MEMORY = "memory fits"
 WHOLE_REQUEST = "memory fits a whole request"
@@ -61,8 +65,10 @@ class ServiceLevel:
 
 def service_level(policy: str, leaves: Mapping[str, Any], limits: Limits) -> ServiceLevel:
     """Return what a service does, for leaves (or choices) of the inputs of `ServingModel` and these: `arrival_rate`,
-    `replicas`, `chunk_size`, `page_size`, `scheduler` and `service_time_cv`."""
-    return _static(leaves, limits) if policy == "static" else _continuous(leaves, limits)
+    `replicas`, `chunk_size`, `page_size`, `scheduler` and `service_time_cv`; where phases are apart, `prefill_replicas`
+    and `network_bandwidth`, and `replicas` are those that decode."""
+    ways = {"static": _static, "continuous": _continuous, "disaggregated": _disaggregated}
+    return ways[policy](leaves, limits)
 
 
 def _static(leaves: Mapping[str, Any], limits: Limits) -> ServiceLevel:
@@ -73,14 +79,7 @@ def _static(leaves: Mapping[str, Any], limits: Limits) -> ServiceLevel:
     speculation = speculation_of(leaves, replica)
     size, output = leaves["batch_size"], leaves["output_len"]
     queue = Gathered(leaves["arrival_rate"], size, batch.request_latency, leaves["replicas"])
-
-    def gap(level: Expression) -> Expression:
-        context = leaves["seq_len"] - output + level * output
-        if speculation is None:
-            return replica.decode(size, context).time
-        checked = speculation.check(size, context).time + speculation.drafting(size, context)
-        return checked / speculation.tokens
-
+    gap = _gap(leaves, replica, speculation)
     numbers = _by_level(limits, lambda level: queue.wait_quantile(level) + batch.ttft, gap, queue.latency_quantile)
     numbers |= {
         "ttft": queue.mean_wait + batch.ttft,
@@ -103,6 +102,76 @@ def _static(leaves: Mapping[str, Any], limits: Limits) -> ServiceLevel:
     )
     rules = {**replica_rules(replica), **draft_rules(speculation)}
     return _level(leaves, limits, numbers, rules, queue.stable, (limit_ttft, limit_latency))
+
+
+def _gap(leaves: Mapping[str, Any], replica: Replica, speculation: Speculation | None) -> Any:
+    """Return the time from one token to the next of a batch without prompts, as the context grows, by quantile."""
+    size, output = leaves["batch_size"], leaves["output_len"]
+
+    def gap(level: Expression) -> Expression:
+        context = leaves["seq_len"] - output + level * output
+        if speculation is None:
+            return replica.decode(size, context).time
+        checked = speculation.check(size, context).time + speculation.drafting(size, context)
+        return checked / speculation.tokens
+
+    return gap
+
+
+def _disaggregated(leaves: Mapping[str, Any], limits: Limits) -> ServiceLevel:
+    """Prompts are processed one at a time by workers of their own, and sent to those that decode in batches."""
+    replica = replica_of(leaves)
+    speculation = speculation_of(leaves, replica)
+    size, output = leaves["batch_size"], leaves["output_len"]
+    tokens = leaves["seq_len"] - output
+    given = {**leaves, "decode_hardware": None}
+    asked = {"seq_len": tokens, "output_len": None, "batch_size": ONE, "prefill_chunk_tokens": leaves["chunk_size"]}
+    prompt = ServingModel().equations(**given | asked)
+    # prompts come from elsewhere: in chunks of a token they take no more memory than a step does
+    decode = ServingModel().equations(**given | {"prefill_chunk_tokens": ONE})
+    first = Queue(leaves["arrival_rate"], prompt.ttft, leaves["prefill_replicas"], leaves["service_time_cv"])
+    stay = decode.itl * maximum(output - 1, ZERO)
+    second = Queue(leaves["arrival_rate"], stay, leaves["replicas"] * size, leaves["service_time_cv"])
+    front = leaves["scheduler"].front_end + prompt.ttft
+    front = front + transfer_time(replica, ONE, tokens, leaves["network_bandwidth"])
+
+    def latency(level: Expression) -> Expression:
+        each = (1 + level) / 2  # Boole: what both keep to but for half of the rest
+        found: Expression = front + first.wait_quantile(each) + second.latency_quantile(each)
+        return found
+
+    gap = _gap(leaves, replica, speculation)
+    numbers = _by_level(limits, lambda level: front + first.wait_quantile(level), gap, latency)
+    workers = leaves["prefill_replicas"] + leaves["replicas"]
+    decoding = 1 - exp(-second.load / leaves["replicas"])
+    numbers |= {
+        "ttft": front + first.mean_wait,
+        "itl": decode.itl,
+        "latency": front + first.mean_wait + second.mean_wait + stay,
+        "filling": NO_TIME,
+        "wait": first.mean_wait + second.mean_wait,
+        "decode_step": replica.decode(size, tokens + (output + 1) / 2).time,
+        "utilization": maximum(first.utilization, second.utilization),
+        "busy": (leaves["prefill_replicas"] * minimum(first.utilization, 1) + leaves["replicas"] * decoding) / workers,
+        "capacity": request_rate(
+            leaves["prefill_replicas"] * prefill_rate(ONE, prompt.ttft),
+            leaves["replicas"] * decode_rate(size, decode.itl, output),
+        ),
+        "devices": replica.devices * workers,
+        "memory": maximum(prompt.total_memory_required, decode.total_memory_required) / replica.devices,
+        "weights": decode.model_weights_size / replica.devices,
+        "kv_cache": decode.kv_cache_size / replica.devices,
+    }
+    rules = {**replica_rules(replica), **draft_rules(speculation)}
+    limit_ttft, limit_latency = None, None
+    if limits.ttft is not None:
+        limit_ttft = first.waits_beyond(limits.ttft / limits.margin - front)
+    if limits.latency is not None:
+        rest = limits.latency / limits.margin - front
+        waiting = maximum(rest - stay, NO_TIME) / 2
+        limit_latency = minimum(first.waits_beyond(waiting) + second.takes_beyond(rest - waiting), ONE)
+    stable = first.stable & second.stable
+    return _level(leaves, limits, numbers, rules, stable, (limit_ttft, limit_latency))
 
 
 def _continuous(leaves: Mapping[str, Any], limits: Limits) -> ServiceLevel:

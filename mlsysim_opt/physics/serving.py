@@ -273,7 +273,7 @@ class ServingModel(Model):
         chunks = ceildiv(new, chunk)
         prefill = first.prefill(batch, new, prompt - new, chunks)
         last = first.last_chunk(batch, chunk, prompt)
-        transfer = NO_TIME if second is first else first.cache(batch, prompt) / leaves["network_bandwidth"]
+        transfer = NO_TIME if second is first else transfer_time(first, batch, prompt, leaves["network_bandwidth"])
         prompts = chunks * prefill.time + prefill.drain
 
         mean_context = context if leaves["output_len"] is None else prompt + (output + 1) / 2
@@ -345,6 +345,11 @@ class ServingModel(Model):
             itl_overhead=(step.overhead + drafting) / drafted,
             constraints=rules,
         )
+
+
+def transfer_time(replica: Replica, batch: Expression, prompt: Expression, bandwidth: Expression) -> Expression:
+    """Return how long keys and values of a batch of prompts take from one phase to the other."""
+    return replica.cache(batch, prompt) / bandwidth
 
 
 def speculation_of(leaves: Mapping[str, Any], replica: Replica, hardware: str = "hardware") -> Speculation | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import json
 import math
 from typing import Any
 
@@ -12,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import mlsysim_opt as mo
+from mlsysim_opt.cli import main
 from mlsysim_opt.errors import (
     DimensionError,
     InfeasibleError,
@@ -113,6 +115,95 @@ def _simulated(rate: float, size: int, service: float) -> Any:
         ends.append(max(heapq.heappop(free), full) + service)
         heapq.heappush(free, ends[-1])
     return (np.array(ends)[:, None] - arrivals).ravel()
+
+
+# prefill and decode apart ---------------------------------------------------------------------------------------------
+APART: dict[str, Any] = {
+    "policy": "disaggregated", "network_bandwidth": "50 GB/s", "seq_len": 4096, "output_len": 256, "devices": 4,
+    "arrival_rate": "12 request/s",
+}  # fmt: skip
+HELD: dict[str, Any] = {"prefill_replicas": 2, "replicas": 1, "tp_size": 1, "pp_size": 1, **WHOLE}
+
+
+def test_phases_apart_by_hand() -> None:
+    # Prompts of 3840 tokens, one at a time, by two workers; one worker decodes 16 requests at once, each of which stays
+    # for 255 steps: the slower of both rates is the capacity.
+    prompt = ServingModel().solve(model="Llama3_8B", hardware="H100", seq_len=3840, batch_size=1,
+                                  prefill_chunk_tokens=8192)  # fmt: skip
+    decode = ServingModel().solve(model="Llama3_8B", hardware="H100", seq_len=4096, output_len=256, batch_size=16,
+                                  prefill_chunk_tokens=1)  # fmt: skip
+    found = at(16, **APART, choices=HELD)
+    each, stay = prompt.si("ttft"), 255 * decode.si("itl")
+    assert found["capacity"] == pytest.approx(min(2 / each, 16 / stay), rel=1e-12)
+    assert found["utilization"] == pytest.approx(max(12 * each / 2, 12 * stay / 16), rel=1e-12)
+    assert found["devices"] == 3
+    assert found["disaggregation_ratio"] == 2
+    sent = 3840 * 131072 / 50e9  # bytes of keys and values of a token: 32 layers x 8 heads x 128 x 2 x 2
+    assert found["latency"] == pytest.approx(each + sent + found["wait"] + stay, rel=1e-9)
+    assert found["itl_p99"] >= found["itl"]
+
+
+def test_phases_apart_have_the_rate_of_the_pools_of_disaggregated_serving() -> None:
+    pools = mo.optimize(
+        "disaggregated_serving", model="Llama3_8B", precision="fp16", input_len=3840, output_len=256, devices=3,
+        prefill_device="H100", decode_device="H100", tp_size=1, prefill_batch=1, decode_batch=16, equal_replicas=True,
+        choices={"prefill_workers": 2, "decode_workers": 1},
+    )  # fmt: skip
+    found = at(16, **APART, choices={**HELD, "chunk_size": 3840})
+    assert found["capacity"] == pytest.approx(pools.metrics["request_rate"].to("request/s").magnitude, rel=1e-9)
+
+
+def test_the_ratio_is_the_best_of_all() -> None:
+    given_ = {**APART, "sla_ttft": "800 ms", "sla_itl": "25 ms", "sla_latency": "8 s", "max_batch_size": 48,
+              "choices": {"tp_size": 1, "pp_size": 1, **WHOLE}}  # fmt: skip
+    asked = task("batching", **ASKED | given_, objective="max_throughput")
+    design = {name: item.choice.values[0] for name, item in asked.problem.decisions.items()}
+    best = 0.0
+    for prefill in range(1, 5):
+        for decode in range(1, 5):
+            for size in range(1, 49):
+                found = asked.scalar.at({**design, "prefill_replicas": prefill, "replicas": decode, "batch_size": size})
+                best = max(best, found[1]["throughput"] if all(found[2]) else 0.0)
+    assert best > 0
+    for backend in ("enumerate", "milp"):
+        answer = solve(asked, backend=backend)
+        assert answer.metrics["throughput"].to("token/s").magnitude == pytest.approx(best, rel=1e-9)
+        assert answer.verify()["constraints_hold"]
+
+
+def test_what_phases_apart_promise_is_kept_in_a_simulation() -> None:
+    found = at(16, **APART, choices={**HELD, "replicas": 2})
+    sent = 3840 * 131072 / 50e9
+    rng = np.random.default_rng(3)
+    arrivals = np.cumsum(rng.exponential(1 / 12, 60_000))
+    each = ServingModel().solve(model="Llama3_8B", hardware="H100", seq_len=3840, batch_size=1,
+                                prefill_chunk_tokens=8192).si("ttft")  # fmt: skip
+    stay = 255 * found["itl"]
+    first = _through(arrivals, 2, each)
+    done = _through(np.sort(first + sent), 32, stay)
+    assert np.quantile(first + sent - arrivals, 0.99) <= found["ttft_p99"] * 1.02
+    assert np.quantile(np.sort(done) - arrivals, 0.99) <= found["latency_p99"] * 1.02
+
+
+def _through(arrivals: Any, servers: int, service: float) -> Any:
+    """Return when each of the arrivals, in order, leaves equal servers."""
+    free = [0.0] * servers
+    ends = []
+    for arrival in arrivals:
+        ends.append(max(heapq.heappop(free), arrival) + service)
+        heapq.heappush(free, ends[-1])
+    return np.array(ends)
+
+
+def test_on_the_command_line(capsys: pytest.CaptureFixture[str]) -> None:
+    sets = [f"{name}={value}" for name, value in {**ASKED, **APART, "sla_itl": "30 ms", "precision": "fp8"}.items()]
+    given_ = [text for item in sets for text in ("--set", item)]
+    assert main(["optimize", "batching", *given_, "--set", "draft_model=Llama3_8B", "--objective", "min_devices",
+                 "--constraint", "tp_size <= 2", "--json"]) == 0  # fmt: skip
+    design = json.loads(capsys.readouterr().out)["design"]
+    for name in ("batch_size", "chunk_size", "tp_size", "pp_size", "ep_size", "replicas", "draft_tokens"):
+        assert name in design
+    assert design["prefill_replicas"] >= 1
 
 
 # one relation, one value ----------------------------------------------------------------------------------------------
@@ -240,6 +331,8 @@ def test_no_promise_is_broken(
         ({"output_len": 2048}, InputError, "leave no prompt"),
         ({"cached_prefix_len": 2000}, InputError, "only 1792 tokens"),
         ({"policy": "static", "service_time_cv": 1.0}, InputError, "continuous"),
+        ({"policy": "disaggregated", "devices": 2}, InputError, "network_bandwidth"),
+        ({"policy": "disaggregated", "network_bandwidth": "50 GB/s"}, InputError, "two accelerators"),
         ({"safety_margin": 0.5}, InputError, "at least 1"),
         ({"objective": "min_cost_per_million_tokens"}, InputError, "price"),
         ({"objective": "max_goodput"}, InputError, "no time is promised"),

@@ -153,7 +153,8 @@ def finished(part: Part, result: Result, solver: str, how: str, duals: Array | N
 
 def within(value: float, bound: float, gap: float, size: float = 0.0) -> bool:
     """Return whether a value is within a relative gap of its bound, or of the rounding of what it adds up (`size`)."""
-    return value - bound <= max(gap * max(abs(value), abs(bound)), EXACT * ROUNDING * size) + 1e-300
+    room = max(gap * max(abs(value), abs(bound)), EXACT * ROUNDING * size) + 1e-300
+    return math.isfinite(bound) and value - bound <= room
 
 
 def added_up(program: LinearProgram, x: Array) -> float:

@@ -61,6 +61,13 @@ def solve_pooled(task: CoupledTask, options: Options) -> tuple[Compiled, Found] 
     return _Pooled(task, options).answered()
 
 
+def pooled_bound(task: CoupledTask, options: Options) -> float | None:
+    """Return what no plan is below, over everything that parts might do; None where this way does not apply."""
+    made = _Pooled(task, options)
+    related = made._related() if made.applies else None
+    return None if related is None else related.bound + float(made.offsets[0])
+
+
 @dataclass(frozen=True, eq=False)
 class _Prices:
     """Prices of a relaxation: weights of the cost and the rows; of use and of capacity by place and period."""

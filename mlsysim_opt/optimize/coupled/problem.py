@@ -44,6 +44,19 @@ class Largest:
     each: tuple[Choice, ...]
 
 
+@dataclass(frozen=True, eq=False)
+class Coarser:
+    """A smaller problem that stands for another one: alike values of one of its choices are one value.
+
+    Attributes:
+        problem: the smaller one, of the same names. axis: the name of the choice. count: the values it has left.
+    """
+
+    problem: CoupledProblem
+    axis: str
+    count: int
+
+
 @dataclass
 class CoupledProblem:
     """A coupled decision problem: declared once, compiled to one linear program, solved by any backend.
@@ -56,6 +69,7 @@ class CoupledProblem:
         local: constraints on single tuples of families. couplings: relations of sums.
         blocks: parts whose best plan at given prices is known without a solver; large problems of nothing else are
             solved by generating their plans. standing: what they share, if they share what is held.
+        coarser: a smaller problem, whose best plan says what to pick in this one.
     """
 
     name: str
@@ -69,6 +83,7 @@ class CoupledProblem:
     couplings: list[Coupled] = field(default_factory=list)
     blocks: list[Any] = field(default_factory=list)
     standing: Any = None
+    coarser: Coarser | None = None
     default_objective: str | None = None
     assumptions: dict[str, str] = field(default_factory=dict)
     aliases: dict[str, str] = field(default_factory=dict)

@@ -9,6 +9,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 
@@ -129,7 +130,7 @@ def least_ratio(task: CoupledTask, engine: ProgramBackend, options: Options) -> 
         steps += 1
         excess = linear.total - linear.divisor * ratio_number(linear, best)
         exactly = replace(left(options, began), gap=0.0, start=held.x)
-        compiled, held = least_sum(task, excess, engine, exactly, lambda made, at=best: _without_noise(made, task, at))
+        compiled, held = least_sum(task, excess, engine, exactly, partial(_without_noise, task=task, ratio=best))
     bound = best + min(0.0, held.bound) / least
     proven = within(best, bound, max(options.gap, EXACT))
     proof = f"Dinkelbach's iteration, {steps} programs: in no plan is the numerator below the ratio times the divisor"

@@ -92,7 +92,8 @@ def solve_coupled(
     engine = program_backend(backend)
     began = time.monotonic()
     options = Options(float(gap), time_limit, prune, progress)
-    first = solve_first(task, engine, options, start)
+    first = _by_fewer(task, options) if engine.name == "milp" and start is None else None
+    first = first or solve_first(task, engine, options, start)
     status = first.found.status
     if status == "infeasible":
         from mlsysim_opt.optimize.coupled.reasons import infeasible
@@ -123,6 +124,16 @@ def checked_gap(gap: Any) -> None:
     """
     if isinstance(gap, bool) or not (isinstance(gap, int | float) and 0 <= gap < 1):
         raise InputError(f"{gap!r} is not a gap", path="gap", hint="a share such as 0.01")
+
+
+def _by_fewer(task: CoupledTask, options: Options) -> Solved | None:
+    """Return a plan by way of a smaller problem that stands for this one; None where there is none."""
+    if task.problem.coarser is None:
+        return None
+    from mlsysim_opt.optimize.coupled.aggregate import solve_aggregated
+
+    found = solve_aggregated(task, options)
+    return None if found is None else Solved(*found)
 
 
 def checked_search(progress: Any, start: Any) -> None:
