@@ -257,13 +257,28 @@ class HighsProgram:
                     callback.unsubscribe(function)
 
 
+class _Noted:
+    """What hears Ctrl-C within `noted_interrupts`, and passes it on to the one around it."""
+
+    def __init__(self, pressed: list[bool], around: Any) -> None:
+        self.pressed, self.around = pressed, around
+
+    def __call__(self, number: int, frame: Any) -> None:
+        self.pressed.append(True)
+        if isinstance(self.around, _Noted):
+            self.around(number, frame)
+
+
 @contextmanager
 def noted_interrupts(pressed: list[bool]) -> Iterator[None]:
-    """Note Ctrl-C in a list instead of raising, so that a solver can hand back what it holds."""
+    """Note Ctrl-C in a list instead of raising, so that a solver can hand back what it holds.
+
+    Within one another, each of them hears it: what runs several solvers knows that it was asked to stop.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.signal(signal.SIGINT, lambda number, frame: pressed.append(True))
+    before = signal.signal(signal.SIGINT, _Noted(pressed, signal.getsignal(signal.SIGINT)))
     try:
         yield
     finally:
