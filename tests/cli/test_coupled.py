@@ -133,3 +133,26 @@ def test_progress_is_told_in_the_sense_and_unit_of_the_objective() -> None:
 def test_no_progress_where_there_is_no_terminal(ask: Ask) -> None:
     assert not ask("optimize", *JOBS).err
     assert json.loads(ask("optimize", *JOBS, "--json").out)["status"] == "optimal"
+
+
+def test_a_fault_inside_a_record_has_its_own_place_and_a_fault_of_an_option_none_in_the_plan(
+    refused: Callable[..., str], tmp_path: Path
+) -> None:
+    plan = tmp_path / "plan.yaml"
+    plan.write_text("""\
+formulation: placement
+given:
+  accelerators: H100
+  regions: AWS_us_east_1
+  price: 2 USD/h
+  jobs:
+    - name: first
+      designs: [{accelerator: H100, nodes: 1, time: 20 h, node_power: 8 kW}]
+    - name: second
+      designs: [{accelerator: H100, nodes: 1, time: 20 h, node_power: 8 kW}]
+      deadline: 1:30
+""")
+    refused("optimize", "placement", str(plan), says=("given.jobs.second.deadline (line 11, column 17)",))
+    plan.write_text(plan.read_text().replace("1:30", "30 h"))
+    told = refused("optimize", "placement", str(plan), "--set", "price=prices.csv", says=("--set price",))
+    assert "plan.yaml" not in told

@@ -351,7 +351,7 @@ def _slacks(task: CoupledTask, audit: Audit, first: Solved) -> list[PlanSlack]:
         slack, place = audit.slacks[relation.name]
         of = relation.coupling.total.dimension
         shown = None
-        if math.isfinite(slack):
+        if math.isfinite(slack) and relation.coupling.relation != "==":  # an equation has no room
             shown = Value(slack) if of == NONE else _readable(slack, of)
         found.append(PlanSlack(relation.name, shown, place, relation.name in mine, prices.get(relation.name)))
     return found
