@@ -112,7 +112,10 @@ def read_traffic(
         label = kind.name if len(alike) == 1 else f"{kind.name} {kind.input_len}/{kind.output_len}"
         if label in labels.values():
             raise InputError(
-                f"{label} has several promises", path="traffic", hint="requests with other promises need another name"
+                f"requests named {kind.name!r} have several promises",
+                path="traffic",
+                hint="what is promised to a kind of request holds wherever it comes from; "
+                "requests with other promises need another name",
             )
         labels[kind] = label
     rates: dict[tuple[str, str], float] = {}

@@ -431,6 +431,15 @@ _LADDERS: dict[Dimension, tuple[str, ...]] = {
     WATER: ("L", "kL", "ML"),
 }
 
+_QUOTED: dict[Dimension, str] = {
+    divide(MONEY, TIME): "USD/h",
+    divide(MONEY, ENERGY): "USD/kWh",
+    divide(CARBON, ENERGY): "gCO2e/kWh",
+    divide(CARBON, TIME): "kgCO2e/h",
+    divide(WATER, ENERGY): "L/kWh",
+}
+"""How prices and intensities are quoted, whatever their size."""
+
 
 def base_unit(of: Dimension) -> Unit:
     """Return the unit of a dimension whose factor is one."""
@@ -458,7 +467,7 @@ def readable_unit(value: float, of: Dimension) -> Unit:
     """Return the unit in which a value of this dimension is read most easily (``ms`` for 0.0123 s)."""
     ladder = _LADDERS.get(of)
     if ladder is None:
-        return base_unit(of)
+        return parse_unit(_QUOTED[of]) if of in _QUOTED else base_unit(of)
     chosen = parse_unit(ladder[0])
     for text in ladder:
         unit = parse_unit(text)

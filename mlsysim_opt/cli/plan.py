@@ -15,6 +15,7 @@ constraints:
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -40,7 +41,8 @@ class Plan:
 
     def fault(self, path: KeyPath, error: MlsysimError, *, key: bool = False) -> PlanError:
         """Return an error of a value (or of the key) at a path of the plan, with its place."""
-        return _fault(self.document, path, error.message, error.hint, key=key)
+        inside = error.path.split(".")[1:] if error.path and path[0] == "given" and not key else []
+        return _fault(self.document, path, error.message, error.hint, key=key, inside=inside)
 
     def objective_path(self, index: int) -> KeyPath:
         """Return the path of an objective: one stands alone or in a list."""
@@ -117,11 +119,40 @@ def _texts(raw: Any) -> list[str]:
     return [] if raw is None else [raw] if isinstance(raw, str) else list(raw)
 
 
-def _fault(document: Document, path: KeyPath, message: str, hint: str | None = None, *, key: bool = False) -> PlanError:
-    line, column = document.place(path, key=key) or (None, None)
-    shown = ".".join(plain(str(step)) for step in path)
+def _fault(
+    document: Document,
+    path: KeyPath,
+    message: str,
+    hint: str | None = None,
+    *,
+    key: bool = False,
+    inside: Sequence[str] = (),
+) -> PlanError:
+    line, column = document.place(_inner(document.data, path, inside), key=key) or (None, None)
+    shown = ".".join(plain(str(step)) for step in (*path, *inside))
     where = f"{document.label}: {shown}" if shown else document.label
     return PlanError(plain(message), path=where, line=line, column=column, hint=plain(hint) if hint else None)
+
+
+def _inner(data: Any, path: KeyPath, inside: Sequence[str]) -> KeyPath:
+    """Return the path down to what an error names inside a value, as far as it can be followed.
+
+    Records in a list go by their name.
+    """
+    if not inside:
+        return path
+    for step in path:
+        data = data[step]
+    for name in inside:
+        named: dict[str, str | int] = {}
+        if isinstance(data, dict):
+            named = {key: key for key in data}
+        elif isinstance(data, list):
+            named = {str(item.get("name")): at for at, item in enumerate(data) if isinstance(item, dict)}
+        if name not in named:
+            break
+        path, data = (*path, named[name]), data[named[name]]
+    return path
 
 
 def _known() -> str:

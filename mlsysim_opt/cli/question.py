@@ -194,10 +194,10 @@ def _explained(
     """Return an error of the formulation with its place in the plan, or with what the user may have meant."""
     step = (error.path or "").removeprefix("choices.").split(".")[0]
     if plan is not None:
-        for section in ("choices", "given"):
+        for section, asked in (("choices", choices), ("given", given)):
             names = getattr(plan, section)
             written = next((name for name in names if step in (name, chosen.aliases.get(name))), None)
-            if written is not None:
+            if written is not None and asked.get(written) is names[written]:  # else an option replaced it
                 return plan.fault((section, written), error)
         if isinstance(error, UnknownNameError):
             for section in ("choices", "given"):

@@ -131,7 +131,16 @@ def formulation(name: str) -> Formulation:
     if name not in known:
         raise UnknownNameError("formulation", name, known)
     module, _, attribute = known[name].partition(":")
-    found = getattr(importlib.import_module(module), attribute)
+    try:
+        found = getattr(importlib.import_module(module), attribute)
+    except Exception as error:
+        if name in BUILT_IN:
+            raise
+        raise InputError(
+            f"{known[name]}, which an installed package brings, cannot be loaded: {type(error).__name__}: {error}",
+            path=name,
+            hint="mend or remove that package",
+        ) from error
     if not isinstance(found, Formulation):
         raise InputError(f"{known[name]} is not a Formulation", path=name)
     return found

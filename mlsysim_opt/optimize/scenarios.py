@@ -27,6 +27,8 @@ Robust = Literal["worst_case", "expected", "cvar", "regret"]
 MEASURES = ("worst_case", "expected", "cvar", "regret")
 MOST = 1024
 """Scenarios, corners of intervals included."""
+LONGEST = 60
+"""Characters of a scenario's given that are shown."""
 
 
 @dataclass(frozen=True)
@@ -102,7 +104,7 @@ class Robustness:
             nominal=nominal,
             of_robust=told(of_robust),
             price=told(worse if sense == "min" else -worse),
-            scenarios=[{name: str(item)[:60] for name, item in scenario.items()} for scenario in given],
+            scenarios=[{name: _brief(item) for name, item in scenario.items()} for scenario in given],
             values=[told(item) for item in values],
             of_nominal=[None if item is None else told(item) for item in of_nominal],
         )
@@ -142,6 +144,11 @@ class Robustness:
             told = ", ".join(f"{name}={text}" for name, text in given.items()) or "as given"
             lines.append(f"{told}: {value}; the nominal answer: {other or 'not possible'}")
         return "\n".join(lines)
+
+
+def _brief(item: Any) -> str:
+    text = str(item)
+    return text if len(text) <= LONGEST else f"{text[: LONGEST - 3]}..."
 
 
 # reading --------------------------------------------------------------------------------------------------------------

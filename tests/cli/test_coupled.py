@@ -202,3 +202,26 @@ def test_a_front_whose_time_is_up_before_any_point(ask: Ask) -> None:
     done = ask(*FRONT, "--time-limit", "1e-9 s", "--json")
     assert done.code == 7
     assert done.json["error"]["code"] == "limit-reached"
+
+
+def test_a_fault_inside_a_record_has_its_own_place_and_a_fault_of_an_option_none_in_the_plan(
+    refused: Callable[..., str], tmp_path: Path
+) -> None:
+    plan = tmp_path / "plan.yaml"
+    plan.write_text("""\
+formulation: placement
+given:
+  accelerators: H100
+  regions: AWS_us_east_1
+  price: 2 USD/h
+  jobs:
+    - name: first
+      designs: [{accelerator: H100, nodes: 1, time: 20 h, node_power: 8 kW}]
+    - name: second
+      designs: [{accelerator: H100, nodes: 1, time: 20 h, node_power: 8 kW}]
+      deadline: 1:30
+""")
+    refused("optimize", "placement", str(plan), says=("given.jobs.second.deadline (line 11, column 17)",))
+    plan.write_text(plan.read_text().replace("1:30", "30 h"))
+    told = refused("optimize", "placement", str(plan), "--set", "price=prices.csv", says=("--set price",))
+    assert "plan.yaml" not in told

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import random
 import re
+import signal
 
 import pytest
 from fuzzing.counted import Shop
@@ -14,7 +15,10 @@ from hypothesis import strategies as st
 import mlsysim_opt as mo
 from mlsysim_opt.errors import InfeasibleError, InputError, UnknownNameError
 from mlsysim_opt.optimize import CoupledProblem, task
-from mlsysim_opt.optimize.coupled.reasons import irreducible
+from mlsysim_opt.optimize.backends.highs import noted_interrupts
+from mlsysim_opt.optimize.coupled.program import LinearProgram
+from mlsysim_opt.optimize.coupled.reasons import infeasible, irreducible
+from mlsysim_opt.optimize.coupled.search import Found, HighsBackend, Options
 
 
 @given(st.data())
@@ -174,3 +178,46 @@ def test_a_pick_without_anything_to_pick_from_is_named() -> None:
     made.require("paid", run * made.table("price", [job, size], [[1, 2], [float("nan")] * 2]) <= 100)
     with pytest.raises(InfeasibleError, match="nothing to pick from"):
         mo.optimize(made, objective="min_cost")
+
+
+def impossible_two_ways() -> CoupledProblem:
+    """One of two sizes for each of three jobs: at least 3 x 2 USD, at least 3 x 1 MWh, and not both at once."""
+    made = CoupledProblem("two ways")
+    job, size = made.choose("job", ["a", "b", "c"]), made.choose("size", [1, 2])
+    run = made.picks("run", [job, size], for_each=[job])
+    made.measure("cost", run * made.table("price", [size], [2.0, 5.0], "USD"), unit="USD")
+    made.measure("energy", run * made.table("need", [size], [3.0, 1.0], "MWh"), unit="MWh")
+    made.default_objective = "min_cost"
+    return made
+
+
+def test_without_time_nothing_is_claimed_that_was_not_shown() -> None:
+    limits = ["cost <= 8 USD", "energy <= 4 MWh", "size <= 2"]
+    asked = task(impossible_two_ways(), constraints=limits)
+    in_time = infeasible(asked, HighsBackend(), Options())
+    assert in_time.conflict == tuple(limits[:2])
+    assert [way.constraint for way in in_time.relaxations][:2] == limits[:2]
+    late = infeasible(asked, HighsBackend(), Options(time_limit=0.0))
+    assert set(late.conflict) >= set(in_time.conflict)
+    assert "a limit was reached" in late.message
+    assert late.relaxations == ()
+
+
+def test_ctrl_c_ends_the_whole_explanation(monkeypatch: pytest.MonkeyPatch) -> None:
+    solved: list[int] = []
+    solve = HighsBackend.solve
+
+    def pressed_in_the_first(self: HighsBackend, program: LinearProgram, options: Options) -> Found:
+        solved.append(1)
+        inner: list[bool] = []
+        with noted_interrupts(inner):  # as every run of HiGHS does
+            if len(solved) == 1:
+                signal.raise_signal(signal.SIGINT)
+        assert bool(inner) == (len(solved) == 1)
+        return solve(self, program, options)
+
+    monkeypatch.setattr(HighsBackend, "solve", pressed_in_the_first)
+    asked = task(impossible_two_ways(), constraints=["cost <= 8 USD", "energy <= 4 MWh"])
+    error = infeasible(asked, HighsBackend(), Options())
+    assert len(solved) == 1
+    assert "a limit was reached" in error.message

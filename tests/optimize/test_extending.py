@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -32,6 +33,20 @@ def test_a_formulation_of_another_distribution(third_party: str) -> None:
     assert mo.Front.from_json(front.to_json()).as_dict() == front.as_dict()
     with pytest.raises(UnknownNameError):
         mo.optimize(third_party, job=3)
+
+
+@pytest.mark.parametrize(
+    ("module", "fault"), [("fuzzing.shoptalk", "AttributeError"), ("nowhere", "ModuleNotFoundError")]
+)
+def test_a_distribution_that_cannot_be_loaded_is_named(
+    third_party: str, module: str, fault: str, tmp_path: Path
+) -> None:
+    (tmp_path / "site" / "shoptalk-1.0.dist-info" / "entry_points.txt").write_text(
+        f"[mlsysim_opt.formulations]\nshoptalk = {module}:missing\n"
+    )
+    with pytest.raises(InputError, match=f"{module}:missing.*{fault}") as caught:
+        mo.optimize(third_party)
+    assert caught.value.path == third_party
 
 
 def test_without_it_the_name_is_not_known() -> None:

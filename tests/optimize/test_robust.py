@@ -186,3 +186,15 @@ def test_what_is_no_scenario_is_refused() -> None:
     with pytest.raises(MlsysimError):
         mo.optimize(problem, intervals={"cost": (1, 2)})
     assert not math.isnan(mo.optimize(problem, scenarios=[{}]).objective.value or 0.0)
+
+
+def test_a_long_given_is_marked_as_cut() -> None:
+    made = CoupledProblem("routes")
+    run = made.picks("run", [made.choose("way", [f"way {number}" for number in range(20)])])
+    made.measure("cost", run * made.table("price", list(run.over), list(range(20, 40)), "USD"), unit="USD")
+    answer = mo.optimize(made, objective="min_cost", scenarios=[{"price": list(range(100, 120))}], robust="worst_case")
+    assert answer.robustness is not None
+    (shown,) = (item["price"] for item in answer.robustness.scenarios if item)
+    assert shown.startswith("[100, 101, ")
+    assert shown.endswith("...")
+    assert len(shown) == 60

@@ -430,7 +430,7 @@ def without(key: str) -> dict[str, Any]:
         ({**ONE, "traffic": [{"name": "chat\x1b[2J", "request_rate": 1}]}, "no name"),
         ({**ONE, "traffic": [{"name": "chat", "rate": 1}]}, "column of traffic"),
         ({**ONE, "traffic": ONE["traffic"] * 2}, "given twice"),
-        ({**ONE, "traffic": [*ONE["traffic"], {"name": "chat", "request_rate": 1, "itl": "5 ms"}]}, "several promises"),
+        ({**ONE, "traffic": [*ONE["traffic"], {"name": "chat", "request_rate": 1, "itl": "5 ms"}]}, "'chat' have"),
         ({**ONE, "traffic": [{**ONE["traffic"][0], "ttft": "5 ms"}]}, "ttft"),
         ({**ONE, "traffic": [{**ONE["traffic"][0], "origin": "Europe"}]}, "round_trip"),
         ({**ONE, "offers": ONE["offers"] * 2}, "offered twice"),

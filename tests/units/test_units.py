@@ -258,6 +258,8 @@ def test_dimensions_read_back_from_their_text() -> None:
         (1e-40, NONE, "1e-40"),
         (0.0, TIME, "0 ns"),
         (2e-12, TIME, "0.002 ns"),
+        (3 / 3600, divide(units.MONEY, TIME), "3 USD/h"),
+        (0.4 / 3.6e6, divide(units.CARBON, units.ENERGY), "400 gCO2e/kWh"),
     ],
 )
 def test_values_are_shown_in_a_readable_unit(value: float, of: units.Dimension, text: str) -> None:

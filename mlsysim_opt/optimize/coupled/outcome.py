@@ -132,7 +132,8 @@ def finished(part: Part, result: Result, solver: str, how: str, duals: Array | N
     if result.stop == "unbounded":
         return Found("unbounded", None, None, -math.inf, f"{how}: unbounded", solver, details)
     if result.x is None:
-        return Found("unknown", None, None, result.bound, f"{how} stopped at its limit", solver, details)
+        why = "was interrupted" if result.stop == "interrupted" else "stopped at its limit"
+        return Found("unknown", None, None, result.bound, f"{how} {why}", solver, details)
     program = part.program
     x = settled(program, result.x)
     value = float(program.cost @ x) + program.offset

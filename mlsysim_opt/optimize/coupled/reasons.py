@@ -5,6 +5,7 @@ Every statement is an exact one: conflicts by feasibility solves, ways out by mi
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -15,10 +16,12 @@ from mlsysim_opt.algebra.evaluate import ScalarProgram
 from mlsysim_opt.algebra.expression import Expression, constant, expression
 from mlsysim_opt.errors import InfeasibleError, InputError, UnknownNameError
 from mlsysim_opt.optimize.answer import Value
+from mlsysim_opt.optimize.backends.highs import noted_interrupts
 from mlsysim_opt.optimize.coupled.columns import columns_of
 from mlsysim_opt.optimize.coupled.generate import generates, solve_generated
 from mlsysim_opt.optimize.coupled.linear import linear_objective, metric_symbols
 from mlsysim_opt.optimize.coupled.problem import Coupled, CoupledProblem
+from mlsysim_opt.optimize.coupled.ratio import left
 from mlsysim_opt.optimize.coupled.run import shown, solve_first
 from mlsysim_opt.optimize.coupled.search import Found, HighsBackend, Options, ProgramBackend
 from mlsysim_opt.optimize.coupled.task import CoupledTask
@@ -38,7 +41,8 @@ class _Reasons:
     """The search for reasons, with the number of programs it took.
 
     Attributes:
-        solves: programs about feasibility. unknown: whether one of them was not decided within its limits.
+        options: their time limit is that of all programs together. solves: programs about feasibility. unknown: whether
+            one about the conflict was not decided within its limits. pressed: not empty once Ctrl-C was pressed.
     """
 
     task: CoupledTask
@@ -46,37 +50,60 @@ class _Reasons:
     options: Options
     solves: int = 0
     unknown: bool = False
-    _tried: dict[frozenset[str], bool] = field(default_factory=dict)
+    pressed: list[bool] = field(default_factory=list)
+    began: float = field(default_factory=time.monotonic)
 
     def __post_init__(self) -> None:
         self.options = replace(self.options, watch=None, start=None, gap=0.0)
         if not self.engine.continuous:  # what gives way is an amount that need not be whole
             self.engine = HighsBackend()
 
+    @property
+    def left(self) -> Options:
+        """The options of the next program: with what is left of the time."""
+        return left(self.options, self.began)
+
+    @property
+    def over(self) -> bool:
+        """Whether there is no time for another program."""
+        return bool(self.pressed) or self.left.time_limit == 0
+
     def feasible(self, task: CoupledTask) -> bool:
         """Return whether any plan satisfies a question; one that is not decided in time counts as possible."""
-        self.solves += 1
-        if self.engine.name == "milp" and generates(task):
-            status = solve_generated(task, replace(self.options, gap=LOOSE))[1].status
-        else:
-            program = task.compiled().program
-            empty = replace(program, cost=np.zeros(program.columns), offset=0.0)
-            status = self.engine.solve(empty, self.options).status
+        status = self._status(task)
         self.unknown = self.unknown or status == "unknown"
         return status != "infeasible"
 
+    def surely(self, task: CoupledTask) -> bool:
+        """Return whether a plan that satisfies a question was found."""
+        return self._status(task) not in ("infeasible", "unknown")
+
+    def _status(self, task: CoupledTask) -> str:
+        if self.over:
+            return "unknown"
+        self.solves += 1
+        if self.engine.name == "milp" and generates(task):
+            return solve_generated(task, replace(self.left, gap=LOOSE))[1].status
+        program = task.compiled().program
+        empty = replace(program, cost=np.zeros(program.columns), offset=0.0)
+        return self.engine.solve(empty, self.left).status
+
     def best(self, task: CoupledTask, objective: Expression) -> Found | None:
         """Return the plan with the least of an expression of metrics; None where there is no proven one."""
+        if self.over:
+            return None
         asked = replace(task, objective=Objective("what gives way", "min", objective), then=[])
         try:
-            found = solve_first(asked, self.engine, self.options).found
+            found = solve_first(asked, self.engine, self.left).found
         except InputError:  # a ratio whose divisor is zero or negative in some plan, once the limits are off
             return None
         return found if found.status == "optimal" else None
 
     def least(self, task: CoupledTask, total: Total) -> float | None:
         """Return the least of a sum; None where there is no proven plan."""
-        found = self.engine.solve(task.compiled(total).program, self.options)
+        if self.over:
+            return None
+        found = self.engine.solve(task.compiled(total).program, self.left)
         return found.value if found.status == "optimal" else None
 
 
@@ -84,9 +111,16 @@ def infeasible(task: CoupledTask, engine: ProgramBackend, options: Options) -> I
     """Return the error of a question without plans.
 
     The conflict is looked for among the user's constraints first; only where the problem has no plan without them,
-    among its own. It takes at most one program more than there are constraints.
+    among its own. It takes at most one program more than there are constraints. When the time of the options is over,
+    or on Ctrl-C, what is known by then is said.
     """
     reasons = _Reasons(task, engine, options)
+    with noted_interrupts(reasons.pressed):
+        return _told(reasons)
+
+
+def _told(reasons: _Reasons) -> InfeasibleError:
+    task = reasons.task
     conflict = irreducible([item.name for item in task.user if item.constraint.given_by_user],
                            lambda kept: not reasons.feasible(_only(task, kept)))  # fmt: skip
     item = task.problem.item
@@ -188,7 +222,7 @@ def _alone(reasons: _Reasons, name: str) -> Relaxation | None:
         return _by_slack(reasons, rest, item.relations[0], _with_all)
     small, large = sides
     if not metric_symbols(task.problem, item.constraint.holds):  # decided by what is given, whatever is planned
-        return Relaxation(name, f"give up {name!r}", None, {}) if reasons.feasible(rest) else None
+        return Relaxation(name, f"give up {name!r}", None, {}) if reasons.surely(rest) else None
     if metric_symbols(task.problem, large):
         moving = small - large if metric_symbols(task.problem, small) else -large
     else:
@@ -234,8 +268,10 @@ def _together(reasons: _Reasons, weights: Mapping[str, Any] | None) -> list[Rela
         costs.append(
             family.total(_weight(task.problem, item.constraint, None if weights is None else weights[item.name]))
         )
+    if reasons.over:
+        return []
     asked = rest.with_relations(relations, "with room")
-    found = reasons.engine.solve(asked.compiled(sum_of(costs)).program, reasons.options)
+    found = reasons.engine.solve(asked.compiled(sum_of(costs)).program, reasons.left)
     if found.x is None or found.status != "optimal":
         return []
     compiled = asked.compiled(sum_of(costs))
@@ -317,7 +353,7 @@ def _by_slack(reasons: _Reasons, rest: CoupledTask, relation: Coupled, asked: As
 
 def _local(reasons: _Reasons, rest: CoupledTask, rule: Constraint) -> Relaxation | None:
     """Return the smallest change of a truth about single tuples: of its limit over the values there are."""
-    if not reasons.feasible(rest):
+    if not reasons.surely(rest):
         return None
     give_up = Relaxation(rule.name, f"give up {rule.name!r}", None, {})
     if rule.sides is None:
@@ -335,9 +371,9 @@ def _local(reasons: _Reasons, rest: CoupledTask, rule: Constraint) -> Relaxation
     while low < high:
         middle = (low + high) // 2
         eased = replace(rule, holds=excess <= constant(ordered[middle], excess.dimension))
-        possible = reasons.feasible(replace(rest, problem=_with_local(rest.problem, eased)))
+        possible = reasons.surely(replace(rest, problem=_with_local(rest.problem, eased)))
         low, high = (low, middle) if possible else (middle + 1, high)
-    if not ordered:
+    if not ordered or reasons.over:  # without time for all of them, the least change is not known
         return give_up
     amount = ordered[high]
     value = _plain(amount, excess)

@@ -98,11 +98,12 @@ def solve_coupled(
     if status == "infeasible":
         from mlsysim_opt.optimize.coupled.reasons import infeasible
 
-        raise infeasible(task, engine, options)
+        raise infeasible(task, engine, left(options, began))
     if status == "unbounded":
         raise _unbounded(task.objective)
     if first.found.x is None:
-        raise LimitReachedError(f"no plan was found: {first.found.proof}", hint="raise the time limit")
+        wait = "let it run longer" if time_limit is None else "raise the time limit"
+        raise LimitReachedError(f"no plan was found: {first.found.proof}", hint=wait)
     solved, current, unsettled = first, task, None
     for objective in task.then:
         current, solved, settled = _refine(current, solved, objective, engine, left(options, began))
@@ -370,7 +371,7 @@ def _slacks(task: CoupledTask, audit: Audit, first: Solved) -> list[PlanSlack]:
         slack, place = audit.slacks[relation.name]
         of = relation.coupling.total.dimension
         shown = None
-        if math.isfinite(slack):
+        if math.isfinite(slack) and relation.coupling.relation != "==":  # an equation has no room
             shown = Value(slack) if of == NONE else _readable(slack, of)
         found.append(PlanSlack(relation.name, shown, place, relation.name in mine, prices.get(relation.name)))
     return found

@@ -18,7 +18,8 @@ class PlanSlack:
     """How much room a relation leaves.
 
     Attributes:
-        name: the relation. slack: at its tightest place; None where nothing is limited. place: that place.
+        name: the relation. slack: at its tightest place; None where nothing is limited, and of equations. place: that
+            place.
         estimate: by how much the objective would fall for one more unit of the limit, were amounts divisible: the dual
             of the relaxation summed over the places, an estimate only.
     """
@@ -161,7 +162,7 @@ def amount_lines(name: str, rows: Sequence[Mapping[str, Any]]) -> list[str]:
         where = ", ".join(f"{key}={value}" for key, value in row.items() if key not in ("amount", "unit"))
         amount = row["amount"]
         told = f"{amount:,}" if isinstance(amount, int) else f"{amount:,.6g}"
-        lines.append(f"  {where}: {told} {row.get('unit', '')}".rstrip())
+        lines.append(f"  {where + ': ' if where else ''}{told} {row.get('unit', '')}".rstrip())
     if len(rows) > SHOWN:
         lines.append(f"  ... and {len(rows) - SHOWN:,} more")
     return lines
