@@ -398,7 +398,7 @@ def test_ratios_of_generated_columns(objective: str, monkeypatch: pytest.MonkeyP
     given: dict[str, Any] = {
         "jobs": [{"name": "a", "designs": [design(2, 4.0, 5.0, "small"), design(4, 3.0, 6.0, "large")]}],
         "demands": [{"name": "d", "requests_per_device": "2 request/s", "rate": "9 request/s"}],
-        "duration": "8 h", "periods": 4,
+        "duration": "8 h", "periods": 4, "serving_utilization": 0.7,
         "price": {"H100": {region: f"{2 + place} USD/h" for place, region in enumerate(REGIONS)}},
         "carbon_intensity": {region: {"values": [400 - 90 * place, 90 + 40 * place, 500, 120], "unit": "gCO2e/kWh"}
                              for place, region in enumerate(REGIONS)},
