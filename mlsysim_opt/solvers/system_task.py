@@ -53,8 +53,8 @@ class Task:
         points: int,
         given: Mapping[str, Any],
     ) -> None:
-        if points < 1 or points > 10_000:
-            raise InputError(f"{points} points are not between 1 and 10,000", path="points")
+        if isinstance(points, bool) or not isinstance(points, int) or not 1 <= points <= 10_000:
+            raise InputError(f"{points!r} points are not between 1 and 10,000", path="points")
         self.model, self.points = model, points
         wanted = _names(unknowns, model)
         held = self._completed(wanted, given)
@@ -66,10 +66,10 @@ class Task:
         every = {leaf.name: leaf for leaf in symbols(*self.traced.everything.values())}
         self.leaves = {name: _leaf(name, every) for name in wanted}
         kept = self._apart(asked)
-        self._all_used(kept)
+        self._all_used(kept, {leaf.name for _, node in asked for leaf in symbols(node)})
         for name in box:
             if name not in self.leaves:
-                raise UnknownNameError("unknown", name, list(self.leaves), path="box")
+                raise UnknownNameError("number that is sought", name, list(self.leaves), path="box")
         sought = [self._unknown(name, leaf, box.get(name)) for name, leaf in self.leaves.items()]
         self.region = Region(kept, sought, self.named)
         unused = [item.name for item, column in zip(sought, zip(*self.region.moves, strict=True), strict=True)
@@ -122,16 +122,20 @@ class Task:
             raise InfeasibleError(f"no unknown changes it, and it does not hold: {'; '.join(failed)}", conflict=failed)
         return kept
 
-    def _all_used(self, kept: Sequence[Relation]) -> None:
+    def _all_used(self, kept: Sequence[Relation], asked: set[str]) -> None:
         used = {name for item in kept for name in item.leaves}
         unused = [name for name in self.leaves if name not in used]
         if unused:
             near = sorted(
-                name for name in used if name.startswith("hardware.") or ("." not in name and not self._whole(name))
+                name
+                for name in asked
+                if name not in self.leaves
+                and (name.startswith("hardware.") or ("." not in name and not self._whole(name)))
             )
             raise InputError(
                 f"no relation depends on {' or '.join(unused)}", path="unknowns",
-                hint="leave it out, or add a relation that does; those given depend on " + ", ".join(near[:8]),
+                hint="leave it out, or add a relation that does"
+                + (f"; those given also depend on {', '.join(near[:8])}" if near else ""),
             )  # fmt: skip
 
     def _whole(self, name: str) -> bool:
@@ -163,7 +167,7 @@ class Task:
                              hint='{"hardware.memory.bandwidth": "2 USD per GB/s"}')  # fmt: skip
         for name in costs:
             if self.model.aliases.get(name, name) not in self.leaves:
-                raise UnknownNameError("unknown", name, list(self.leaves), path="costs")
+                raise UnknownNameError("number that is sought", name, list(self.leaves), path="costs")
         costs = {self.model.aliases.get(name, name): cost for name, cost in costs.items()}
         missing = [name for name in self.leaves if name not in costs]
         if missing:
@@ -304,7 +308,7 @@ class Task:
         fixed: dict[str, float] = {}
         for name, value in values.items():
             if name not in self.leaves:
-                raise UnknownNameError("unknown", name, list(self.leaves))
+                raise UnknownNameError("number that is sought", name, list(self.leaves))
             fixed[name] = to_si(value, self.leaves[name].dimension, name)
         point = dict(fixed)
         for mine, _, part in self.parts:
@@ -321,7 +325,12 @@ class Task:
                     raise NotInvertibleError(f"no {names[at]} is enough with {said}" if said else
                                              f"no {names[at]} is enough")  # fmt: skip
                 point[names[at]] = found
-        return self.specification([point[name] for name in self.leaves])
+        whole = [point[name] for name in self.leaves]
+        gaps = self.region.gaps(whole)
+        missed = [item.text for item, gap in zip(self.region.relations, gaps, strict=True) if gap > 0.0]
+        if missed:
+            raise InfeasibleError(f"these values do not meet {'; '.join(missed)}", conflict=missed)
+        return self.specification(whole)
 
     def cheapest(self, costs: list[float], of: Dimension, unit: str) -> Cheapest:
         """Return the cheapest specification: groups of unknowns cost what each of them costs."""

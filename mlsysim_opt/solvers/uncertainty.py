@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -56,9 +56,7 @@ def uncertain(
         UnknownNameError: an input, a path or an output does not exist.
     """
     question = question_of(using, outputs, constraints, given)
-    levels = tuple(sorted({float(item) for item in quantiles}))
-    if not levels or not all(0 < item < 1 for item in levels):
-        raise InputError("quantiles are shares between 0 and 1", path="quantiles", hint="such as (0.05, 0.5, 0.95)")
+    levels = _levels(quantiles)
     if not question.drawn:
         return bounded(question)
     count = whole(samples, "samples", 2, MOST_SAMPLES)
@@ -67,6 +65,15 @@ def uncertain(
     if question.intervals:
         return boxed(question, boxes(question, points), levels, start, sampling)
     return sampled(question, sample(question, points), levels, start, sampling)
+
+
+def _levels(quantiles: Any) -> tuple[float, ...]:
+    """Return the shares of quantiles in rising order."""
+    listed = list(quantiles) if isinstance(quantiles, Iterable) and not isinstance(quantiles, str) else []
+    if not listed or not all(isinstance(item, int | float) and 0 < item < 1 for item in listed):
+        raise InputError(f"expected shares between 0 and 1, got {quantiles!r}", path="quantiles",
+                         hint="such as (0.05, 0.5, 0.95)")  # fmt: skip
+    return tuple(sorted({float(item) for item in listed}))
 
 
 def whole(value: Any, name: str, low: int, high: int) -> int:
