@@ -9,7 +9,7 @@ import numpy as np
 
 from mlsysim_opt.errors import InputError
 from mlsysim_opt.physics.base import Model, model_of
-from mlsysim_opt.solvers.sampling import draw
+from mlsysim_opt.solvers.sampling import draw, need_method
 from mlsysim_opt.solvers.uncertain_answer import UncertainResult
 from mlsysim_opt.solvers.uncertain_bounds import bounded
 from mlsysim_opt.solvers.uncertain_boxes import boxed
@@ -57,10 +57,11 @@ def uncertain(
     """
     question = question_of(using, outputs, constraints, given)
     levels = _levels(quantiles)
-    if not question.drawn:
-        return bounded(question)
     count = whole(samples, "samples", 2, MOST_SAMPLES)
     start = whole(seed, "seed", 0, 2**63)
+    need_method(sampling)
+    if not question.drawn:
+        return bounded(question)
     points = draw(sampling, len(question.drawn), count, start)
     if question.intervals:
         return boxed(question, boxes(question, points), levels, start, sampling)
