@@ -46,14 +46,15 @@ def uncertain(
     if rank:
         if constraints:
             raise UsageError("a ranking is of outputs, not of constraints", path="--constraint")
-        ranked = rank_uncertainty(using=model, outputs=outputs, samples=samples or 1024, seed=seed, **inputs)
+        count = 1024 if samples is None else samples
+        ranked = rank_uncertainty(using=model, outputs=outputs, samples=count, seed=seed, **inputs)
         return Answer({"status": "ok", **ranked.as_dict()}, lambda screen: _show(screen, ranked))
     shares = [arguments.scalar(part) for part in quantiles.split(",")]
     if not all(isinstance(item, float) for item in shares):
         raise UsageError(f"{quantiles!r} are not shares", path="--quantiles", hint="for example 0.05,0.5,0.95")
     found = ask(
-        using=model, outputs=outputs, constraints=constraints, samples=samples or 4096, seed=seed, sampling=sampling,
-        quantiles=shares, **inputs,
+        using=model, outputs=outputs, constraints=constraints, samples=4096 if samples is None else samples, seed=seed,
+        sampling=sampling, quantiles=shares, **inputs,
     )  # fmt: skip
     return Answer({"status": "ok", **found.as_dict()}, lambda screen: _show(screen, found))
 

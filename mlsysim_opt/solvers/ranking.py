@@ -179,12 +179,12 @@ def rank_uncertainty(
     for name in question.outputs:
         if question.roots[name].sort != "number":
             raise InputError(f"{name} is not a number; it has no variance", path=name)
-    if not 0 < confidence < 1:
-        raise InputError(f"{confidence} is not between 0 and 1", path="confidence", hint="such as 0.95")
-    if not question.drawn:
-        return _by_width(question)
+    if isinstance(confidence, bool) or not isinstance(confidence, int | float) or not 0 < confidence < 1:
+        raise InputError(f"{confidence!r} is not between 0 and 1", path="confidence", hint="such as 0.95")
     count = whole(samples, "samples", 2, MOST_SAMPLES // (len(question.drawn) + 2))
     start = whole(seed, "seed", 0, 2**63)
+    if not question.drawn:
+        return _by_width(question)
 
     def evaluate(points: Array) -> Array:
         return np.stack([_finite(name, sample(question, points), name) for name in question.outputs])

@@ -46,8 +46,7 @@ def draw(method: str, dimensions: int, count: int, seed: int) -> Array:
     Raises:
         UnknownNameError: there is no such method. InputError: Sobol points are a power of two.
     """
-    if method not in METHODS:
-        raise UnknownNameError("way of sampling", str(method), METHODS)
+    need_method(method)
     if method == "random":
         return np.random.default_rng(seed).random((count, dimensions))
     qmc = load_stats().qmc
@@ -57,6 +56,12 @@ def draw(method: str, dimensions: int, count: int, seed: int) -> Array:
     need_power_of_two(count)
     points = qmc.Sobol(dimensions, rng=np.random.default_rng(seed)).random(count)
     return points
+
+
+def need_method(method: str) -> None:
+    """Refuse a way of sampling that there is not."""
+    if method not in METHODS:
+        raise UnknownNameError("way of sampling", str(method), METHODS)
 
 
 def need_power_of_two(count: int) -> None:

@@ -41,7 +41,7 @@ class Specification:
 
     def __getitem__(self, name: str) -> Quantity[float] | float:
         if name not in self.values:
-            raise UnknownNameError("unknown", name, list(self.values))
+            raise UnknownNameError("number that is sought", name, list(self.values))
         value, of = self.values[name], self._leaves[name].dimension
         unit = customary_unit(of)
         return value if unit.text == "dimensionless" else quantity(value, unit)

@@ -76,7 +76,8 @@ class SynthesisSolver:
                              hint="ServingModel or SingleNodeModel; solve_system takes any model")  # fmt: skip
         if "hardware" in given:
             raise InputError("is what is sought", path="hardware", hint="like=... says whose other numbers hold")
-        if compute_share is not None and not (isinstance(compute_share, int | float) and 0 < compute_share <= 10):
+        shares = not isinstance(compute_share, bool) and isinstance(compute_share, int | float)
+        if compute_share is not None and not (shares and 0 < compute_share <= 10):
             raise InputError(f"{compute_share} is outside 0 to 10", path="compute_share")
         usual = 2048 if isinstance(asked, ServingModel) else 1
         length = usual if seq_len is None else seq_len

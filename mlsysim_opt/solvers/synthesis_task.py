@@ -15,7 +15,15 @@ from mlsysim_opt.physics.traced import Traced
 from mlsysim_opt.solvers.region import Point, Region, Unknown, corners
 from mlsysim_opt.solvers.relations import ORDERED, Relation, as_relation
 from mlsysim_opt.solvers.synthesis_answer import Target
-from mlsysim_opt.solvers.synthesis_targets import BANDWIDTH_LEAF, CAPACITY_LEAF, LINK_LEAF, PEAK, Outputs, around
+from mlsysim_opt.solvers.synthesis_targets import (
+    BANDWIDTH_LEAF,
+    CAPACITY_LEAF,
+    FARTHEST,
+    LINK_LEAF,
+    PEAK,
+    Outputs,
+    around,
+)
 from mlsysim_opt.units import NONE, divide, show
 
 COMPUTE_SHARE = 0.2
@@ -110,6 +118,11 @@ class Task:
         if free.ideal is None:
             raise self._unreachable(free)
         point, said, chosen = self._balanced(free, wanted, share)
+        if not free.binding(point):
+            raise NotInvertibleError(
+                f"no target binds: hardware {1 / FARTHEST:g} times as fast as the one it is like meets them all",
+                hint="lower the limits; what they should be is what a user can wait for",
+            )
         if self.link is None:
             return Least(point[0], point[1], None, said, chosen)
         start = (*point, point[0] * self._link_ratio * (1 + 1e-15))

@@ -1,4 +1,4 @@
-"""One question of several relations between several unknowns: read, taken apart, and answered part by part."""
+"""The answers to several relations between several unknowns: a frontier, a point of it, the cheapest; part by part."""
 
 from __future__ import annotations
 
@@ -9,178 +9,24 @@ from typing import Any
 
 from mlsysim_opt.algebra.bounds import bounds
 from mlsysim_opt.algebra.evaluate import ScalarProgram
-from mlsysim_opt.algebra.expression import Symbol, short, symbols
+from mlsysim_opt.algebra.expression import short, symbols
 from mlsysim_opt.algebra.monotone import direction
 from mlsysim_opt.errors import InfeasibleError, InputError, LimitReachedError, NotInvertibleError, UnknownNameError
-from mlsysim_opt.physics.base import Model
-from mlsysim_opt.physics.inputs import REQUIRED, Number
 from mlsysim_opt.registry.entry import Entry
 from mlsysim_opt.solvers.cheapest import Optimum, cheapest, narrowed
-from mlsysim_opt.solvers.region import Point, Region, Unknown, corners
-from mlsysim_opt.solvers.relations import Relation, as_relation, read_relations
-from mlsysim_opt.solvers.specification import Cheapest, Dual, Specification, read_cost
-from mlsysim_opt.units import (
-    Dimension,
-    Measure,
-    Unit,
-    base_unit,
-    dimension_text,
-    parse_unit,
-    quantity,
-    readable_unit,
-    show,
-    to_si,
-)
+from mlsysim_opt.solvers.frontier_points import distinct, evenly, places, rays, spread, undominated
+from mlsysim_opt.solvers.region import Point, Region, corners
+from mlsysim_opt.solvers.specification import Cheapest, Dual, Specification
+from mlsysim_opt.solvers.system_question import Question
+from mlsysim_opt.units import Dimension, Measure, Unit, base_unit, parse_unit, quantity, readable_unit, show, to_si
 
-FARTHEST = 1e6
-"""Unknowns are sought within this factor of the value they have today, where no range is given."""
 SEARCHED = 50
 """Places of one unknown at which the others are sought where no direction is proven."""
-WIDEST = 1e3
-"""Those places lie within this factor of what is proven to be needed, where that is known."""
-MOST_UNKNOWNS = 6
 
 
-class Task:
-    """One question: the region, and its parts that can be decided by themselves."""
+class Task(Question):
+    """One question with its answers."""
 
-    def __init__(
-        self,
-        relations: Sequence[str],
-        unknowns: Sequence[str],
-        model: Model,
-        box: Mapping[str, tuple[Any, Any]],
-        points: int,
-        given: Mapping[str, Any],
-    ) -> None:
-        if points < 1 or points > 10_000:
-            raise InputError(f"{points} points are not between 1 and 10,000", path="points")
-        self.model, self.points = model, points
-        wanted = _names(unknowns, model)
-        held = self._completed(wanted, given)
-        self.given = held
-        self.values = model.check(**held)
-        self.traced = model.trace(self.values)
-        self.named = model.leaf_values(self.values)
-        asked = read_relations(relations, self.traced)
-        every = {leaf.name: leaf for leaf in symbols(*self.traced.everything.values())}
-        self.leaves = {name: _leaf(name, every) for name in wanted}
-        kept = self._apart(asked)
-        self._all_used(kept)
-        for name in box:
-            if name not in self.leaves:
-                raise UnknownNameError("unknown", name, list(self.leaves), path="box")
-        sought = [self._unknown(name, leaf, box.get(name)) for name, leaf in self.leaves.items()]
-        self.region = Region(kept, sought, self.named)
-        unused = [item.name for item, column in zip(sought, zip(*self.region.moves, strict=True), strict=True)
-                  if not any(move != 0 for move in column)]  # fmt: skip
-        if unused:
-            raise InputError(f"no relation changes with {' or '.join(unused)}, as the others are given",
-                             path="unknowns", hint="leave it out, or add a relation that depends on it")  # fmt: skip
-        self.parts = [
-            (mine, theirs, Region([kept[j] for j in theirs], [sought[i] for i in mine],
-                                  {**self.named, **{item.name: item.low for item in sought}}))
-            for mine, theirs in self.region.blocks()
-        ]  # fmt: skip
-
-    # what is asked ----------------------------------------------------------------------------------------------------
-    def _completed(self, wanted: Sequence[str], given: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the inputs with something in the place of each unknown that is an input itself."""
-        held = dict(given)
-        inputs = {item.name: item for item in self.model.inputs}
-        names = {self.model.aliases.get(name, name) for name in given}
-        for name in wanted:
-            if name not in inputs:
-                continue
-            item = inputs[name]
-            if not isinstance(item, Number) or item.integer:
-                raise InputError(f"{name} is not a continuous number", path=name,
-                                 hint="whole numbers and entries are decided by optimize")  # fmt: skip
-            if name in names:
-                raise InputError("is both given and unknown", path=name, hint="leave one of the two out")
-            usual = item.default not in (None, REQUIRED)
-            held[name] = (
-                item.default
-                if usual
-                else f"{max(item.low, 1.0) if math.isinf(item.high) else item.high} " + (item.unit)
-            )
-        return held
-
-    def _apart(self, asked: Sequence[tuple[str, Any]]) -> list[Relation]:
-        """Return the relations that depend on an unknown; the others have to hold as they are.
-
-        Raises:
-            InfeasibleError: one does not.
-        """
-        kept, failed = [], []
-        for text, node in asked:
-            if set(self.leaves) & {leaf.name for leaf in symbols(node)}:
-                kept.append(as_relation(text, node))
-            elif not ScalarProgram([node]).run_named(self.named)[0]:
-                failed.append(text)
-        if failed:
-            raise InfeasibleError(f"no unknown changes it, and it does not hold: {'; '.join(failed)}", conflict=failed)
-        return kept
-
-    def _all_used(self, kept: Sequence[Relation]) -> None:
-        used = {name for item in kept for name in item.leaves}
-        unused = [name for name in self.leaves if name not in used]
-        if unused:
-            near = sorted(
-                name for name in used if name.startswith("hardware.") or ("." not in name and not self._whole(name))
-            )
-            raise InputError(
-                f"no relation depends on {' or '.join(unused)}", path="unknowns",
-                hint="leave it out, or add a relation that does; those given depend on " + ", ".join(near[:8]),
-            )  # fmt: skip
-
-    def _whole(self, name: str) -> bool:
-        return any(leaf.name == name and leaf.integer for leaf in symbols(*self.traced.everything.values()))
-
-    def _unknown(self, name: str, leaf: Symbol, limits: tuple[Any, Any] | None) -> Unknown:
-        today = float(self.named[name])
-        if limits is not None:
-            if not isinstance(limits, tuple | list) or len(limits) != 2:
-                raise InputError(f"expected the lowest and the highest value, got {limits!r}", path=f"box.{name}")
-            low, high = (to_si(item, leaf.dimension, name) for item in limits)
-        elif today > 0:
-            low, high = max(leaf.low, today / FARTHEST), min(leaf.high, today * FARTHEST)
-        else:
-            raise InputError("has no value today from which a range could follow", path=name,
-                             hint=f'give its range: box={{"{name}": (lowest, highest)}}')  # fmt: skip
-        if not 0 < low <= high:
-            raise InputError("the range has to begin above zero and must not be empty", path=f"box.{name}")
-        return Unknown(leaf, low, high)
-
-    def prices(self, costs: Mapping[str, Any]) -> tuple[list[float], Dimension, str]:
-        """Return the cost of one base unit of each unknown, what costs are counted in, and in which unit.
-
-        Raises:
-            InputError: a cost is missing, below zero, or of another unit than the others.
-        """
-        if not isinstance(costs, Mapping):
-            raise InputError(f"expected a cost for each unknown, got {costs!r}", path="costs",
-                             hint='{"hardware.memory.bandwidth": "2 USD per GB/s"}')  # fmt: skip
-        for name in costs:
-            if self.model.aliases.get(name, name) not in self.leaves:
-                raise UnknownNameError("unknown", name, list(self.leaves), path="costs")
-        costs = {self.model.aliases.get(name, name): cost for name, cost in costs.items()}
-        missing = [name for name in self.leaves if name not in costs]
-        if missing:
-            raise InputError(f"the cost of {' and '.join(missing)} is missing", path="costs",
-                             hint="what costs nothing would be taken without end")  # fmt: skip
-        most = [item.name for at, item in enumerate(self.region.unknowns) if self.region.senses[at] == 1]
-        if most:
-            raise InputError(f"relations only suffer from more {' and '.join(most)}", path="costs",
-                             hint="leave it out of the unknowns, or ask without costs")  # fmt: skip
-        read = {name: read_cost(costs[name], leaf.dimension, name) for name, leaf in self.leaves.items()}
-        kinds = {item.of for item in read.values()}
-        if len(kinds) > 1:
-            said = ", ".join(f"{name} in {dimension_text(item.of)}" for name, item in read.items())
-            raise InputError(f"costs are of several kinds: {said}", path="costs", hint="give all in USD, or all in W")
-        return [item.si for item in read.values()], kinds.pop(), next(iter(read.values())).unit
-
-    # answers ----------------------------------------------------------------------------------------------------------
     def specification(self, point: Sequence[float]) -> Specification:
         """Return a point with its names and with what binds there."""
         binding = dict.fromkeys(self.region.relations[j].text for j in self.region.binding(point))
@@ -304,7 +150,7 @@ class Task:
         fixed: dict[str, float] = {}
         for name, value in values.items():
             if name not in self.leaves:
-                raise UnknownNameError("unknown", name, list(self.leaves))
+                raise UnknownNameError("number that is sought", name, list(self.leaves))
             fixed[name] = to_si(value, self.leaves[name].dimension, name)
         point = dict(fixed)
         for mine, _, part in self.parts:
@@ -321,7 +167,12 @@ class Task:
                     raise NotInvertibleError(f"no {names[at]} is enough with {said}" if said else
                                              f"no {names[at]} is enough")  # fmt: skip
                 point[names[at]] = found
-        return self.specification([point[name] for name in self.leaves])
+        whole = [point[name] for name in self.leaves]
+        gaps = self.region.gaps(whole)
+        missed = [item.text for item, gap in zip(self.region.relations, gaps, strict=True) if gap > 0.0]
+        if missed:
+            raise InfeasibleError(f"these values do not meet {'; '.join(missed)}", conflict=missed)
+        return self.specification(whole)
 
     def cheapest(self, costs: list[float], of: Dimension, unit: str) -> Cheapest:
         """Return the cheapest specification: groups of unknowns cost what each of them costs."""
@@ -389,93 +240,3 @@ class Task:
                                  hint="it follows from the entries; it can be solved for, not entered")  # fmt: skip
             inputs[head] = holder.replacing(path, holder.parameter(path).changed(value, "solved for"))
         return inputs
-
-
-def _names(unknowns: Sequence[str], model: Model) -> list[str]:
-    if isinstance(unknowns, str) or not isinstance(unknowns, Sequence) or not unknowns:
-        raise InputError(f"expected names of numbers, got {unknowns!r}", path="unknowns",
-                         hint='for example ["hardware.memory.bandwidth"]')  # fmt: skip
-    names = [model.aliases.get(name, name) for name in unknowns]
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise InputError(f"{', '.join(twice)} stands twice", path="unknowns")
-    if len(names) > MOST_UNKNOWNS:
-        raise InputError(f"{len(names)} unknowns are more than {MOST_UNKNOWNS}", path="unknowns", hint="use optimize")
-    return names
-
-
-def _leaf(name: str, every: Mapping[str, Symbol]) -> Symbol:
-    """Return the leaf of an unknown.
-
-    Raises:
-        UnknownNameError: the model has no such number. InputError: it is whole.
-    """
-    if name not in every:
-        known = [item for item, leaf in every.items() if not leaf.integer]
-        raise UnknownNameError("number of the model", name, known, path="unknowns")
-    if every[name].integer:
-        raise InputError(f"{name} is a whole number", path="unknowns", hint="optimize decides whole numbers")
-    return every[name]
-
-
-def rays(count: int, points: int) -> list[tuple[float, ...]]:
-    """Return directions into the positive quadrant, about evenly spread."""
-    if count == 2:
-        angles = [math.pi / 2 * (at + 0.5) / points for at in range(points)]
-        return [(math.cos(angle), math.sin(angle)) for angle in angles]
-    parts = 1
-    while math.comb(parts + count - 1, count - 1) < points:
-        parts += 1
-    found = []
-    for bars in itertools.combinations(range(parts + count - 1), count - 1):
-        cuts = (-1, *bars, parts + count - 1)
-        found.append(tuple(b - a - 1 + 1 / count for a, b in itertools.pairwise(cuts)))
-    return found
-
-
-def places(unknown: Unknown, low: float, high: float, count: int) -> list[float]:
-    """Return values of an unknown that are tried: near what is proven to be needed, else over its whole range."""
-    if low > unknown.low:
-        high = min(high, low * WIDEST)
-    elif high < unknown.high:
-        low = max(low, high / WIDEST)
-    return [low * (high / low) ** (at / (count - 1)) for at in range(count)]
-
-
-def evenly(region: Region) -> list[float]:
-    """Return costs with which the middles of the ranges of all unknowns cost the same."""
-    return [1 / math.sqrt(item.low * item.high) for item in region.unknowns]
-
-
-def spread(points: list[Point], signs: Sequence[float], count: int) -> list[Point]:
-    """Return at most so many of some points, in directions as different as can be from what none goes below."""
-    if len(points) <= count:
-        return points
-    logs = [[sign * math.log(x) for x, sign in zip(point, signs, strict=True)] for point in points]
-    least = [min(column) for column in zip(*logs, strict=True)]
-    steps = [[x - low for x, low in zip(row, least, strict=True)] for row in logs]
-
-    def nearness(ray: Sequence[float], at: int) -> float:
-        along: float = sum(a * b for a, b in zip(ray, steps[at], strict=True))
-        return along / (math.hypot(*steps[at]) or 1.0)
-
-    chosen = {max(range(len(points)), key=lambda at, ray=ray: nearness(ray, at)) for ray in rays(len(signs), count)}  # type: ignore[misc]
-    return [points[at] for at in sorted(chosen)]
-
-
-def distinct(points: Iterable[Point]) -> list[Point]:
-    """Return points in order, of those that differ by rounding only one."""
-    found: list[Point] = []
-    for point in sorted(points):
-        if not found or any(abs(a - b) > 1e-9 * abs(b) for a, b in zip(point, found[-1], strict=True)):
-            found.append(point)
-    return found
-
-
-def undominated(points: Sequence[Point], signs: Sequence[float]) -> list[Point]:
-    """Return the points than which no other asks for less or as much of everything; signs turn unknowns round."""
-
-    def below(a: Point, b: Point) -> bool:
-        return a != b and all(s * x <= s * y for s, x, y in zip(signs, a, b, strict=True))
-
-    return [point for point in points if not any(below(other, point) for other in points)]

@@ -80,8 +80,8 @@ class UncertainQuestion:
     ) -> None:
         self.model = model
         self.name = type(model).__name__
-        self.outputs = tuple(dict.fromkeys([outputs] if isinstance(outputs, str) else outputs))
-        self.conditions = tuple(dict.fromkeys([constraints] if isinstance(constraints, str) else constraints))
+        self.outputs = _texts(outputs, "outputs", "itl")
+        self.conditions = _texts(constraints, "constraints", "itl <= 30 ms")
         if not self.outputs:
             raise InputError("name at least one output", path="outputs")
         self._inputs = {item.name: item for item in model.inputs}
@@ -115,8 +115,12 @@ class UncertainQuestion:
         """Return the uncertain inputs and the uncertain numbers of entries; what is certain goes to `fixed`."""
         asked: dict[str, Uncertain] = {}
         paths: dict[str, Uncertain] = {}
+        real_names = [self.model.aliases.get(name, name) for name in given]
         for name, value in given.items():
             real = self.model.aliases.get(name, name)
+            if real_names.count(real) > 1:
+                spelt = [repr(key) for key in given if self.model.aliases.get(key, key) == real]
+                raise InputError(f"{real!r} is given twice: as {' and as '.join(spelt)}", path=real)
             is_path = real not in self._inputs and "." in name
             item = self._inputs.get(real)
             if isinstance(value, str) and is_uncertain_text(value) and (is_path or isinstance(item, Number)):
@@ -139,8 +143,6 @@ class UncertainQuestion:
             elif not isinstance(item, Number):
                 raise InputError(f"{real} is not a number, so it cannot be uncertain", path=real,
                                  hint="ask once for each of its values")  # fmt: skip
-            elif real in asked or any(self.model.aliases.get(key, key) == real for key in self.fixed):
-                raise InputError(f"{real!r} is given twice (as {name!r} too)", path=real)
             else:
                 asked[real] = value
         return asked, paths
@@ -257,3 +259,12 @@ class UncertainQuestion:
                 raise InputError(f"{text!r} is not a condition", path="constraints", hint="such as 'itl <= 30 ms'")
             found[text] = node
         return found
+
+
+def _texts(given: Any, path: str, example: str) -> tuple[str, ...]:
+    """Return one text, or several, without repetition."""
+    listed = [given] if isinstance(given, str) else list(given) if isinstance(given, Iterable) else [given]
+    wrong = [item for item in listed if not isinstance(item, str)]
+    if wrong:
+        raise InputError(f"expected text, got {wrong[0]!r}", path=path, hint=f"such as {example!r}")
+    return tuple(dict.fromkeys(listed))

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from mlsysim_opt.errors import InputError
 from mlsysim_opt.physics.base import Model, model_of
-from mlsysim_opt.solvers.sampling import draw
+from mlsysim_opt.solvers.sampling import draw, need_method
 from mlsysim_opt.solvers.uncertain_answer import UncertainResult
 from mlsysim_opt.solvers.uncertain_bounds import bounded
 from mlsysim_opt.solvers.uncertain_boxes import boxed
@@ -56,17 +56,25 @@ def uncertain(
         UnknownNameError: an input, a path or an output does not exist.
     """
     question = question_of(using, outputs, constraints, given)
-    levels = tuple(sorted({float(item) for item in quantiles}))
-    if not levels or not all(0 < item < 1 for item in levels):
-        raise InputError("quantiles are shares between 0 and 1", path="quantiles", hint="such as (0.05, 0.5, 0.95)")
-    if not question.drawn:
-        return bounded(question)
+    levels = _levels(quantiles)
     count = whole(samples, "samples", 2, MOST_SAMPLES)
     start = whole(seed, "seed", 0, 2**63)
+    need_method(sampling)
+    if not question.drawn:
+        return bounded(question)
     points = draw(sampling, len(question.drawn), count, start)
     if question.intervals:
         return boxed(question, boxes(question, points), levels, start, sampling)
     return sampled(question, sample(question, points), levels, start, sampling)
+
+
+def _levels(quantiles: Any) -> tuple[float, ...]:
+    """Return the shares of quantiles in rising order."""
+    listed = list(quantiles) if isinstance(quantiles, Iterable) and not isinstance(quantiles, str) else []
+    if not listed or not all(isinstance(item, int | float) and 0 < item < 1 for item in listed):
+        raise InputError(f"expected shares between 0 and 1, got {quantiles!r}", path="quantiles",
+                         hint="such as (0.05, 0.5, 0.95)")  # fmt: skip
+    return tuple(sorted({float(item) for item in listed}))
 
 
 def whole(value: Any, name: str, low: int, high: int) -> int:

@@ -295,6 +295,8 @@ def test_matches_read_well_and_travel() -> None:
         ({"targets": {"ttft": "1 s", "itl": "30 ms"}, "decode_hardware": "H200"}, InputError, "depends neither"),
         ({"target_latency": "2 ms"}, NotInvertibleError, "even without end of bandwidth, FLOP/s and links"),
         ({"target_latency": "2 ms", "tp_size": 1}, NotInvertibleError, "even without end of bandwidth and FLOP/s"),
+        ({"target_latency": "1e30 s"}, NotInvertibleError, "no target binds: hardware 1e-06 times as fast"),
+        ({"target_latency": "30 ms", "compute_share": True}, InputError, "True is outside 0 to 10"),
         ({"target_latency": "30 ms", "link_bandwidth": "400 GB"}, DimensionError, "byte/s is expected"),
         ({"target_latency": "30 ms", "link_bandwidth": "0 GB/s"}, InputError, "not above zero"),
         ({"target_latency": "30 ms", "link_bandwidth": "fast"}, ParseError, "fast"),

@@ -72,10 +72,14 @@ def test_the_frontier_is_a_curve_with_a_parameter() -> None:
         solution.at()
     with pytest.raises(UnknownNameError):
         solution.at({"bandwidth": "1 TB/s"})
+    with pytest.raises(InfeasibleError, match="these values do not meet itl <= 30 ms") as caught:
+        solution.at({BANDWIDTH: "1 TB/s", PEAK: "900 TFLOP/s", CAPACITY: "80 GB"})
+    assert caught.value.conflict == ("itl <= 30 ms",)
 
 
 def test_the_corner_is_the_synthesis_of_both_targets() -> None:
-    specs = mo.SynthesisSolver().solve("Llama3_70B", targets=RELATIONS[:2], seq_len=512, batch_size=4, tp_size=2)
+    asked = {"seq_len": 512, "batch_size": 4, "tp_size": 2, "link_bandwidth": "like"}
+    specs = mo.SynthesisSolver().solve("Llama3_70B", targets=RELATIONS[:2], **asked)
     corner = next(item for item in solve().frontier if set(item.binding) == set(RELATIONS))
     assert corner.values[BANDWIDTH] == pytest.approx(specs.required_bandwidth.to("byte/s").magnitude, rel=1e-12)
     assert corner.values[PEAK] == pytest.approx(specs.required_flops.to("FLOP/s").magnitude, rel=1e-12)
@@ -312,15 +316,18 @@ def test_what_no_unknown_changes_has_to_hold_already() -> None:
         (RELATIONS, ALL, {"costs": {**COSTS, PEAK: "1 W per TFLOP/s"}}, InputError, "several kinds"),
         (RELATIONS, ALL, {"costs": {**COSTS, PEAK: "1 USD per GB"}}, InputError, "a cost per byte"),
         (RELATIONS, ALL, {"costs": {**COSTS, PEAK: "0 USD per TFLOP/s"}}, InputError, "not above zero"),
-        (RELATIONS, ALL, {"costs": {**COSTS, "x": "1 USD per GB"}}, UnknownNameError, "unknown 'x'"),
+        (RELATIONS, ALL, {"costs": {**COSTS, "x": "1 USD per GB"}}, UnknownNameError, "sought 'x'"),
         (RELATIONS, ALL, {"costs": {**COSTS, PEAK: 3}}, InputError, "not a cost per FLOP/s"),
         (RELATIONS, ALL, {"costs": "cheap"}, InputError, "expected a cost for each unknown"),
-        (RELATIONS, ALL, {"box": {"x": (1, 2)}}, UnknownNameError, "unknown 'x'"),
+        (RELATIONS, ALL, {"box": {"x": (1, 2)}}, UnknownNameError, "sought 'x'"),
         (RELATIONS, ALL, {"box": {BANDWIDTH: "1 TB/s"}}, InputError, "lowest and the highest"),
         (RELATIONS, ALL, {"box": {BANDWIDTH: ("2 TB/s", "1 TB/s")}}, InputError, "empty"),
         (["memory fits"], ["memory_reserve"], {"hardware": "H200", "costs": {"memory_reserve": "1 USD per GB"}},
          InputError, "only suffer"),
         (RELATIONS, ALL, {"points": 0}, InputError, "points"),
+        (RELATIONS, ALL, {"points": 2.5}, InputError, "2.5 points are not between 1 and 10,000"),
+        (RELATIONS, ALL, {"points": "3"}, InputError, "'3' points are not between 1 and 10,000"),
+        (["memory fits"], [BANDWIDTH], {}, InputError, "also depend on hardware.memory.capacity, memory_reserve"),
     ],
 )  # fmt: skip
 def test_wrong_questions_are_answered(

@@ -410,6 +410,22 @@ def test_intervals_are_ranked_by_what_is_gone_when_one_is_known() -> None:
     assert [item.total for item in found["weighted"]] == pytest.approx([4 / 6, 2 / 6])
 
 
+@pytest.mark.parametrize("confidence", ["high", 0, 1, True, math.nan])
+def test_a_confidence_is_a_share(confidence: Any) -> None:
+    with pytest.raises(InputError, match="is not between 0 and 1"):
+        mo.rank_uncertainty(using=Two, outputs="product", a="uniform(1, 2)", confidence=confidence)
+
+
+def test_one_output_of_one_distribution_has_an_index() -> None:
+    (index,) = mo.rank_uncertainty(using=Two, outputs="product", a="uniform(1, 2)", samples=256)["product"]
+    assert index.total == pytest.approx(1, abs=0.1)
+
+
+def test_labels_alone_can_be_shown() -> None:
+    found = mo.uncertain(outputs="decode_bottleneck", samples=20, **SERVING, efficiency="uniform(0.4, 0.5)")
+    assert "Memory 100.00%" in str(found)
+
+
 # faults ---------------------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize(
     ("more", "error", "said"),
@@ -435,6 +451,15 @@ def test_intervals_are_ranked_by_what_is_gone_when_one_is_known() -> None:
         ({"efficiency": "uniform(0.4, 0.5)", "sampling": "sobel"}, UnknownNameError, "did you mean 'sobol'"),
         ({"efficiency": "uniform(0.4, 0.5)", "sampling": "sobol", "samples": 1000}, InputError, "512 or 1024"),
         ({"efficiency": "uniform(0.4, 0.5)", "quantiles": [5, 95]}, InputError, "between 0 and 1"),
+        ({"efficiency": "uniform(0.4, 0.5)", "quantiles": "median"}, InputError, "between 0 and 1, got 'median'"),
+        ({"efficiency": "uniform(0.4, 0.5)", "quantiles": 0.5}, InputError, "between 0 and 1, got 0.5"),
+        ({"efficiency": "uniform(0.4, 0.5)", "outputs": [3]}, InputError, "outputs: expected text, got 3"),
+        ({"efficiency": "uniform(0.4, 0.5)", "outputs": 3}, InputError, "outputs: expected text, got 3"),
+        ({"efficiency": "uniform(0.4, 0.5)", "constraints": [3]}, InputError, "constraints: expected text, got 3"),
+        ({"tp": "1 .. 2"}, InputError, "'tp_size' is given twice: as 'tp_size' and as 'tp'"),
+        ({"efficiency": "0.6 .. 0.4"}, InputError, "0.6 is above 0.4"),
+        ({"efficiency": "nan .. 0.4"}, UnitError, "not a finite number"),
+        ({"hardware.memory.bandwidth": "uniform(-1, 3 TB/s)"}, InputError, "-1 TB/s is not above 0 byte/s"),
         ({"efficiency": "uniform(0.4, 0.5)", "using": 3}, InputError, "expected a model"),
     ],
 )
