@@ -251,6 +251,28 @@ def build() -> dict[str, Any]:
     return {"seconds": ended - started, "answer": f"{program.columns:,} columns: {told}"}
 
 
+def conflict() -> dict[str, Any]:
+    """Why no plan keeps three limits, two of which are at odds: programs about feasibility, the first one included."""
+    from mlsysim_opt import optimize
+    from mlsysim_opt.errors import InfeasibleError
+
+    made = problem(CASES["medium"][0])
+    cheapest, cleanest = (optimize(made, objective=name, gap=1e-4).metrics for name in ("min_cost", "min_carbon"))
+    limits = [
+        f"cost <= {1.01 * cheapest['cost'].m_as('USD')!r} USD",
+        f"carbon <= {1.01 * cleanest['carbon'].m_as('kgCO2e')!r} kgCO2e",
+        f"cost <= {2 * cleanest['cost'].m_as('USD')!r} USD",
+    ]
+    started = time.process_time()
+    try:
+        optimize(made, constraints=limits)
+    except InfeasibleError as error:
+        seconds = time.process_time() - started
+        told = f"{' and '.join(error.conflict)}; {len(error.relaxations)} ways out"
+        return {"seconds": seconds, "programs": error.solves, "limits": len(limits), "answer": told}
+    raise SystemExit("the limits are not at odds")
+
+
 def by_hand() -> dict[str, Any]:
     """The medium instance as a Pyomo model written by hand, beside what this package makes of it."""
     import pyomo.environ as pyo
@@ -306,7 +328,7 @@ def by_hand() -> dict[str, Any]:
 
 if __name__ == "__main__":
     name = sys.argv[1].removeprefix("coupled_")
-    cases = {"build": build, "by_hand": by_hand, "nsga2": nsga2}
+    cases = {"build": build, "by_hand": by_hand, "conflict": conflict, "nsga2": nsga2}
     cases |= {key: lambda shape=shape: front(shape) for key, shape in FRONTS.items()}
     cases |= {key: lambda case=case: solve(*case) for key, case in CASES.items()}
     print(json.dumps(cases[name](), default=str))

@@ -92,6 +92,7 @@ def cases(rounds: int) -> list[Case]:
         Case("help", True, rounds),
         Case("memory", False, 1),
         *(Case(f"coupled_{name}", False, min(rounds, 3), "coupled.py") for name in COUPLED),
+        Case("conflict", False, 1, "coupled.py"),
         Case("nsga2", False, 1, "coupled.py"),
         Case("melange", False, 1, "fleet.py"),
     ]
@@ -183,8 +184,13 @@ def _coupled_lines(found: dict[str, Case]) -> list[Line]:
 
 
 def _front_lines(found: dict[str, Case]) -> list[Line]:
-    """Return the lines of NSGA-II beside a front, and of Melange's problem."""
+    """Return the lines of limits at odds, of NSGA-II beside a front, and of Melange's problem."""
     table: list[Line] = []
+    if case := found.get("conflict"):
+        first = case.ours[0]
+        title = f"a conflict of {first['limits']} limits explained: programs about feasibility"
+        table.append(Line(title, first["programs"], "", first["limits"] + 1, note=first["answer"]))
+        table.append(Line("  with the ways out", first["seconds"], "s"))
     if case := found.get("nsga2"):
         first = case.ours[0]
         title = "hypervolume of the small front in 25 steps, as a share of the complete front's"
