@@ -40,11 +40,14 @@ format: $(VENV)/.installed-dev ## let ruff put the code in its form
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
-bench: $(VENV)/.installed ## the numbers README.md quotes, beside the peer in an environment of its own
-	@set -e; peer=$$(mktemp -d); trap 'rm -rf "$$peer"' EXIT; \
-	$(PYTHON) -m venv "$$peer"; \
-	PIP_DISABLE_PIP_VERSION_CHECK=1 "$$peer/bin/python" -m pip install -qq mlsysim==0.3.0; \
-	PEER_PYTHON="$$peer/bin/python" $(BIN)/python benchmarks/run.py $(ARGS)
+bench: $(VENV)/.installed ## the numbers README.md quotes, beside peers in environments of their own
+	@set -e; beside=$$(mktemp -d); trap 'rm -rf "$$beside"' EXIT; \
+	for package in mlsysim==0.3.0 pymoo==0.6.2; do \
+	  $(PYTHON) -m venv "$$beside/$${package%%=*}"; \
+	  PIP_DISABLE_PIP_VERSION_CHECK=1 "$$beside/$${package%%=*}/bin/python" -m pip install -qq "$$package"; \
+	done; \
+	PEER_PYTHON="$$beside/mlsysim/bin/python" PYMOO_PYTHON="$$beside/pymoo/bin/python" \
+	  $(BIN)/python benchmarks/run.py $(ARGS)
 
 walls: $(VENV)/.installed ## write docs/walls.md from the equations that run
 	@$(BIN)/mlsysim-opt explain walls --markdown > docs/walls.md.new && mv docs/walls.md.new docs/walls.md

@@ -8,9 +8,15 @@ the magnitude of real ones. Times are CPU seconds.
 from __future__ import annotations
 
 import json
+import os
+import statistics
+import subprocess
 import sys
+import tempfile
 import time
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -164,6 +170,62 @@ def front(shape: Shape) -> dict[str, Any]:
     return {"seconds": seconds, "answer": told, "values": found.values}
 
 
+def nsga2() -> dict[str, Any]:
+    """The small front, and what NSGA-II has found of it after the same time and after ten times as long.
+
+    What a front covers is its hypervolume, as a share of that of the complete front, all of whose points are proven;
+    the reference point is a tenth of each range beyond its worst values. NSGA-II is run by the interpreter in
+    PYMOO_PYTHON, with three seeds, of which the median counts.
+    """
+    from mlsysim_opt.optimize import pareto
+    from mlsysim_opt.optimize.dominance import hypervolume
+
+    given, asked = numbers(FRONTS["front_small"]), ["min_cost", "min_carbon"]
+    started = time.process_time()
+    cover = pareto(problem(FRONTS["front_small"], given), objectives=asked, points=25)
+    seconds = time.process_time() - started
+    started = time.process_time()
+    whole = pareto(problem(FRONTS["front_small"], given), objectives=asked)
+    whole_seconds = time.process_time() - started
+    low, high = np.min(whole.values, axis=0), np.max(whole.values, axis=0)
+
+    def covered(points: Any) -> float:
+        if not len(points):
+            return 0.0
+        return hypervolume((np.asarray(points) - low) / (high - low), np.full(2, 1.1))
+
+    all_of_it = covered(whole.values)
+    found: dict[str, Any] = {
+        "seconds": seconds,
+        "covered": covered(cover.values) / all_of_it,
+        "whole_seconds": whole_seconds,
+        "answer": f"{len(cover)} points; the complete front has {len(whole)}, {whole_seconds:.1f} s",
+    }
+    python = os.environ.get("PYMOO_PYTHON")
+    if python is None:
+        return found
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "instance.npz"
+        np.savez(path, **asdict(given))
+        script = Path(__file__).with_name("nsga2.py")
+        command = [python, str(script), str(path), repr(seconds), repr(10 * seconds)]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+    runs = json.loads(done.stdout.splitlines()[-1])
+
+    def of_theirs(measure: Callable[[Any], float]) -> list[float]:
+        return [statistics.median(measure(run[at]["front"]) for run in runs) for at in (0, 1)]
+
+    def right(points: Any) -> int:
+        return sum(bool(np.isclose(whole.values, point, rtol=1e-9, atol=0).all(axis=1).any()) for point in points)
+
+    shares, points, proven = of_theirs(lambda front: covered(front) / all_of_it), of_theirs(len), of_theirs(right)
+    found["answer"] += "; NSGA-II: " + " and ".join(
+        f"{count:.0f} points ({exact:.0f} of them on the complete front) after {times} of the time"
+        for count, exact, times in zip(points, proven, ("once", "ten times"), strict=True)
+    )
+    return found | {"equal_time": shares[0], "ten_times": shares[1]}
+
+
 def build() -> dict[str, Any]:
     """Building 767,448 columns of three coefficients each, and handing them to HiGHS."""
     from mlsysim_opt.optimize import CoupledProblem, CoupledTask
@@ -187,6 +249,28 @@ def build() -> dict[str, Any]:
     ended = time.process_time()
     told = f"built in {built - started:.2f} s, handed over in {ended - built:.2f} s"
     return {"seconds": ended - started, "answer": f"{program.columns:,} columns: {told}"}
+
+
+def conflict() -> dict[str, Any]:
+    """Why no plan keeps three limits, two of which are at odds: programs about feasibility, the first one included."""
+    from mlsysim_opt import optimize
+    from mlsysim_opt.errors import InfeasibleError
+
+    made = problem(CASES["medium"][0])
+    cheapest, cleanest = (optimize(made, objective=name, gap=1e-4).metrics for name in ("min_cost", "min_carbon"))
+    limits = [
+        f"cost <= {1.01 * cheapest['cost'].m_as('USD')!r} USD",
+        f"carbon <= {1.01 * cleanest['carbon'].m_as('kgCO2e')!r} kgCO2e",
+        f"cost <= {2 * cleanest['cost'].m_as('USD')!r} USD",
+    ]
+    started = time.process_time()
+    try:
+        optimize(made, constraints=limits)
+    except InfeasibleError as error:
+        seconds = time.process_time() - started
+        told = f"{' and '.join(error.conflict)}; {len(error.relaxations)} ways out"
+        return {"seconds": seconds, "programs": error.solves, "limits": len(limits), "answer": told}
+    raise SystemExit("the limits are not at odds")
 
 
 def by_hand() -> dict[str, Any]:
@@ -244,7 +328,7 @@ def by_hand() -> dict[str, Any]:
 
 if __name__ == "__main__":
     name = sys.argv[1].removeprefix("coupled_")
-    cases = {"build": build, "by_hand": by_hand}
+    cases = {"build": build, "by_hand": by_hand, "conflict": conflict, "nsga2": nsga2}
     cases |= {key: lambda shape=shape: front(shape) for key, shape in FRONTS.items()}
     cases |= {key: lambda case=case: solve(*case) for key, case in CASES.items()}
     print(json.dumps(cases[name](), default=str))

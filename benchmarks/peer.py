@@ -71,7 +71,15 @@ def serve() -> dict:
     return {"seconds": seconds, "answer": f"TTFT {ttft:.0f} ms, ITL {itl:.1f} ms"}
 
 
-def place() -> dict:
+PLACEMENTS = [("Research_256", 30, 100.0), ("Research_256", 30, 0.0), ("Frontier_8K", 90, 100.0)]
+"""Questions for both sides: fleet, days, USD per tonne of carbon."""
+BATCHINGS = [(5.0, 20.0), (0.5, 30.0), (2.0, 60.0), (10.0, 20.0), (20.0, 20.0)]
+"""Requests per second and the P99 latency promised, in s: Llama3_8B on an H100."""
+TOKENS = 256
+"""Of each prompt, and as many are generated."""
+
+
+def peer_placement() -> dict:
     """Its PlacementOptimizer over the grids it tries when none are named."""
     from mlsysim import Systems
     from mlsysim.solvers import PlacementOptimizer
@@ -79,10 +87,27 @@ def place() -> dict:
     optimizer = PlacementOptimizer()
     optimizer.solve(Systems.Clusters.Research_256, 30)
     started = time.process_time()
-    result = optimizer.solve(Systems.Clusters.Research_256, 30)
-    seconds = time.process_time() - started
-    answer = f"{result.best_region} {result.objective_value:,.0f} USD, {result.carbon_footprint:.1f} t"
-    return {"seconds": seconds, "answer": answer}
+    results = [
+        optimizer.solve(getattr(Systems.Clusters, fleet), days, carbon_tax_per_ton=tax)
+        for fleet, days, tax in PLACEMENTS
+    ]
+    seconds = (time.process_time() - started) / len(results)
+    return {"seconds": seconds, "regions": [result.best_region for result in results]}
+
+
+def peer_batching() -> dict:
+    """Its BatchingOptimizer: the largest of 256 batches that it says is safe."""
+    from mlsysim import Hardware, Models
+    from mlsysim.solvers import BatchingOptimizer
+
+    optimizer = BatchingOptimizer()
+    started = time.process_time()
+    results = [
+        optimizer.solve(Models.Language.Llama3_8B, Hardware.Cloud.H100, TOKENS, promised * 1000, rate)
+        for rate, promised in BATCHINGS
+    ]
+    seconds = (time.process_time() - started) / len(results)
+    return {"seconds": seconds, "batches": [int(result.best_batch_size) for result in results]}
 
 
 def load() -> dict:
@@ -94,6 +119,7 @@ def load() -> dict:
 
 
 if __name__ == "__main__":
-    found = {"search": search, "solve": solve, "serve": serve, "place": place, "load": load}[sys.argv[1]]()
+    cases = [search, solve, serve, peer_placement, peer_batching, load]
+    found = {case.__name__: case for case in cases}[sys.argv[1]]()
     found["peak_mib"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(json.dumps(found))
