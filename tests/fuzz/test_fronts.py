@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import pytest
 from fuzzing.fronts import examine_designs, examine_plans, examine_seed, question
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 QUICK, DESIGNS, CAMPAIGN, STEP = 100, 100, 5000, 50
 
@@ -18,6 +20,12 @@ def test_fronts_of_designs(seed: int) -> None:
 
 @pytest.mark.parametrize("seed", range(QUICK))
 def test_fronts_of_plans(seed: int) -> None:
+    examine_seed(examine_plans, seed)
+
+
+@given(st.integers(10**6, 10**9))
+@settings(max_examples=25)
+def test_fronts_of_any_seed(seed: int) -> None:
     examine_seed(examine_plans, seed)
 
 
