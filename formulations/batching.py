@@ -68,6 +68,9 @@ class Words(Input):
                 raise UnknownNameError(self.name, str(item), self.options, path=self.name)
         return tuple(dict.fromkeys(several))
 
+    def plain(self, value: tuple[str, ...]) -> list[str]:
+        return list(value)
+
 
 def _limit(name: str, about: str) -> Number:
     return Number(name, about, default=None, unit="ms", of=TIME, open_low=True)

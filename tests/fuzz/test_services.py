@@ -23,3 +23,9 @@ def test_backends_agree_with_a_scalar_enumeration(seed: int, tally: Tally) -> No
 def test_campaign(first: int, tally: Tally) -> None:
     for seed in range(first, first + STEP):
         examine_seed(service, seed, sizes=LONG, tally=tally)
+
+
+@pytest.mark.parametrize("seed", [2, 4, 16])
+def test_there_are_services_that_are_possible(seed: int) -> None:
+    # or nothing of what is said of answers would be looked at
+    assert examine_seed(service, seed, sizes=LONG) == "optimal"

@@ -12,6 +12,7 @@ import numpy as np
 from mlsysim_opt.errors import VerificationError
 from mlsysim_opt.optimize.coupled.program import Array, LinearProgram
 from mlsysim_opt.optimize.coupled.prune import undominated
+from mlsysim_opt.optimize.coupled.scaling import least_size
 
 if TYPE_CHECKING:
     from mlsysim_opt.optimize.backends.highs import Result, Watch
@@ -146,7 +147,7 @@ def finished(part: Part, result: Result, solver: str, how: str, duals: Array | N
             hint="this is a fault of the solver, or a matter of scale: costs are huge or tiny beside one another",
         )
     bound = min(result.bound, value)
-    near = within(value, bound, max(part.options.gap, EXACT), size)
+    near = within(value, bound, max(part.options.gap, EXACT), size) or value - bound <= EXACT * least_size(program)
     status: Status = "optimal" if near else "feasible"
     why = "reached" if near else f"not reached: {result.stop}"
     return Found(status, full, value, bound, f"{how}: bound {why}", solver, details, duals, size)

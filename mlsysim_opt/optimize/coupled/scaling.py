@@ -181,8 +181,17 @@ def _natural(program: LinearProgram) -> Array:
     return np.where(np.isfinite(most), most, least)
 
 
+def least_size(program: LinearProgram) -> float:
+    """Return the size that an answer is scaled as, where it is smaller: what is below is rounding of its costs."""
+    return LEAST * _largest_cost(program, column_units(program))
+
+
+def _largest_cost(program: LinearProgram, columns: Array) -> float:
+    return float(np.max(np.abs(program.cost) * columns, initial=0.0))
+
+
 def _cost_unit(program: LinearProgram, columns: Array, size: float | None) -> float:
-    largest = float(np.max(np.abs(program.cost) * columns, initial=0.0))
+    largest = _largest_cost(program, columns)
     if largest == 0:
         return 1.0
     size = abs(size) if size is not None and math.isfinite(size) else largest

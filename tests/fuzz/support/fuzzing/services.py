@@ -12,6 +12,7 @@ from mlsysim_opt.optimize import Task, task
 from mlsysim_opt.units import parse_unit
 
 MODELS = ("Llama3_8B", "Llama3_8B", "Llama2_7B", "Llama2_13B", "Llama3_70B", "Mixtral_8x7B", "DeepSeek_V3", "GPT3_6_7B")
+EXPERTS = ("Mixtral_8x7B", "DeepSeek_V3")
 ACCELERATORS = ("H100", "A100", "H200", "B200", "MI300X", "L40S")
 OBJECTIVES = (
     "max_throughput", "max_batch_size", "min_cost_per_million_tokens", "max_goodput", "min_latency_p99",
@@ -44,7 +45,7 @@ def service(seed: int, size: int = 50) -> Task:
 
 def _service(dice: random.Random, size: int) -> Task:
     output = dice.choice((16, 64, 128, 256, 500))
-    devices = dice.choice((1, 1, 2, 4, 8))
+    devices = dice.choice((2, 8, 16, 32, 64))
     given: dict[str, Any] = {
         "model": dice.choice(MODELS),
         "hardware": dice.sample(ACCELERATORS, dice.choice((1, 1, 1, 2))),
@@ -54,7 +55,7 @@ def _service(dice: random.Random, size: int) -> Task:
         "devices": devices,
         "policy": dice.choice(("continuous", "static", "static", ["continuous", "static"])),
         "precision": dice.choice(("fp16", "fp16", "bf16", "fp8", ["fp16", "fp8"])),
-        "sla_latency": f"{dice.choice((2, 5, 10, 20, 60)) * dice.uniform(0.7, 1.4):.3f} s",
+        "sla_latency": f"{dice.choice((5, 20, 60, 200, 600)) * dice.uniform(0.7, 1.4):.3f} s",
         "price": {name: f"{dice.uniform(1, 5):.3f} USD/h" for name in ACCELERATORS},
     }
     if dice.random() < 0.4:
@@ -91,7 +92,11 @@ def _choices(dice: random.Random, given: dict[str, Any], size: int) -> dict[str,
         del options["draft_tokens"]
     elif isinstance(given["draft_model"], list):
         room //= 2
-    chosen: dict[str, list[int]] = {name: [dice.choice(values[:3])] for name, values in options.items()}
+    if given["model"] not in EXPERTS:
+        options["ep_size"] = [1]
+    chosen: dict[str, list[int]] = {
+        name: [values[0] if dice.random() < 0.6 else dice.choice(values[:3])] for name, values in options.items()
+    }
     for name in ("tp_size", "replicas"):
         count = dice.choice((1, 2, 2, 3))
         chosen[name] = sorted(dice.sample(options[name], min(count, max(1, room // 8))))
