@@ -16,6 +16,7 @@ from mlsysim_opt.algebra.expression import constant
 from mlsysim_opt.errors import InputError, LimitReachedError, UnboundedError, UnknownNameError, VerificationError
 from mlsysim_opt.optimize.backends.highs import Progress
 from mlsysim_opt.optimize.coupled.audit import Amount, Audit, Auditor
+from mlsysim_opt.optimize.coupled.chain import solve_chain
 from mlsysim_opt.optimize.coupled.compile import Compiled
 from mlsysim_opt.optimize.coupled.generate import generates, solve_generated
 from mlsysim_opt.optimize.coupled.linear import metric_symbols
@@ -156,6 +157,10 @@ def solve_first(
     refuse_negative_divisors(task, options)
     if engine.name == "milp" and generates(task):
         return Solved(*solve_generated(task, options))
+    if engine.name == "milp":
+        chained = solve_chain(task, options)
+        if chained is not None:
+            return Solved(*chained)
     if engine.name == "milp" and start is None and pools(task):
         pooled = solve_pooled(task, options)
         if pooled is not None:
