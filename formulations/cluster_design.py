@@ -9,8 +9,8 @@ or of `serving_fleet` for this workload on this hardware. Money and carbon are t
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -19,12 +19,15 @@ from mlsysim_opt.formulations.narrowed import Narrowed, allow
 from mlsysim_opt.formulations.rows import Label, Rows, Several
 
 from mlsysim_opt.algebra.atoms import where
+from mlsysim_opt.algebra.evaluate import ScalarProgram
 from mlsysim_opt.algebra.expression import Choice, Expression, Symbol, constant
 from mlsysim_opt.errors import InfeasibleError, InputError, MissingFieldError
 from mlsysim_opt.optimize import optimize
 from mlsysim_opt.optimize.coupled.problem import CoupledProblem
+from mlsysim_opt.optimize.coupled.solution import PlanSolution
 from mlsysim_opt.optimize.coupled.totals import Family, Total
 from mlsysim_opt.optimize.formulation import Formulation
+from mlsysim_opt.optimize.solution import Value
 from mlsysim_opt.physics.data import DataModel
 from mlsysim_opt.physics.economics import EconomicsModel
 from mlsysim_opt.physics.inputs import Given, Input, Number, Switch, Text
@@ -89,7 +92,11 @@ PORTFOLIO_SHARE = "each workload gets its share"
 
 @dataclass
 class Site:
-    """What is chosen, and what follows from it for one workload or one cluster at a time."""
+    """What is chosen, and what follows from it for one workload or one cluster at a time.
+
+    Attributes:
+        nested: the optima that tables are made of, by workload and hardware. tables: those tables, by name.
+    """
 
     problem: CoupledProblem
     values: Mapping[str, Any]
@@ -99,6 +106,8 @@ class Site:
     storage: Choice
     cooling: Choice
     size: Choice
+    nested: dict[tuple[Any, ...], Any] = field(default_factory=dict)
+    tables: dict[str, Expression] = field(default_factory=dict)
 
     @property
     def axes(self) -> tuple[Choice, ...]:
@@ -131,7 +140,8 @@ class Site:
         """Return a number for each combination of values of choices; NaN where there is none."""
         numbers = [read(*values) for values in itertools.product(*(choice.values for choice in choices))]
         shape = tuple(len(choice.values) for choice in choices)
-        return self.problem.table(name, choices, np.array(numbers, dtype=float).reshape(shape), unit)
+        self.tables[name] = self.problem.table(name, choices, np.array(numbers, dtype=float).reshape(shape), unit)
+        return self.tables[name]
 
     # workloads --------------------------------------------------------------------------------------------------------
     @cached_property
@@ -155,6 +165,7 @@ class Site:
             )
         except InfeasibleError:
             return np.nan
+        self.nested[workload, node, fabric, size] = best
         return float(best.objective.si)
 
     def accelerators(self, workload: str, node: str) -> float:
@@ -171,6 +182,7 @@ class Site:
                             tp_size=[n for n in (1, 2, 4, 8) if n <= server.accelerators_per_node])  # fmt: skip
         except InfeasibleError:
             return np.nan
+        self.nested[workload, node] = best
         return float(best.objective.si)
 
     def stall(self, workload: str, node: str, fabric: str, storage: str) -> float:
@@ -244,6 +256,50 @@ class Site:
 
         return read
 
+    # checking ---------------------------------------------------------------------------------------------------------
+    def recheck(self, plan: PlanSolution, time: Expression) -> Iterator[tuple[str, float, float]]:
+        """Yield what a plan rests on, as it stands there and computed again: nested optima, money and carbon by load.
+
+        Args:
+            time: that a workload keeps a cluster, whose table is made of the nested optima.
+        """
+        axes = [choice.name for choice in self.axes]
+        work: dict[tuple[Any, ...], float] = {}
+        program = ScalarProgram([time], self.problem.values)
+        for row in plan.amounts["shares"]:
+            design = tuple(row[name] for name in axes)
+            (held,) = program.run_named({**self.problem.values, **row})
+            work[design] = work.get(design, 0.0) + row["amount"] * held
+            workload, node, fabric, size = (row[name] for name in ("workload", "node", "fabric", "nodes"))
+            key = (workload, node, fabric, size) if (workload, node, fabric, size) in self.nested else (workload, node)
+            nested = self.nested[key]
+            again = nested.verify()["objective"]
+            exact = Value(again["value"], again["unit"] or "").si
+            yield f"{nested.objective_name} of {workload} on {node}", self._held(workload, node, fabric, size), exact
+        sums = {"tco": 0.0, "operational_carbon": 0.0}
+        for row in plan.amounts["clusters"]:
+            node, fabric, storage, cooling, size = design = tuple(row[name] for name in axes)
+            load = min(1.0, work.get(design, 0.0) / (row["amount"] * float(self.values["years"])))
+            if "tco" in plan.metrics:
+                sums["tco"] += row["amount"] * self.economics(load, "tco_usd")(node, fabric, storage, cooling, size)
+            if "operational_carbon" in plan.metrics:
+                sums["operational_carbon"] += row["amount"] * self.carbon(load, "carbon_footprint_kg")(
+                    node, fabric, cooling, size
+                )
+        for name, unit in (("tco", "USD"), ("operational_carbon", "kgCO2e")):
+            if name in plan.metrics:
+                yield name, float(plan.metrics[name].to(unit).magnitude), sums[name]
+
+    def _held(self, workload: str, node: str, fabric: str, size: int) -> float:
+        """Return the number that the tables hold of a nested optimum."""
+        trained = (workload, node, fabric, size) in self.nested
+        table = self.tables["speed" if trained else "accelerators needed"]
+        places = {self.workload: workload, self.node: node, self.fabric: fabric, self.size: size}
+        (value,) = ScalarProgram([table], self.problem.values).run_named(
+            {**self.problem.values, **{choice.name: place for choice, place in places.items()}}
+        )
+        return float(value)
+
 
 def _label(value: Any) -> Any:
     return value.name if isinstance(value, Entry) else value
@@ -275,6 +331,7 @@ def _build(values: dict[str, Any], narrowed: Mapping[str, Any]) -> CoupledProble
     scale = problem.amounts("portfolios", (), low=0 if values["scaled"] else 1, high=None if values["scaled"] else 1,
                             about="how many times all workloads are done")  # fmt: skip
     time = _time(site, duration)
+    problem.recheck = lambda plan: site.recheck(plan, time)
     problem.require(PORTFOLIO_SHARE, (run.total() - scale.total()).equals(0), each=(site.workload,))
     works = run.total(time) - bought.total(duration * Symbol("availability", NONE, high=1.0))
     problem.require("a cluster works no longer than it stands", works <= 0, each=site.axes, structural=True)

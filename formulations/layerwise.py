@@ -19,6 +19,7 @@ from mlsysim_opt.formulations.rows import Label, Rows, Several
 from mlsysim_opt.algebra.atoms import ceildiv, divides, where
 from mlsysim_opt.algebra.expression import Choice, Expression, Symbol, constant, expression
 from mlsysim_opt.errors import InputError, UnknownNameError
+from mlsysim_opt.optimize.coupled.blocks import Chain as Chained
 from mlsysim_opt.optimize.coupled.problem import CoupledProblem, Largest
 from mlsysim_opt.optimize.coupled.totals import Family, Place, Total
 from mlsysim_opt.optimize.formulation import Formulation
@@ -96,6 +97,8 @@ INPUTS: tuple[Input, ...] = (
 )  # fmt: skip
 ALIASES = {"batch_size": "global_batch_size"}
 EMBEDDING, HEAD = "embedding", "head"
+GOES_ON, COMES_FROM = "a layer's layout goes on", "it comes from the layer before"
+WORK_SPACE = "work space of each layer"
 STRATEGY = ("tp_size", "zero_stage", "recomputation", "sequence_parallel")
 MODELLED = ("model", "stage", "global_batch_size", "seq_len")
 
@@ -142,13 +145,12 @@ def _build(values: dict[str, Any], narrowed: Mapping[str, Any]) -> CoupledProble
     out_of = flow.total(at={chain.layout: chain.before})
     into = flow.total(at={chain.layout: chain.after, chain.layer: Place(chain.layer, 1)})
     rows = (chain.layer, chain.layout)
-    problem.require(
-        "a layer's layout goes on", out_of - member <= 0, each=rows, when=place < layers - 1, structural=True
+    problem.require(GOES_ON, out_of - member <= 0, each=rows, when=place < layers - 1, structural=True)
+    problem.require(COMES_FROM, (into - member).equals(0), each=rows, when=place > 0, structural=True)
+    most = _metrics(problem, chain, picked, flow, values)
+    problem.chain = Chained(
+        picked, flow, chain.layer, chain.layout, chain.before, chain.after, GOES_ON, COMES_FROM, most, WORK_SPACE
     )
-    problem.require(
-        "it comes from the layer before", (into - member).equals(0), each=rows, when=place > 0, structural=True
-    )
-    _metrics(problem, chain, picked, flow, values)
     problem.assumptions.update(
         {item.name: str(item.default) for item in INPUTS
          if chain.limit is not None and item.default not in (None, REQUIRED) and not isinstance(item, Several)
@@ -157,7 +159,10 @@ def _build(values: dict[str, Any], narrowed: Mapping[str, Any]) -> CoupledProble
     return problem
 
 
-def _metrics(problem: CoupledProblem, chain: Chain, picked: Family, flow: Family, values: Mapping[str, Any]) -> None:
+def _metrics(
+    problem: CoupledProblem, chain: Chain, picked: Family, flow: Family, values: Mapping[str, Any]
+) -> Family | None:
+    """Declare metrics and the limit of memory; return the share of it that is work space, where it is limited."""
     layers, between = picked.total(chain.time), flow.total(chain.between)
     step = (layers + between + Total((), chain.fixed)) * chain.factor
     kept = picked.total(chain.kept)
@@ -172,12 +177,14 @@ def _metrics(problem: CoupledProblem, chain: Chain, picked: Family, flow: Family
         tokens = expression(f"{values['global_batch_size'] * values['seq_len']} token")
         problem.measure("tokens_per_second", lambda: tokens / problem.metric("step_time"), unit="token/s",
                         about="tokens of the whole job per second")  # fmt: skip
+    most = None
     if chain.limit is not None:
         # As a share of the limit it is a number of about one, like the picks that it is compared with.
         most = problem.amounts("work space", (), high=1, about="share of memory of the layer that needs most of it")
         working_at_most = most.total(chain.limit)
-        problem.require("work space of each layer", working - working_at_most <= 0, each=(at_work,), structural=True)
+        problem.require(WORK_SPACE, working - working_at_most <= 0, each=(at_work,), structural=True)
         problem.require("memory fits", kept + working_at_most <= chain.limit)
+    return most
 
 
 # from the model -------------------------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ from mlsysim_opt.formulations.cluster_design import Site, cluster_design
 from scipy.optimize import linprog
 
 import mlsysim_opt as mo
-from mlsysim_opt.errors import InfeasibleError, InputError, MissingFieldError, MlsysimError
+from mlsysim_opt.errors import InfeasibleError, InputError, MissingFieldError, MlsysimError, VerificationError
 from mlsysim_opt.physics.economics import EconomicsModel
 from mlsysim_opt.physics.sustainability import SustainabilityModel
 from mlsysim_opt.registry import default_catalog
@@ -259,3 +259,28 @@ def test_the_tables_of_the_page_are_what_runs() -> None:
     assert column("Given") == [item.name for item in cluster_design.inputs]
     assert column("Decisions") == list(problem.decisions)
     assert column("Metrics") == list(problem.metrics)
+
+
+def test_verify_computes_nested_optima_money_and_carbon_again() -> None:
+    plan = mo.optimize("cluster_design", **{**GIVEN, "sizes": [2, 4]})
+    assert plan.task is not None
+    found = {name: (held, exact) for name, held, exact in plan.task.problem.recheck(plan)}
+    assert set(found) == {
+        f"max_tokens_per_second of training on {plan.amounts['clusters'][0]['node']}",
+        f"min_accelerators of chat on {plan.amounts['clusters'][0]['node']}", "tco",
+        "operational_carbon",
+    }  # fmt: skip
+    for held, exact in found.values():
+        assert held == pytest.approx(exact, rel=1e-9)
+    assert plan.verify()["constraints_hold"]
+    # a nested optimum that says something else than the table that was made of it
+    site = plan.task.problem.recheck.__closure__
+    nested = next(cell.cell_contents.nested for cell in site if hasattr(cell.cell_contents, "nested"))
+    key = next(key for key in nested if key[0] == "chat" and key[1] == plan.amounts["clusters"][0]["node"])
+    other = mo.optimize("serving_fleet", model="Llama3_8B", precision="fp16", objective="min_accelerators",
+                        traffic=[{name: CHAT[name] for name in ("name", "input_len", "output_len", "itl")}
+                                 | {"request_rate": "400 request/s"}],
+                        offers=[{"accelerator": nested[key].amounts["replicas"][0]["accelerator"]}])  # fmt: skip
+    nested[key] = other
+    with pytest.raises(VerificationError, match="min_accelerators of chat"):
+        plan.verify()

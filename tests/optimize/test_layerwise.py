@@ -17,6 +17,7 @@ import mlsysim_opt as mo
 from mlsysim_opt.algebra.evaluate import ScalarProgram
 from mlsysim_opt.errors import InfeasibleError, MlsysimError
 from mlsysim_opt.optimize import question
+from mlsysim_opt.optimize.coupled import run
 from mlsysim_opt.optimize.coupled.search import HighsBackend, Options
 from mlsysim_opt.physics.training import DistributedModel
 from mlsysim_opt.registry import default_catalog
@@ -163,6 +164,58 @@ def test_without_a_limit_it_is_a_shortest_path_and_the_relaxation_is_integral(se
         assert found.status == "infeasible"
     else:
         assert found.value == pytest.approx(expected * 1e-3, rel=1e-9)
+
+
+def deep(seed: int) -> dict[str, Any]:
+    """Return twelve layers with times and memory that are no round numbers, some of them alike."""
+    rng = random.Random(seed)
+    names = ["dp", "tp", "zero", "both"]
+    kinds = [[(rng.uniform(1, 5), rng.uniform(0.5, 4), rng.uniform(0, 2)) for _ in names] for _ in range(3)]
+    rows = [
+        {"layer": f"layer {at}", "strategy": name, "layout": name[:1], "time": time, "kept": f"{kept!r} GiB",
+         "working": f"{work!r} GiB"}
+        for at, kind in enumerate(rng.choices(range(3), k=12))
+        for name, (time, kept, work) in zip(names, kinds[kind], strict=True)
+    ]  # fmt: skip
+    pairs = itertools.permutations("dtzb", 2)
+    changes = [{"before": a, "after": b, "time": rng.uniform(0, 2)} for a, b in pairs if rng.random() < 0.9]
+    least = sum(min(size(row["kept"]) for row in group) for _, group in itertools.groupby(rows, lambda r: r["layer"]))
+    return {"measured": rows, "resharding": changes, "memory_limit": f"{least * rng.uniform(1.05, 1.8) + 2!r} GiB"}
+
+
+@pytest.mark.parametrize("seed", range(25))
+def test_labels_find_what_branch_and_bound_finds(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    given = deep(seed)
+    labels = mo.optimize("layerwise", **given)
+    assert labels.certificate.proof.startswith("labels over the chain")
+    assert labels.verify()["constraints_hold"]
+    # a limit of time in place of one of memory: the least memory in so much time
+    slow = f"step_time <= {1.05 * milliseconds(labels)!r} ms"
+    free = {name: value for name, value in given.items() if name != "memory_limit"}
+    least = mo.optimize("layerwise", **free, objective="min_kept_memory", constraints=[slow])
+    assert least.certificate.proof.startswith("labels over the chain")
+    monkeypatch.setattr(run, "solve_chain", lambda *_: None)
+    branched = mo.optimize("layerwise", **given)
+    assert branched.certificate.proof.startswith("branch and bound")
+    assert milliseconds(labels) == pytest.approx(milliseconds(branched), rel=1e-9)
+    again = mo.optimize("layerwise", **free, objective="min_kept_memory", constraints=[slow])
+    assert least.objective.si == pytest.approx(again.objective.si, rel=1e-9)
+
+
+def test_two_limits_at_once_are_for_branch_and_bound() -> None:
+    given = deep(1)
+    labels = mo.optimize("layerwise", **given)
+    both = mo.optimize("layerwise", **given, constraints=["layer_time <= 1 s"])
+    assert both.certificate.proof.startswith("branch and bound")
+    assert milliseconds(both) == pytest.approx(milliseconds(labels), rel=1e-9)
+
+
+def test_eighty_layers_in_scarce_memory_are_proven() -> None:
+    found = mo.optimize("layerwise", model="Llama3_70B", stage="Lab_64_H100", global_batch_size=128, seq_len=4096,
+                        memory_limit="70 GiB")  # fmt: skip
+    assert found.status == "optimal"
+    assert found.gap == 0
+    assert 69 < found.metrics["memory"].to("GiB").magnitude <= 70
 
 
 # physics --------------------------------------------------------------------------------------------------------------

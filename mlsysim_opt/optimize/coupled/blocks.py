@@ -95,6 +95,28 @@ class Standing:
         return (self.relation,) if self.capacity is None else (self.relation, self.capacity)
 
 
+@dataclass(frozen=True, eq=False)
+class Chain:
+    """One pick for each stage in a row, and between neighbours a change from the layout of one to that of the other.
+
+    Attributes:
+        picks: one of each stage. changes: over stage, before and after: whether a change is made behind a stage.
+        stage, layout, before, after: the choices. goes_on, comes_from: the names of the relations of picks and changes.
+        peak: an amount that is at least what each stage needs, by the relation named `peak_relation`.
+    """
+
+    picks: Family
+    changes: Family
+    stage: Choice
+    layout: Choice
+    before: Choice
+    after: Choice
+    goes_on: str
+    comes_from: str
+    peak: Family | None = None
+    peak_relation: str | None = None
+
+
 @dataclass(eq=False)
 class Priced:
     """Plans of a part at some prices.

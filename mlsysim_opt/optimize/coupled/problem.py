@@ -69,6 +69,8 @@ class CoupledProblem:
         local: constraints on single tuples of families. couplings: relations of sums.
         blocks: parts whose best plan at given prices is known without a solver; large problems of nothing else are
             solved by generating their plans. standing: what they share, if they share what is held.
+        chain: what makes it one pick after another, if that is all it is.
+        recheck: returns, for a plan, numbers that tables hold and what they are when they are computed again, by name.
         coarser: a smaller problem, whose best plan says what to pick in this one.
     """
 
@@ -83,6 +85,8 @@ class CoupledProblem:
     couplings: list[Coupled] = field(default_factory=list)
     blocks: list[Any] = field(default_factory=list)
     standing: Any = None
+    chain: Any = None
+    recheck: Callable[[Any], Iterable[tuple[str, float, float]]] | None = None
     coarser: Coarser | None = None
     default_objective: str | None = None
     assumptions: dict[str, str] = field(default_factory=dict)
