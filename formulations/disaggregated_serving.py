@@ -16,7 +16,7 @@ from mlsysim_opt.formulations.givens import Counts, Names
 
 from mlsysim_opt.algebra.atoms import lookup, minimum
 from mlsysim_opt.algebra.expression import Choice, Expression, expression
-from mlsysim_opt.errors import InputError, UnknownNameError
+from mlsysim_opt.errors import FileError, InputError, UnknownNameError
 from mlsysim_opt.optimize.coupled.problem import CoupledProblem
 from mlsysim_opt.optimize.formulation import Formulation, defaults
 from mlsysim_opt.optimize.problem import Lever, Problem, among
@@ -43,7 +43,7 @@ class WorkerFile(Input):
             raise InputError(f"expected the name of a CSV file, got {value!r}", path=self.name)
         try:
             return os.fspath(value), read_workers(value, self.phase)
-        except InputError as error:
+        except (InputError, FileError) as error:
             error.path = f"{self.name}: {error.path}"
             raise
 

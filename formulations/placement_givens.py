@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 from mlsysim_opt.formulations.fleet_givens import QUANTILE
 from mlsysim_opt.formulations.givens import Counts, Names
-from mlsysim_opt.formulations.rows import Label
+from mlsysim_opt.formulations.rows import Label, given_table
 
 from mlsysim_opt.errors import InputError
 from mlsysim_opt.physics.inputs import Given, Input, Number, Text, check_all
-from mlsysim_opt.registry.importers.tables import Table, printable
+from mlsysim_opt.registry.importers.tables import printable
 from mlsysim_opt.units import (
     CARBON,
     ENERGY,
@@ -75,13 +75,15 @@ def _mapping(value: Any, path: str) -> dict[str, Any]:
     return dict(value)
 
 
-def columns_of_file(path: str | os.PathLike[str]) -> dict[str, dict[str, Any]]:
+def columns_of_file(path: str | os.PathLike[str], name: str) -> dict[str, dict[str, Any]]:
     """Return the columns of a CSV file as series by name; a header may state the unit: ``AWS_us_east_1 [USD/h]``.
 
+    Args:
+        name: of the given.
     Raises:
-        CatalogError: the file cannot be read, or a cell is no number.
+        FileError: the file cannot be read. CatalogError: a cell is no number.
     """
-    table = Table(path)
+    table = given_table(path, name)
     values: list[list[float]] = [[] for _ in table.columns]
     for row in table.rows():
         for column, (name, text) in zip(values, row.items(), strict=True):
@@ -110,7 +112,7 @@ class Series(Number):
 
     def check(self, value: Any) -> Any:
         if is_file(value):
-            columns = columns_of_file(value)
+            columns = columns_of_file(value, self.name)
             if len(columns) > 1:
                 raise InputError(f"{value} has {len(columns)} columns, and one is wanted", path=self.name)
             (value,) = columns.values()
@@ -143,7 +145,7 @@ class ByRegion(Series):
         if self.catalog and value == CATALOG:
             return CATALOG
         if is_file(value):
-            value = columns_of_file(value)
+            value = columns_of_file(value, self.name)
         if not isinstance(value, Mapping) or set(value) == {"values", "unit"}:
             return super().check(value)
         found: dict[str, Any] = {}

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from mlsysim_opt.errors import InputError, UnknownNameError
+from mlsysim_opt.errors import FileError, InputError, UnknownNameError
 from mlsysim_opt.physics.inputs import REQUIRED, Input, Number
 from mlsysim_opt.registry.entry import Entry
 from mlsysim_opt.registry.importers.tables import Table, printable
@@ -45,6 +45,19 @@ class Several(Input):
 
     def plain(self, value: Iterable[Any]) -> list[Any]:
         return [self.each.plain(item) for item in value]
+
+
+def given_table(path: str | os.PathLike[str], name: str) -> Table:
+    """Return the CSV file of a given.
+
+    Raises:
+        FileError: it cannot be read; says of which given it is. CatalogError: it is no table.
+    """
+    try:
+        return Table(path)
+    except FileError as error:
+        error.path = f"{name}: {error.path}"
+        raise
 
 
 @dataclass(frozen=True)
@@ -84,7 +97,7 @@ class Rows(Input):
         ]
 
     def _of_file(self, path: str | os.PathLike[str]) -> Iterator[tuple[str, Mapping[str, Any]]]:
-        table = Table(path)
+        table = given_table(path, self.name)
         heads = [self._head(table, text) for text in table.columns]
         if len({name for name, _ in heads}) < len(heads):
             raise table.fault("has two columns of one name", table.line)

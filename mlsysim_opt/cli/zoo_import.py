@@ -73,12 +73,6 @@ def _imported(file: str, out: str | None, make: Callable[[], str], prefix: str |
         raise InputError(f"{file!r} is an address; nothing is fetched from the network", path="FILE", hint=hint)
     try:
         text = make()
-    except CatalogError as error:
-        if error.line is None and error.message.startswith(
-            ("no such", "is a folder", "is not a regular", "cannot be r")
-        ):
-            raise FileError(error.message, path=plain(file), hint=error.hint) from None
-        raise
     except OSError as error:
         raise FileError(str(error.strerror or error), path=plain(file)) from None
     written = None if out is None else _write(text, out, prefix)

@@ -81,7 +81,8 @@ class Input:
 class Number(Input):
     """A quantity with a dimension, or a plain number; `integer` for a count.
 
-    `bare` is for names that say their unit (``duration_days``): a number without a unit is then read in `unit`.
+    The dimension `of` is that of the unit where it is not given. `bare` is for names that say their unit
+    (``duration_days``): a number without a unit is then read in `unit`.
     """
 
     unit: str = "dimensionless"
@@ -91,6 +92,10 @@ class Number(Input):
     high: float = math.inf
     open_low: bool = False
     bare: bool = False
+
+    def __post_init__(self) -> None:
+        if self.of == NONE:
+            object.__setattr__(self, "of", parse_unit(self.unit).dimension)
 
     def check(self, value: Any) -> float:
         if (

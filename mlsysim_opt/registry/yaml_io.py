@@ -19,7 +19,7 @@ from typing import Any, TypeAlias
 
 import yaml
 
-from mlsysim_opt.errors import InputError
+from mlsysim_opt.errors import FileError, InputError, MlsysimError
 
 MAX_BYTES = 5 * 2**20
 MAX_DEPTH = 40
@@ -89,7 +89,7 @@ def read_yaml(
             documents, deep nesting.
     """
     shown = label if label is not None else str(source)
-    return parse_yaml(_read_bytes(source, shown, error), label=shown, error=error)
+    return parse_yaml(_read_bytes(source, shown, error, error), label=shown, error=error)
 
 
 def parse_yaml(content: str | bytes, *, label: str = "<text>", error: type[InputError] = InputError) -> Document:
@@ -108,13 +108,16 @@ def read_text(source: str | os.PathLike[str], *, label: str | None = None, error
     """Return the text of a file of any form under the same rules: a regular file of limited size, in UTF-8.
 
     Raises:
-        InputError: (or `error`) the file is missing, not a regular file, unreadable, too large, or not UTF-8.
+        FileError: the file is missing, not a regular file, or unreadable. InputError: (or `error`) it is too large, or
+            not UTF-8.
     """
     shown = label if label is not None else str(source)
-    return _decode(_read_bytes(source, shown, error), shown, error).removeprefix("\ufeff")
+    return _decode(_read_bytes(source, shown, error, FileError), shown, error).removeprefix("\ufeff")
 
 
-def _read_bytes(source: str | os.PathLike[str] | Traversable, label: str, error: type[InputError]) -> bytes:
+def _read_bytes(
+    source: str | os.PathLike[str] | Traversable, label: str, error: type[InputError], unread: type[MlsysimError]
+) -> bytes:
     if not isinstance(source, str | os.PathLike):
         return source.read_bytes()
     path = Path(source)
@@ -122,21 +125,21 @@ def _read_bytes(source: str | os.PathLike[str] | Traversable, label: str, error:
         # O_NONBLOCK: opening a FIFO must not wait for a writer.
         handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
     except FileNotFoundError:
-        raise error("no such file", path=label) from None
+        raise unread("no such file", path=label) from None
     except (OSError, ValueError) as problem:
         if path.is_dir():
-            raise error("is a folder, a file is expected", path=label) from None
-        raise error(f"cannot be read: {_reason(problem)}", path=label) from None
+            raise unread("is a folder, a file is expected", path=label) from None
+        raise unread(f"cannot be read: {_reason(problem)}", path=label) from None
     mode = os.fstat(handle).st_mode
     if not stat.S_ISREG(mode):
         os.close(handle)
         what = "is a folder, a file is expected" if stat.S_ISDIR(mode) else "is not a regular file"
-        raise error(what, path=label)
+        raise unread(what, path=label)
     with os.fdopen(handle, "rb") as stream:
         try:
             content = stream.read(MAX_BYTES + 1)
         except OSError as problem:
-            raise error(f"cannot be read: {_reason(problem)}", path=label) from None
+            raise unread(f"cannot be read: {_reason(problem)}", path=label) from None
     if len(content) > MAX_BYTES:
         raise error(f"larger than the limit of {MAX_BYTES >> 20} MiB", path=label)
     return content

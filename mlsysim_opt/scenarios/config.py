@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mlsysim_opt.errors import FileError, InputError, MlsysimError, PlanError, did_you_mean
+from mlsysim_opt.errors import InputError, MlsysimError, PlanError, did_you_mean
 from mlsysim_opt.registry.scenario import ScenarioEntry
 from mlsysim_opt.registry.yaml_io import Document, KeyPath, parse_yaml, read_text
 from mlsysim_opt.scenarios.evaluation import SystemEvaluation
@@ -28,7 +28,6 @@ from mlsysim_opt.scenarios.reading import NOT_FOR_USERS, all_of, read_fields
 from mlsysim_opt.scenarios.scenario import Scenario
 
 VERSIONS = (1,)
-UNREADABLE = ("no such", "is a folder", "is not a regular", "cannot be")
 
 
 @dataclass(frozen=True)
@@ -50,12 +49,7 @@ class SimulationConfig:
             FileError: it cannot be read. PlanError: it is not a scenario; names every fault with line and column.
         """
         label = _printable(os.fspath(path))
-        try:
-            text = read_text(path, label=label, error=PlanError)
-        except PlanError as error:
-            if error.line is None and error.message.startswith(UNREADABLE):
-                raise FileError(error.message, path=error.path, hint=error.hint) from None
-            raise
+        text = read_text(path, label=label, error=PlanError)
         return cls.from_text(text, label=label, json=Path(label).suffix.lower() == ".json")
 
     from_yaml = from_file

@@ -223,5 +223,7 @@ given:
 """)
     refused("optimize", "placement", str(plan), says=("given.jobs.second.deadline (line 11, column 17)",))
     plan.write_text(plan.read_text().replace("1:30", "30 h"))
-    told = refused("optimize", "placement", str(plan), "--set", "price=prices.csv", says=("--set price",))
+    absent = ("--set", "price=prices.csv")
+    refused("optimize", "placement", str(plan), *absent, code=4, says=("price: prices.csv: no such file",))
+    told = refused("optimize", "placement", str(plan), "--set", "price=much", says=("--set price",))
     assert "plan.yaml" not in told

@@ -211,7 +211,7 @@ def test_a_bad_table_is_named_with_the_input(small: dict[str, Any], tmp_path: Pa
         (tmp_path / "prefill.csv").write_text(text)
         with pytest.raises(mo.InputError, match=says):
             asked(None, devices=8, **small)
-    with pytest.raises(mo.InputError, match=r"decode_table: no\.csv: no such file"):
+    with pytest.raises(mo.FileError, match=r"decode_table: no\.csv: no such file"):
         asked(None, devices=8, output_len=10, decode_table="no.csv")
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from mlsysim_opt.errors import CatalogError, InputError
+from mlsysim_opt.errors import CatalogError, FileError, InputError
 from mlsysim_opt.registry import default_catalog
 from mlsysim_opt.registry.importers.intensity import import_intensity
 from mlsysim_opt.registry.importers.skypilot import import_skypilot
@@ -122,9 +122,9 @@ def test_what_is_not_a_table_is_refused(
     path.write_bytes(content)
     with pytest.raises(CatalogError, match=says):
         importer(path)
-    with pytest.raises(CatalogError, match="no such file"):
+    with pytest.raises(FileError, match="no such file"):
         importer(tmp_path / "absent.csv")
-    with pytest.raises(CatalogError, match="folder"):
+    with pytest.raises(FileError, match="folder"):
         importer(tmp_path)
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from mlsysim_opt.errors import CatalogError
+from mlsysim_opt.errors import CatalogError, FileError
 from mlsysim_opt.registry.importers.workers import Worker, read_workers
 
 HEAD = "tp,bs,ttft,tpot,seq/s,num_total_gpus\n"
@@ -64,7 +64,7 @@ def test_bad_tables_are_refused_with_the_place(text: str, says: str, tmp_path: P
 
 
 def test_what_is_no_file_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(CatalogError, match="no such file"):
+    with pytest.raises(FileError, match="no such file"):
         read_workers(str(tmp_path / "missing.csv"), "prefill")
-    with pytest.raises(CatalogError, match="folder"):
+    with pytest.raises(FileError, match="folder"):
         read_workers(tmp_path, "prefill")

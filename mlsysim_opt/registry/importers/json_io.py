@@ -14,8 +14,8 @@ def read_json(path: str | os.PathLike[str]) -> dict[str, Any]:
     """Return the mapping that a JSON file holds.
 
     Raises:
-        CatalogError: the file is missing, not a regular file, too large, not UTF-8, empty, not JSON, nested too deep,
-            or no mapping; a key stands twice; a number is not finite or absurdly long.
+        FileError: the file is missing, not a regular file, or unreadable. CatalogError: it is too large, not UTF-8,
+            empty, not JSON, nested too deep, or no mapping; a key stands twice; a number is not finite or too long.
     """
     label = str(path)
     text = read_text(path, error=CatalogError)

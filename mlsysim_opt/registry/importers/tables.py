@@ -22,7 +22,7 @@ class Table:
     Args:
         path: the file. Lines that begin with ``#`` before the header are skipped.
     Raises:
-        CatalogError: it cannot be read, is too large, not UTF-8, or has no header.
+        FileError: it cannot be read. CatalogError: it is too large, not UTF-8, or has no header.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
