@@ -264,7 +264,8 @@ class _Task:
         self.root, self.target, self.unknown, self.values = root, target, unknown, values
         self.low, self.high = (unknown.low, unknown.high) if box is None else (float(box[0]), float(box[1]))
         if not self.low <= self.high:
-            raise InputError(f"the lower bound {self.low} is not below the upper bound {self.high}", path=unknown.name)
+            low, high = (show(item, unknown.dimension, 6) for item in (self.low, self.high))
+            raise InputError(f"the lower bound {low} is not below the upper bound {high}", path=unknown.name)
         self.fixed = _boxed(root, values, unknown)
         work = folded(root, {name: value for name, value in self.fixed.items() if isinstance(value, float)})
         if id(unknown) not in _dependent(work, unknown):

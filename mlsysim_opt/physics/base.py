@@ -186,6 +186,8 @@ class Model:
     aliases: ClassVar[dict[str, str]] = {}
     example: ClassVar[dict[str, Any]] = {}
     """Inputs of a typical question: what the documentation prints, and where the tests of properties start."""
+    derived: ClassVar[frozenset[str]] = frozenset()
+    """Inputs that `prepare` may fill in from numbers of others."""
     _cache: ClassVar[dict[Any, Traced]]
     _bounds: ClassVar[dict[Any, Bound]]
     _keyed: ClassVar[tuple[Input, ...]] = ()

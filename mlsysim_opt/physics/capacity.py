@@ -189,6 +189,8 @@ class ServingCapacityModel(Model):
         "model": "Llama3_8B", "hardware": "H100", "qps": "40 1/s", "target_p99_latency_ms": "20 s",
     }  # fmt: skip
 
+    derived = frozenset({"num_replicas"})
+
     def bindings(self, values: Mapping[str, Any]) -> Mapping[str, Any]:
         return replica_bindings(values)
 

@@ -15,7 +15,7 @@ from mlsysim_opt.algebra.interval import Interval
 from mlsysim_opt.algebra.invert import invert
 from mlsysim_opt.algebra.monotone import Prover
 from mlsysim_opt.algebra.roots import middle_of
-from mlsysim_opt.errors import InputError, NotInvertibleError
+from mlsysim_opt.errors import InputError, MlsysimError, NotInvertibleError
 from mlsysim_opt.physics.inverse_answer import Relation, SolvedFor, meets
 from mlsysim_opt.units import as_measure, as_time, show, to_si
 
@@ -188,7 +188,10 @@ class InverseEquation:
 
     def holds(self, x: float) -> bool:
         """Return whether the target is met for a value of the unknown."""
-        return meets(self.function(x), self.relation, self.goal)
+        try:
+            return meets(self.at(x) if self.alone else self.function(x), self.relation, self.goal)
+        except MlsysimError:  # sizes that do not divide, numbers too large to be computed with
+            return False
 
     def steady(self, box: Interval) -> bool:
         """Return whether it is proven that an inequality starts or stops to hold at a root only, or only once: the
@@ -200,7 +203,8 @@ class InverseEquation:
         or stops to hold between two of them, by halving."""
         ends = [end for span in roots for end in span if math.isfinite(end)]
         near = [x for end in ends for x in _beside(end)]
-        points = sorted({x for x in (*near, *self.sizes(box), *ends) if box.low <= x <= box.high})
+        far = [(abs(self.near or 0.0) or 1.0) * 10.0**power for power in (-12, -9, -6, 6, 9, 12)]
+        points = sorted({x for x in (*near, *self.sizes(box), *far, *ends) if box.low <= x <= box.high})
         held: list[Interval] = []
         before: tuple[float, bool] | None = None
         for x in points:
@@ -232,7 +236,6 @@ class InverseEquation:
         around = abs(self.near or 0.0) or 1.0
         sizes = [around * 10.0 ** (step / 10) for step in range(-30, 31)]
         sizes += [around * step / 20 for step in range(10, 41)]
-        sizes += [around * 10.0**power for power in (-12, -9, -6, 6, 9, 12)]
         if not self.near:
             sizes += [2.0**step for step in range(-40, 61)]
         if all(map(math.isfinite, box)):

@@ -14,7 +14,7 @@ from mlsysim_opt.algebra.expression import Symbol, constant, symbols
 from mlsysim_opt.algebra.interval import Interval
 from mlsysim_opt.algebra.invert import invert
 from mlsysim_opt.algebra.roots import merged_roots, middle_of
-from mlsysim_opt.errors import InputError, MlsysimError, NotInvertibleError, UnknownNameError
+from mlsysim_opt.errors import InputError, MlsysimError, NotInvertibleError, ScaleError, UnknownNameError
 from mlsysim_opt.physics.base import Model
 from mlsysim_opt.physics.follows import input_text, reads
 from mlsysim_opt.physics.inputs import REQUIRED, Degree, Given, Input, Number
@@ -72,8 +72,12 @@ class InverseQuestion(InverseEquation):
     @cached_property
     def alone(self) -> bool:  # type: ignore[override]
         """Whether other inputs follow from the unknown, so that each value of it is a question of its own."""
-        if not any(leaf is self.leaf for leaf in symbols(self.root)):
+        leaves = symbols(self.root)
+        if not any(leaf is self.leaf for leaf in leaves):
             return True
+        derived = self.model.derived
+        if derived and derived.isdisjoint(leaf.name for leaf in leaves):
+            return False  # what follows from others plays no part in this output
         return reads(self.model, self.given, self.values, [self.leaf.name])
 
     def _checked(self, asked: dict[str, Any], target: str) -> dict[str, Any]:
@@ -127,9 +131,7 @@ class InverseQuestion(InverseEquation):
             return Symbol(name, datum.dimension, integer=True)
         if (isinstance(self.item, Number) or datum is not None) and reads(self.model, self.given, self.values, [name]):
             if isinstance(self.item, Number):
-                leaf = self.item.leaf(self.values[name])
-                assert isinstance(leaf, Symbol)
-                return leaf
+                return Symbol(name, self.item.of, integer=self.item.integer, low=self.item.low, high=self.item.high)
             assert datum is not None
             return Symbol(name, datum.dimension, integer=datum.kind == "count")
         if self.item is not None or datum is not None:
@@ -201,12 +203,15 @@ class InverseQuestion(InverseEquation):
         return replace(found, region=self.region(box, found.region), _rises=self._rises(found.value), box=box)
 
     def holds(self, x: float) -> bool:
-        if not self.askable or not (self.alone or self.model.refuses):
-            return super().holds(x)
+        return super().holds(x) and (not (self.askable and self.model.refuses) or self._taken(x))
+
+    def _taken(self, x: float) -> bool:
+        """Return whether the model takes a value of the unknown."""
         try:
-            return meets(self.at(x), self.relation, self.goal)
+            self.model.check(**{**self.given, **self.change(x)})
         except MlsysimError:
             return False
+        return True
 
     def possible(self, x: float, span: Interval) -> float:
         if isinstance(self.item, Number) and self.item.open_low and x <= self.item.low < span.high:  # no load at all
@@ -271,13 +276,16 @@ class InverseQuestion(InverseEquation):
     def _crossed(self, known: Mapping[str, Any], box: Interval) -> list[tuple[float, Interval]]:
         """Return the values that the model confirms in a small box at whose ends the output lies on both sides of the
         target, or on it, each with how far it is attained around; none where it lies on one side."""
-        at = [float(self.program.run_named({**known, self.leaf.name: end})[0]) for end in box]
+        try:
+            at = [float(self.program.run_named({**known, self.leaf.name: end})[0]) for end in box]
+        except ScaleError:  # too large to be computed with
+            return []
         on = [meets(output, "=", self.goal) for output in at]
         found: list[tuple[float, Interval]] = []
         if all(on):
             found = [(box.low, box)]
         elif any(on) or (at[0] - self.goal) * (at[1] - self.goal) < 0:
-            with suppress(NotInvertibleError):
+            with suppress(NotInvertibleError, ScaleError):
                 goal = constant(self.goal, self.root.dimension)
                 inverse = invert(self.root, goal, self.leaf, values=known, box=box, effort=EFFORT)
                 found = list(zip(inverse.values, inverse.ranges, strict=True))

@@ -108,7 +108,7 @@ def solve_for_many(
     result = SolvedSweep(ask.leaf.name, target, relation, axes)
     result.dimension = ask.leaf.dimension
     asked = None if box is None else (ask.read(box[0]), ask.read(box[1]))
-    if ask.leaf.integer and ask.alone:
+    if ask.alone and (ask.leaf.integer or ask.askable):
         _each_asked(model, target, relation, unknown, given, goals, asked, result)
         if not is_list(wanted):
             result.si, result.axes = result.si[0], {key: values for key, values in axes.items() if key != target}
@@ -134,7 +134,7 @@ def _each_asked(
     model: Model, target: str, relation: Any, unknown: str, given: Mapping[str, Any], goals: Sequence[float],
     limits: tuple[float, float] | None, result: SolvedSweep,
 ) -> None:  # fmt: skip
-    """Fill in whole unknowns that other inputs follow from: every point is a question of its own.
+    """Fill in unknowns that other inputs follow from: every point is a question of its own.
 
     Raises:
         NotInvertibleError: no point has an answer.
@@ -145,7 +145,7 @@ def _each_asked(
         try:
             task = InverseQuestion(model, target, relation, unknown, {**given, **point})
             task.goal = goals[at[0]]
-            found = solve_whole(task, limits)
+            found = solve_whole(task, limits) if task.leaf.integer else task.continuous(limits)
         except MlsysimError as error:
             if error.message not in result.excluded and len(result.excluded) < 10:
                 result.excluded.append(error.message)

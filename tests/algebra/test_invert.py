@@ -263,3 +263,21 @@ def test_boundaries_that_do_not_exist_or_are_not_proven() -> None:
         invert_integer(n == 3, n)
     with pytest.raises(InputError, match="use invert"):
         invert_integer(x <= 3, x)
+
+
+def test_all_roots_where_there_is_no_value_below_a_number() -> None:
+    # ln(p - 2) has no value up to 2: there is nothing there, and the search says so for all of them.
+    found = invert(log(p - 2) / p + log(p - 2), 1, p)
+    assert found.complete
+    assert (found.box.low, found.box.high) == (0.0, math.inf)
+    for root in found.values:
+        assert math.log(root - 2) / root + math.log(root - 2) == pytest.approx(1, rel=1e-9)
+
+
+def test_a_search_that_stops_says_over_which_part_it_is_complete() -> None:
+    # (1 - e^-p) / p falls from 1 to 0; where p is nearly zero its bounds say nothing, however small the piece.
+    found = invert((1 - exp(-p)) / p, 0.5, p, box=(0, 1e6), effort=1500)
+    assert found.complete
+    assert found.box.low < 0.1
+    assert found.box.high == 1e6
+    assert found.values == (pytest.approx(1.5936242600400401, rel=1e-9),)

@@ -11,15 +11,17 @@ import pytest
 from mlsysim_opt import solve_for
 from mlsysim_opt.algebra.evaluate import evaluate
 from mlsysim_opt.algebra.expression import symbols
-from mlsysim_opt.errors import DimensionError, InputError, NotInvertibleError, UnknownNameError
+from mlsysim_opt.errors import DimensionError, InputError, MlsysimError, NotInvertibleError, UnknownNameError
 from mlsysim_opt.physics import (
     DistributedModel,
+    ScalingModel,
     ServingCapacityModel,
     ServingModel,
     SustainabilityModel,
     TailLatencyModel,
     TrainingMemoryModel,
 )
+from mlsysim_opt.physics.inputs import check_all
 from mlsysim_opt.registry import default_catalog
 
 BANDWIDTH = "hardware.memory.bandwidth"
@@ -125,6 +127,80 @@ def test_bad_boxes() -> None:
         solve_for("itl = 20 ms", unknown=BANDWIDTH, box=("1 TB/s", "2 TB/s"), **ASKED)
     with pytest.raises(DimensionError):
         solve_for("itl = 20 ms", unknown=BANDWIDTH, box=("1 s", "2 s"), **ASKED)
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        ({"target": None, "value": "20 ms"}, "target: expected the name of an output, got NoneType"),
+        ({"unknown": 5}, "unknown: expected the name of a number, got int"),
+        ({"box": ("1 TB/s",)}, "box: expected a lowest and a highest value"),
+        ({"box": "1 TB/s"}, "box: expected a lowest and a highest value"),
+        ({"target": "itl", "value": []}, "value: is an axis without values"),
+        ({"hardware": []}, "hardware: is an axis without values"),
+        ({"unknown": "x" * 5000}, "unknown number that the output depends on 'xxx"),
+        ({"box": ("5 TB/s", "4 TB/s")}, "the lower bound 5 TB/s is not below the upper bound 4 TB/s"),
+        ({"target": "itl <= 0 s"}, "its values lie within 5.7"),
+    ],
+)
+def test_what_is_no_question_is_named(asked: dict[str, Any], message: str) -> None:
+    with pytest.raises(MlsysimError) as caught:
+        solve_for(**{"target": "itl = 20 ms", "unknown": BANDWIDTH, **ASKED, **asked})
+    assert message in str(caught.value)
+    assert len(str(caught.value)) < 1000
+
+
+# limits where other inputs follow from the unknown, or are refused ---------------------------------------------------
+POOL = {"model": "Llama3_8B", "hardware": "H100", "target_p99_latency_ms": "20 s"}
+
+
+def held(found: Any, x: float) -> bool:
+    return any(span.low <= x <= span.high for span in found.region)
+
+
+@pytest.mark.parametrize(("target", "limit"), [("utilization", 0.5), ("required_replicas", 3)])
+def test_a_limit_holds_where_the_model_says_so(target: str, limit: float) -> None:
+    # Replicas follow from the load, so the utilization falls whenever there is one more.
+    found = solve_for(f"{target} <= {limit}", unknown="qps", using=ServingCapacityModel, **POOL)
+    assert not found.complete
+    loads = [0.1, 5.0, 8.5, 8.7, 10.8, 10.9, 17.0, 17.5, 21.5, 22.0, 25.5, 26.5, 32.0, 33.0, 60.0]
+    for load in loads:
+        output = getattr(ServingCapacityModel().solve(qps=f"{load} 1/s", **POOL), target)
+        assert held(found, load) is (output <= limit), load
+
+
+def test_a_limit_ends_where_the_model_refuses_the_number() -> None:
+    # A loss at or below that of an endless model is refused: 1.8172 nats per token.
+    found = solve_for("optimal_parameters >= 1e9", unknown="target_loss", using=ScalingModel)
+    assert found.region[0].low == pytest.approx(1.8172, rel=1e-9)
+    assert ScalingModel().solve(target_loss=found.region[0].high).optimal_parameters == pytest.approx(1e9, rel=1e-9)
+    assert not held(found, found.region[0].high * 1.01)
+
+
+def test_what_others_follow_from_is_asked_alone_over_axes() -> None:
+    given = {"using": ServingCapacityModel, "unknown": "qps", **POOL}
+    found = solve_for("utilization", ["0.5", "0.8"], **given)
+    assert not found.proven
+    for load, wanted in zip(found.si.tolist(), (0.5, 0.8), strict=True):
+        again = ServingCapacityModel().solve(qps=f"{load!r} 1/s", **POOL)
+        assert again.utilization == pytest.approx(wanted, rel=1e-9)
+
+
+def test_what_follows_but_plays_no_part_leaves_the_proof() -> None:
+    # The step of a full replica does not change with how many replicas there are.
+    wanted = ServingCapacityModel().solve(qps="40 1/s", **POOL)
+    found = solve_for("decode_step", wanted.decode_step, unknown=BANDWIDTH, using=ServingCapacityModel,
+                      qps="40 1/s", **POOL)  # fmt: skip
+    assert found.complete
+    assert found.value == pytest.approx(default_catalog().find("accelerator", "H100").parameter("memory.bandwidth").si)
+
+
+@pytest.mark.parametrize("given", [{"qps": "4 1/s"}, {"qps": "40 1/s"}, {"qps": "4e3 1/s", "tp_size": 2}])
+def test_only_what_is_declared_is_derived(given: dict[str, Any]) -> None:
+    model = ServingCapacityModel()
+    checked = check_all(model.inputs, {**POOL, **given}, model.aliases, "test")
+    prepared = model.prepare(dict(checked))
+    assert {name for name in prepared if prepared[name] is not checked[name]} == model.derived
 
 
 # over axes ------------------------------------------------------------------------------------------------------------

@@ -1,8 +1,8 @@
 """A number of a model is changed, the output read, and the number asked for that gives it: it is among the answers.
 
 Every model, every output, and every number on which the output depends, whole ones too: those of the example of the
-model, and of other questions that use the inputs the example leaves out. `make round-trips` runs all of them, and
-prints how the answers were found.
+model, and of other questions that use the inputs the example leaves out. Where it is claimed that there is nothing
+else, values of all sizes are looked at. `make round-trips` runs all of them, and prints how the answers were found.
 """
 
 from __future__ import annotations
@@ -10,8 +10,10 @@ from __future__ import annotations
 import math
 import random
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from functools import cached_property
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -22,6 +24,7 @@ from mlsysim_opt.algebra.expression import Expression, Symbol, symbols
 from mlsysim_opt.errors import MlsysimError
 from mlsysim_opt.physics.base import Model
 from mlsysim_opt.physics.inputs import Number
+from mlsysim_opt.physics.inverse import SolvedFor
 from mlsysim_opt.registry.entry import Entry
 from mlsysim_opt.units import base_unit
 
@@ -157,7 +160,75 @@ def there_and_back(trip: Trip) -> str:
     for value in filter(math.isfinite, found.values[:50]):
         assert trip.at(value) == pytest.approx(y, rel=ROOM, abs=ROOM if y == 0 else 0), (trip.output, found)
     assert any(span.low - 1e-6 * x <= x <= span.high + 1e-6 * x for span in found.region), (trip.output, x, found)
-    return found.method + ("" if found.complete else ", others not excluded")
+    if found.complete:
+        nothing_was_missed(trip, found, y)
+    return described(trip, found)
+
+
+def described(trip: Trip, found: SolvedFor) -> str:
+    """Return how an answer was found, and what is claimed of others."""
+    how = found.method
+    if not trip.leaf.integer and any(span.low < span.high for span in found.region):
+        how += ", a stretch of values"
+    if not found.complete:
+        return f"{how}, others not excluded"
+    part = found.method == "all roots" and (found.box.low > trip.leaf.low or found.box.high < trip.leaf.high)
+    return f"{how}, in a part of all values" if part else how
+
+
+def nothing_was_missed(trip: Trip, found: SolvedFor, y: float) -> None:
+    """Look at values of all sizes in the box over which an answer is complete: where the output is that of the target,
+    or lies on its other side at the next value without a jump, there has to be a part of the answer."""
+    low, high = found.box
+    if trip.leaf.integer:
+        rnd = random.Random(f"{trip.output} {trip.leaf.name}")
+        points = sorted({round(min(max(trip.start * 4.0 ** rnd.uniform(-4, 4), low), high)) for _ in range(40)})
+    else:
+        points = [(trip.start or 1.0) * 10.0 ** (step / 20) for step in range(-80, 81)]
+    at = dict.fromkeys(map(float, points), math.nan)
+    for x in at:
+        if low <= x <= high and not answers(found, x, x):
+            with suppress(MlsysimError):
+                at[x] = by_equation(trip, x)
+    seen = [x for x, output in at.items() if math.isfinite(output)]
+    for x in seen:
+        missed = met(at[x], y) and met(trip.at(x), y) and not joined(trip, found, x, y)
+        assert not missed, (trip.output, trip.leaf.name, x, found)
+    for a, b in pairwise(seen if not trip.leaf.integer else ()):
+        if (at[a] - y) * (at[b] - y) < 0 and not answers(found, a, b):
+            x = crossing(lambda item: by_equation(trip, item) - y, a, b)
+            assert not met(by_equation(trip, x), y) or not met(trip.at(x), y), (trip.output, trip.leaf.name, x, found)
+
+
+def joined(trip: Trip, found: SolvedFor, x: float, y: float) -> bool:
+    """Return whether the output is about the target all the way from a value to the nearest part of an answer."""
+    end = min((end for span in found.region for end in span if math.isfinite(end)), key=lambda end: abs(end - x))
+    return all(met(by_equation(trip, x + (end - x) * step / 20), y) for step in range(20))
+
+
+def by_equation(trip: Trip, x: float) -> float:
+    return float(trip.program.run_named({**trip.named, trip.leaf.name: x})[0])
+
+
+def met(output: float, y: float) -> bool:
+    return abs(output - y) <= ROOM / 10 * (abs(y) or 1.0)
+
+
+def answers(found: SolvedFor, low: float, high: float) -> bool:
+    """Return whether a part of the answer lies between two values, to a millionth."""
+    return any(span.low * (1 - 1e-6) <= high and low <= span.high * (1 + 1e-6) for span in found.region)
+
+
+def crossing(gap: Callable[[float], float], a: float, b: float) -> float:
+    """Return where a function changes its sign, by halving."""
+    at_a = gap(a)
+    for _ in range(100):
+        middle = a + (b - a) / 2
+        if gap(middle) * at_a > 0:
+            a = middle
+        else:
+            b = middle
+    return b
 
 
 @pytest.mark.parametrize("kind", MODELS, ids=lambda kind: kind.__name__)
@@ -177,6 +248,6 @@ def test_every_number_is_found_again(kind: type[Model], capsys: pytest.CaptureFi
     counts = Counter(there_and_back(trip) for trip in trips(kind))
     COUNTS.update(counts)
     with capsys.disabled():
-        for title, found in ((kind.__name__, counts), ("so far", COUNTS)):
-            listed = ", ".join(f"{count} {method}" for method, count in found.most_common())
-            print(f"\n{title}: {sum(found.values())} ({listed})", end="")
+        print(f"\n{kind.__name__}: {sum(counts.values())}; so far {sum(COUNTS.values())}:")
+        for method, count in COUNTS.most_common():
+            print(f"  {count:5}  {method}")
