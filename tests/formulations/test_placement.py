@@ -6,6 +6,7 @@ import contextlib
 import itertools
 import json
 import math
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,8 @@ from scipy.optimize import linprog
 
 import mlsysim_opt as mo
 from mlsysim_opt.cli import main
-from mlsysim_opt.errors import InfeasibleError, InputError, MissingFieldError, UnknownNameError
+from mlsysim_opt.errors import InfeasibleError, InputError, LimitReachedError, MissingFieldError, UnknownNameError
+from mlsysim_opt.optimize.backends.highs import HighsProgram
 from mlsysim_opt.optimize.coupled import generate, pooled
 from mlsysim_opt.optimize.coupled.compile import Compiler
 from mlsysim_opt.optimize.coupled.solution import PlanSolution
@@ -355,6 +357,10 @@ def test_held_nodes_that_are_always_full_cost_what_the_relaxation_says(
     assert sum(row["amount"] for row in plan.amounts["held"]) == 2
 
 
+def in_base_units(front: Any, values: Any) -> Any:
+    return np.array(values) * [parse_unit(item.unit or "1").factor for item in front.objectives]
+
+
 @settings(max_examples=8, deadline=None)
 @given(instances(), st.sampled_from([("min_cost", "min_carbon"), ("min_cost", "minimize carbon / energy"),
                                      ("min_cost", "min_carbon", "min_energy")]), st.data())  # fmt: skip
@@ -376,11 +382,8 @@ def test_a_front_of_generated_columns_is_a_cover(
             assert plan.verify()["constraints_hold"]
     assert "tuples" in made.details
     assert made.settled
-    known, found = np.array(held.values), np.array(made.values)
-    scales = [parse_unit(one.unit or "1").factor / parse_unit(two.unit or "1").factor
-              for one, two in zip(held.objectives, made.objectives, strict=True)]  # fmt: skip
-    known *= scales
-    steps = np.array(made.steps or [0.0] * len(objectives))
+    known, found = in_base_units(held, held.values), in_base_units(made, made.values)
+    steps = in_base_units(made, [made.steps or [0.0] * len(objectives)])[0]
     for row in known:  # something stands for each plan of the other front
         assert np.any(np.all(found <= row + steps + 1e-6 * np.abs(row), axis=1)), (row, found)
     for row in found:  # and no plan of the other front beats one of these
@@ -388,7 +391,7 @@ def test_a_front_of_generated_columns_is_a_cover(
         assert not better.any(), (row, known[better])
     text = f"{objectives[1].removeprefix('min_').removeprefix('minimize ')} <= {{}} {made.objectives[1].unit}"
     if len(objectives) == 2:  # each is the cheapest of its carbon
-        for row in found:
+        for row in made.values:
             best = place(constraints=[text.format(repr(float(row[1]) * (1 + 1e-9)))], **asked)
             assert best.metrics["cost"].m_as(made.objectives[0].unit) == pytest.approx(row[0], rel=1e-6)
 
@@ -413,6 +416,50 @@ def test_ratios_of_generated_columns(objective: str, monkeypatch: pytest.MonkeyP
     assert place(constraints=limits, **given).objective.si == pytest.approx(cheapest.objective.si, rel=1e-8)
     with pytest.raises(InputError, match="may be negative"):
         place(constraints=["cost / (carbon - 1 tCO2e) <= 2 USD/kgCO2e"], **given)
+
+
+@pytest.mark.parametrize("after", [1, 2, 3, 5, 8, 13, 21, 34, 55])
+def test_ctrl_c_never_makes_a_possible_placement_impossible(after: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    given: dict[str, Any] = {
+        "jobs": [{"name": f"{place}", "designs": [design(2, 4.0, 5.0, "small"), design(4, 3.0, 6.0, "large")]}
+                 for place in range(3)],
+        "demands": [{"name": "d", "requests_per_device": "2 request/s", "rate": "9 request/s"}],
+        "duration": "8 h", "periods": 4,
+        "price": {"H100": {region: f"{2 + place} USD/h" for place, region in enumerate(REGIONS)}},
+        "carbon_intensity": {region: {"values": [400 - 90 * place, 90 + 40 * place, 500, 120], "unit": "gCO2e/kWh"}
+                             for place, region in enumerate(REGIONS)},
+    }  # fmt: skip
+    both = ["min_cost", "min_carbon"]
+    best = place(constraints=["carbon <= 200 kgCO2e"], **given).objective.value
+    whole = mo.pareto("placement", objectives=both, regions=list(REGIONS), accelerators="H100", points=5, **given)
+    monkeypatch.setattr(generate, "LARGE", 0)
+    count = itertools.count(1)
+
+    watched = HighsProgram._watched
+
+    @contextlib.contextmanager
+    def interrupted(self: HighsProgram, watch: Any) -> Any:
+        with watched(self, watch) as pressed:
+            if next(count) == after:
+                signal.raise_signal(signal.SIGINT)
+            yield pressed
+
+    monkeypatch.setattr(HighsProgram, "_watched", interrupted)
+    try:
+        plan = place(constraints=["carbon <= 200 kgCO2e"], **given)
+    except LimitReachedError:
+        pass
+    else:
+        assert plan.status == "feasible" or plan.objective.value == pytest.approx(best, rel=1e-7)
+        assert plan.bound is None or plan.bound.value <= best * (1 + 1e-7)
+    count = itertools.count(1)
+    try:
+        found = mo.pareto("placement", objectives=both, regions=list(REGIONS), accelerators="H100", points=5, **given)
+    except LimitReachedError:
+        return
+    for row in in_base_units(whole, whole.values):
+        reach = row * (1 + 1e-6) + in_base_units(found, [found.steps or [0.0, 0.0]])[0]
+        assert np.any(np.all(in_base_units(found, found.values) <= reach, axis=1)) or not found.settled
 
 
 def test_generated_columns_say_when_nothing_is_possible(monkeypatch: pytest.MonkeyPatch) -> None:

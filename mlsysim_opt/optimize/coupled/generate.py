@@ -123,6 +123,7 @@ class Generation:
         self.task, self.options = task, options
         self.problem = task.problem
         self.began = time.monotonic()
+        self.halted = False  # by the time limit or Ctrl-C: what was not found then is not known to be missing
         names = self._relations()
         self.tying: list[Coupled] = [item for item in task.relations if item.name not in names]
         self.totals = [total or task.linear.total, *(item.coupling.total for item in self.tying)]
@@ -222,7 +223,9 @@ class Generation:
 
     def _master(self, at: Array, slack_only: bool) -> Result:
         """Solve the relaxation over some plans; with `slack_only`, minimise by how much rows are violated instead."""
-        return HighsProgram(self._program(at, slack_only)).relaxation(time_limit=self._left())
+        result = HighsProgram(self._program(at, slack_only)).relaxation(time_limit=self._left())
+        self.halted = self.halted or result.stop in ("limit", "interrupted")
+        return result
 
     def _program(self, at: Array, slack_only: bool) -> LinearProgram:
         """Return plans as columns: one plan in all of each group, and rows; with amounts by which rows are violated."""
@@ -274,6 +277,9 @@ class Generation:
         limit = self.options.time_limit
         return None if limit is None else max(0.0, limit - (time.monotonic() - self.began))
 
+    def _over(self) -> bool:
+        return self.halted or self._left() == 0
+
     def _made_feasible(self, part: Part) -> bool:
         """Add plans until the rows can be satisfied together; return whether they can."""
         for _ in range(ROUNDS):
@@ -300,8 +306,10 @@ class Generation:
             at = self._known(part)
             result = self._master(at, slack_only=False)
             if result.stop == "infeasible":
-                if not self._made_feasible(part):
+                if not self._made_feasible(part) and not self.halted:
                     return None
+                if self.halted:
+                    break
                 continue
             if result.x is None or result.value is None or result.duals is None:
                 break
@@ -313,7 +321,7 @@ class Generation:
             here = self._bound(duals, total)
             if here > bound:
                 bound, prices = here, duals
-            if value - bound <= CONVERGED * max(abs(value), 1e-300) or not new or self._left() == 0 or bound >= beaten:
+            if value - bound <= CONVERGED * max(abs(value), 1e-300) or not new or self._over() or bound >= beaten:
                 break
         return Relaxed(min(bound, value), prices, value, plans)
 
@@ -352,14 +360,16 @@ class Generation:
         while waiting:
             bound = waiting[0][0]
             enough = best is not None and value - bound <= room * abs(value)
-            if enough or self._left() == 0 or self._stopped(value, bound, made):
+            if enough or self._over() or self._stopped(value, bound, made):
                 break
             _, _, part, here = heapq.heappop(waiting)
+            mixed = self._mixed(here.plans)
+            if mixed is None and here.value < value:  # of the root; others are looked at when they are made
+                best, value = here.plans, here.value
             for picks in self._roundings(here):
                 tried = self._relaxed(picks)
                 if tried is not None and tried.value < value and self._mixed(tried.plans) is None:
                     best, value = tried.plans, tried.value
-            mixed = self._mixed(here.plans)
             if mixed is None:
                 continue
             for child in self._divided(part, *mixed):

@@ -173,7 +173,7 @@ class Regions:
         for at in order:
             rest = {key: limit for key, limit in limits.items() if key not in held and key != at}
             for wider in (1.0, 10.0, 100.0):  # the solver's tolerance may leave no plan between several limits
-                kept = {key: value + wider * self._rounding(key, value) for key, value in held.items()}
+                kept = {key: self._kept_at(key, value, wider) for key, value in held.items()}
                 better = self.plans.least(at, {**kept, **rest}, x, found.near)
                 if better.status != "infeasible":
                     break
@@ -240,6 +240,12 @@ class Regions:
         """Return by how much values of an objective may differ and be the same."""
         size = abs(value) if math.isfinite(value) else 0.0
         return SAME * max(size, ROUNDING * float(self._scale[at]))
+
+    def _kept_at(self, at: int, value: float, wider: float) -> float:
+        """Return the limit that lets an objective stay as it is; of zero it is zero, which needs no unit."""
+        if wider == 1.0 and abs(value) <= SAME * float(self._scale[at]):
+            return 0.0
+        return value + wider * self._rounding(at, value)
 
     def _step(self, at: int) -> float:
         return 0.0 if self.steps is None else float(self.steps[at])

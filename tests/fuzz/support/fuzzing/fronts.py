@@ -58,6 +58,10 @@ class Question:
     instance: Instance
     goals: list[Goal]
 
+    def room(self, at: int, value: float) -> float:
+        """By how much an objective has to differ for SciPy to tell: its tolerances are absolute."""
+        return 1e-6 * max(abs(value), 1.0 if self.goals[at].divisor is not None else self.instance.scale)
+
     def points(self) -> list[Point]:
         """The objectives of every plan of whole amounts."""
         plans = [plan for plan in self.instance.selections() if self.instance.value(plan) is not None]
@@ -219,15 +223,15 @@ def promised(asked: Question, found: Front, signs: Sequence[float], where: str) 
     for at in chosen:
         point = values[at]
         limits = [value + slack(value) for value in point[1:]]
-        value = point[0] - 1e-6 * max(abs(point[0]), 1e-3 * asked.instance.scale)
+        value = point[0] - asked.room(0, point[0])
         assert not asked.possible(value, limits), f"{where}: point {at}, {point}, is beaten"
         for other in range(1, len(point)):
-            width = steps[other] * (1 + 1e-6) + 1e-6 * max(abs(point[other]), 1e-3 * asked.instance.scale)
+            width = steps[other] * (1 + 1e-6) + asked.room(other, point[other])
             beyond = [math.inf] * (len(point) - 1)
             beyond[other - 1] = point[other] - width
             beside = [item[0] for item in values if item[other] <= point[other] - width + steps[other]]
             least = min(beside, default=math.inf)
-            least -= 1e-6 * max(abs(least), 1e-3 * asked.instance.scale) if beside else 0.0
+            least -= asked.room(0, least) if beside else 0.0
             assert not asked.possible(least, beyond), f"{where}: a plan {width} before point {at}, {point}, is missing"
 
 
@@ -280,6 +284,10 @@ def examine_designs(seed: int) -> str:
     except InfeasibleError:
         assert not every, where
         return "infeasible"
+    except InputError as error:
+        if "given twice" not in str(error):
+            raise
+        return "refused"
     except UnboundedError:
         assert any(value == -math.inf for point in points for value in point), where
         return "unbounded"
