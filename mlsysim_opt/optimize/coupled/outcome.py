@@ -138,7 +138,7 @@ def finished(part: Part, result: Result, solver: str, how: str, duals: Array | N
     full = np.zeros(part.whole.columns)
     full[part.kept] = x
     size = added_up(program, x) + abs(program.offset)
-    if result.bound > value + ASTRAY * size + 1e-300:
+    if result.bound > value + ASTRAY * max(size, least_size(program)) + 1e-300:
         raise VerificationError(
             f"the solver says that no plan is below {result.bound!r}, and its own plan is at {value!r}",
             hint="this is a fault of the solver, or a matter of scale: costs are huge or tiny beside one another",
