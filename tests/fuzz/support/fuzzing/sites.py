@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from fuzzing.question import CLOSE, Question
+from fuzzing.question import CLOSE, Question, at_most
 from mlsysim_opt.optimize import CoupledTask, PlanSolution, formulation
 from mlsysim_opt.physics.serving import home_of
 from mlsysim_opt.registry import default_catalog
@@ -91,7 +91,9 @@ class Program:
         """Return whether amounts keep every limit up to rounding."""
         if any(not -CLOSE * SPAN <= amount <= self.most.get(name, -1.0) * (1 + CLOSE) for name, amount in x.items()):
             return False
-        for numbers, limit in [*self.above, *((self.sums[n], most - self.fixed[n]) for n, most in limits)]:
+        if not all(at_most(self.total(name, x), most) for name, most in limits):
+            return False
+        for numbers, limit in self.above:
             total, size = _added(numbers, x)
             if total > limit + CLOSE * max(size, abs(limit)):
                 return False
