@@ -171,6 +171,9 @@ def _check(values: Mapping[str, Any]) -> None:
     if apart and values["network_bandwidth"] is None:
         raise InputError("not given, but disaggregated replicas send keys and values over it", path="network_bandwidth",
                          hint="such as '50 GB/s'")  # fmt: skip
+    if apart and values["output_len"] == 1:
+        raise InputError("one generated token leaves nothing to decode elsewhere", path="output_len",
+                         hint="policy='continuous'")  # fmt: skip
     if apart and values["devices"] < 2:
         raise InputError("a prefill and a decode replica need two accelerators", path="devices", hint="devices=2")
     if values["service_time_cv"] and "static" in values["policy"]:

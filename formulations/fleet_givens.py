@@ -67,8 +67,21 @@ ROUND_TRIP = Rows(
         Number("time", "round trip", unit="ms", of=TIME, bare=True),
     ),
 )  # fmt: skip
-QUANTILE = Number("quantile", "share of requests for which limits of TTFT and latency hold", default=0.99, high=1.0,
-                  open_low=True)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Quantile(Number):
+    """A share of requests, below all of them: queues have no longest wait."""
+
+    def check(self, value: Any) -> float:
+        share = super().check(value)
+        if share == 1:
+            raise InputError("no time is long enough for all requests", path=self.name, hint="below 1, such as 0.999")
+        return share
+
+
+QUANTILE = Quantile("quantile", "share of requests for which limits of TTFT and latency hold", default=0.99, high=1.0,
+                    open_low=True)  # fmt: skip
 UTILIZATION = (0.5, 0.6, 0.7, 0.8, 0.9)
 """Loads of a replica over its full rate that are tried where none is given."""
 MEASURED = Rows(

@@ -84,17 +84,16 @@ def columns_of_file(path: str | os.PathLike[str], name: str) -> dict[str, dict[s
         FileError: the file cannot be read. CatalogError: a cell is no number.
     """
     table = given_table(path, name)
+    heads = [head.partition("[") for head in table.columns]
+    names = [name.strip() for name, _, _ in heads]
+    if len(set(names)) < len(names):
+        raise table.fault("has two columns of one name", table.line)
     values: list[list[float]] = [[] for _ in table.columns]
     for row in table.rows():
         for column, (name, text) in zip(values, row.items(), strict=True):
             column.append(table.number(text, printable(name), low=-math.inf))
-    found: dict[str, dict[str, Any]] = {}
-    for head, column in zip(table.columns, values, strict=True):
-        name, _, unit = head.partition("[")
-        found[name.strip()] = {"values": column, "unit": unit.rstrip("] ")}
-    if len(found) < len(table.columns):
-        raise table.fault("has two columns of one name", table.line)
-    return found
+    units = [unit.rstrip("] ") for _, _, unit in heads]
+    return {name: {"values": each, "unit": unit} for name, unit, each in zip(names, units, values, strict=True)}
 
 
 def is_file(value: Any) -> bool:

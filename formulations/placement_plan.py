@@ -76,6 +76,11 @@ class Plan:
         self.length = None if self.duration is None else self.duration / self.every
         self.regions: tuple[Entry, ...] = self._narrow("region", values["regions"])
         self.accelerators = self._narrow("accelerator", self._candidates())
+        for item in self.jobs:
+            ends = min(item["deadline"] or np.inf, np.inf if self.duration is None else self.duration)
+            if item["start"] >= ends:
+                raise InputError("it may not start before it has to be done: by its deadline, or the end of the plan",
+                                 path=f"jobs.{item['name']}.start")  # fmt: skip
         self.loads: list[Load] = []
         self.uses: list[Load] = []
 

@@ -85,6 +85,9 @@ def serving_ways(demand: Mapping[str, Any], accelerator: Entry, loads: Sequence[
                 path=f"demands.{demand['name']}.{name}",
                 hint="give model, input_len and output_len, or requests_per_device as measured",
             )
+    if max(loads) >= 1:
+        raise InputError("a queue before a replica that is always full grows without end", path="serving_utilization",
+                         hint="below 1, such as 0.9")  # fmt: skip
     home = home_of(accelerator)
     ranks = 1 if home is None else int(home.scale_up.domain_size)
     sizes = {

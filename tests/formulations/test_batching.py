@@ -333,6 +333,7 @@ def test_no_promise_is_broken(
         ({"policy": "static", "service_time_cv": 1.0}, InputError, "continuous"),
         ({"policy": "disaggregated", "devices": 2}, InputError, "network_bandwidth"),
         ({"policy": "disaggregated", "network_bandwidth": "50 GB/s"}, InputError, "two accelerators"),
+        ({"policy": "disaggregated", "network_bandwidth": "50 GB/s", "output_len": 1}, InputError, "nothing to decode"),
         ({"safety_margin": 0.5}, InputError, "at least 1"),
         ({"objective": "min_cost_per_million_tokens"}, InputError, "price"),
         ({"objective": "max_goodput"}, InputError, "no time is promised"),

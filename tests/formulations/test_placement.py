@@ -543,6 +543,10 @@ def test_the_load_of_servers_is_chosen_or_given_and_never_assumed_of_measured_on
     measured = {"name": "d", "rate": "5 request/s", "requests_per_device": "1 request/s"}
     with pytest.raises(InputError, match="serving_utilization"):
         place(demands=[measured], duration="1 h", price="2 USD/h")
+    with pytest.raises(InputError, match="grows without end"):
+        serve(serving_utilization=1.0)
+    with pytest.raises(InputError, match="all requests"):
+        serve({"quantile": 1.0})
     with pytest.raises(InputError, match="says nothing of latencies"):
         place(demands=[{**measured, "ttft": "1 s"}], duration="1 h", price="2 USD/h", serving_utilization=0.7)
 
@@ -676,6 +680,7 @@ JOB = {"name": "a", "designs": [design(2, 10.0, 5.0)]}
         ({"jobs": [JOB], "price": "2 USD/h", "constraints": ["cost <= 319 USD"]}, InfeasibleError, "cost"),
         ({"jobs": [{**JOB, "regions": ["GCP_us_central1"]}], "price": "2 USD/h"}, InputError, "none of the regions"),
         ({"jobs": [JOB, JOB], "price": "2 USD/h"}, InputError, "two are named"),
+        ({"jobs": [{**JOB, "start": "3 h", "deadline": "2 h"}], "price": "2 USD/h"}, InputError, "has to be done"),
         ({"jobs": [{**JOB, "sleep": 1}], "price": "2 USD/h"}, UnknownNameError, "sleep"),
         ({"jobs": [JOB], "price": "2 USD/h", "duration": "2 h", "periods": 7, "month": 3}, InputError, "whole hours"),
         ({"jobs": [JOB], "price": ["2 USD/h"] * 5, "duration": "24 h", "periods": 3}, InputError, "5 values"),

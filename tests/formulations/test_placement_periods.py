@@ -109,6 +109,18 @@ def test_what_few_periods_say_is_told_beside_what_all_of_them_cost() -> None:
     assert plan.status == "optimal"
 
 
+def test_a_ratio_is_solved_for_all_periods() -> None:
+    plan = place(
+        demands=[{"name": "d", "requests_per_device": "1 request/s", "rate": "4 request/s"}],
+        regions=REGIONS, duration="4 h", periods=4, representative=2, objective="carbon / energy",
+        carbon_intensity={region: {"values": list(values), "unit": "gCO2e/kWh"}
+                          for region, values in zip(REGIONS, ((9, 9, 1, 1), (5, 2, 7, 8)), strict=True)},
+    )  # fmt: skip
+    assert {(row["period"], row["region"]) for row in plan.amounts["serving"]} == {
+        (0, REGIONS[1]), (1, REGIONS[1]), (2, REGIONS[0]), (3, REGIONS[0]),
+    }  # fmt: skip
+
+
 def test_series_of_regions_are_read_from_a_file(tmp_path: Path) -> None:
     intensity, rate = tmp_path / "intensity.csv", tmp_path / "rate.csv"
     intensity.write_text(
@@ -127,6 +139,9 @@ def test_series_of_regions_are_read_from_a_file(tmp_path: Path) -> None:
         place(**asked, carbon_intensity=str(intensity))
     intensity.write_text("Quebek [gCO2e/kWh]\n400\n400\n400\n")
     with pytest.raises(UnknownNameError, match="Quebek"):
+        place(**asked, carbon_intensity=str(intensity))
+    intensity.write_text("AWS_us_east_1 [gCO2e/kWh],AWS_us_east_1 [kgCO2e/kWh]\n1,1\n")
+    with pytest.raises(CatalogError, match="two columns"):
         place(**asked, carbon_intensity=str(intensity))
     with pytest.raises(CatalogError):
         place(**asked, carbon_intensity=str(tmp_path / "none.csv"))

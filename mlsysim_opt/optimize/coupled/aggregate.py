@@ -45,6 +45,8 @@ def solve_aggregated(task: CoupledTask, options: Options) -> tuple[Compiled, Fou
     assert coarser is not None
     axis = task.problem.decisions[coarser.axis].choice
     _refuse(task, axis)
+    if task.linear.divisor is not None:  # a ratio takes several programs: they are solved for all values
+        return None
     began = time.monotonic()
     limit = options.time_limit
     few = _coarse_plan(task, coarser, replace(options, time_limit=None if limit is None else limit / 3))
