@@ -8,6 +8,7 @@ relaxation uses: such a plan comes with its gap, and no search closes it.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -19,6 +20,7 @@ from mlsysim_opt.optimize.coupled.compile import Compiled
 from mlsysim_opt.optimize.coupled.cores import Worker, with_cores
 from mlsysim_opt.optimize.coupled.generate import ROWS, TINY
 from mlsysim_opt.optimize.coupled.outcome import EXACT, Found, Options, settled, within
+from mlsysim_opt.optimize.coupled.places import undominated_places
 from mlsysim_opt.optimize.coupled.pooled_bound import PooledBound, Related
 from mlsysim_opt.optimize.coupled.pools import Base, Pick, Plan, beside
 from mlsysim_opt.optimize.coupled.program import Array, LinearProgram
@@ -28,8 +30,8 @@ WORTH = 1e-3
 """Share of a place in what is done, or of a pick, that makes it worth branching over."""
 WHOLE = 120_000
 """Columns up to which all picks at all places that are left are one program."""
-FIRST = 300
-"""Nodes of the search for a first plan."""
+FIRST = 4.0
+"""How many times as long as its relaxation a first plan is searched for, or a second if that is longer."""
 CLOSER = 0.98
 """Share of the gap at which a search ends: amounts are chosen again afterwards."""
 WHOLLY = "places that others stand in for left out, branch and bound over the rest"
@@ -76,59 +78,146 @@ class _Pooled(PooledBound):
         return None if best is None else self._told(related.bound, best, MIXED)
 
     # all places in one program ----------------------------------------------------------------------------------------
+    def _needed_places(self) -> Array:
+        """Return the places at which a best plan may be: all of them where places have limits of their own."""
+        if self.room is not None:
+            return np.arange(self.count)
+        senses = [1.0]
+        which = [0]
+        for row, (low, high) in enumerate(zip(self.row_low, self.row_high, strict=True)):
+            for sense, limit in ((-1.0, low), (1.0, high)):
+                if np.isfinite(limit):
+                    senses.append(sense)
+                    which.append(1 + row)
+
+        def less(items: Sequence[Array], at: Array) -> list[Array]:
+            """Return costs and uses of which less is better, one row for each thing."""
+            return [sense * items[one].reshape(len(at), -1) for sense, one in zip(senses, which, strict=True)]
+
+        every = np.arange(self.count)
+        held = [*less(list(self.held_cost), every), -self.per_held]
+        if self.rented is not None:
+            held += [*less(list(self.rent_cost), every), -self.per_rented]
+        parts = []
+        for block, (_, oracle) in enumerate(self._parts()):
+            table, at = oracle.columns, self.at[block]
+            others = tuple(choice for choice in table.positions if choice not in self.standing.held.over)
+            numbers = [*less(oracle.each[:-1], at), self.uses[block]]
+            if isinstance(oracle, ScheduleOracle):
+                needed = oracle.needed[:, None]
+                numbers += [*less(list(oracle.own[:-1]), at), needed, -needed, -oracle.high]
+            parts.append((at, table.code(others), np.concatenate(numbers, axis=1)))
+        return undominated_places(np.concatenate(held, axis=1), parts)
+
+    def _picks_at(self, places: Array) -> list[Pick]:
+        """Return all picks that are possible at some places."""
+        here = np.zeros(self.count, dtype=bool)
+        here[places] = True
+        found: list[Pick] = []
+        for block, (_, oracle) in enumerate(self._parts()):
+            if isinstance(oracle, ScheduleOracle):
+                found += [(block, int(tuple_)) for tuple_ in oracle.order[here[self.at[block][oracle.order]]]]
+        return found
+
+    def _size(self, places: Array) -> int:
+        """Return about how many columns the program of all picks at some places has."""
+        shares = sum(
+            int(np.isin(at, places).sum())
+            for at, (_, oracle) in zip(self.at, self._parts(), strict=True)
+            if isinstance(oracle, ShareOracle)
+        )
+        return (shares + len(places) + 3 * len(self._picks_at(places))) * self.periods
+
     def _over_all(self, places: Array) -> tuple[Compiled, Found] | None:
         """Return the best plan over some places, of which a best plan needs no others; None where there is none.
 
-        The relaxation says which picks are mixed: the best plan of these is often close enough, and if not, it is where
-        the search over all picks begins.
+        The best plan of the picks that a relaxation mixes is often close enough. If not, picks whose reduced cost says
+        that no better plan has them are left out, and the others are searched with the rows of cores.
         """
         base = self._base(places, True, 0.0)
         picks = self._picks_at(places)
         program, columns = self._with_picks(base, picks)
-        whole = self._strengthened(base, program, picks, columns)
-        root = HighsProgram(whole).relaxation(time_limit=self._left())
-        if root.stop != "optimal" or root.x is None or root.value is None:
+        root, seconds = self._relaxation(program)
+        if root.stop != "optimal" or root.x is None or root.value is None or root.duals is None:
             return None
-        bound = root.value
-        offset = float(self.offsets[0])
-        self.details.update(relaxation=bound + offset, places=len(places), columns=whole.columns, rows=whole.rows)
-        near = [pick for pick, column in zip(picks, columns, strict=True) if root.x[column] > WORTH]
-        best, stopped = self._of_picks(base, near, bound)
-        if not stopped and (best is None or not within(best.value, bound, max(self.options.gap, EXACT))):
+        bound, offset = root.value, float(self.offsets[0])
+        self.details.update(relaxation=bound + offset, places=len(places), picks=len(picks))
+        best, stopped = self._of_mixed(base, picks, root.x[columns], bound, None, seconds)
+        if stopped or (best is not None and self._near(best.value, bound)):
+            return None if best is None else self._told(bound, best, WHOLLY)
+        if best is not None:
+            dearer = self._dearer(program, root.duals, picks, columns)
+            most = best.value + EXACT * abs(best.value)
+            picks = [pick for pick, more in zip(picks, dearer, strict=True) if bound + more <= most]
+            program, columns = self._with_picks(base, picks)
+        whole = self._strengthened(base, program, picks, columns)
+        self.details.update(picks_left=len(picks), columns=whole.columns, rows=whole.rows)
+        root, seconds = self._relaxation(whole)
+        if root.stop == "optimal" and root.x is not None and root.value is not None:
+            bound = max(bound, root.value)
+            best, stopped = self._of_mixed(base, picks, root.x[columns], bound, best, seconds)
+        if not stopped and not (best is not None and self._near(best.value, bound)):
             start = None if best is None else self._started(best, program, whole, picks, columns)
-            result = self._searched(whole, start, bound, self.options.gap)
+            result = self._searched(whole, start, bound)
             bound = max(bound, result.bound)
             self.details["nodes"] = result.nodes
             if result.x is not None and (best is None or result.value is None or result.value < best.value):
                 best = self._plan(base, program, result.x[: program.columns], picks, columns)
-        return None if best is None else self._told(bound, best, WHOLLY)
+        return None if best is None else self._told(min(bound, best.value), best, WHOLLY)
 
-    def _of_picks(self, base: Base, picks: Sequence[Pick], bound: float) -> tuple[Plan | None, bool]:
-        """Return a good plan of some picks, and whether the search was stopped by the one who watches it."""
-        program, columns = self._with_picks(base, picks)
-        result = self._searched(program, None, bound, self.options.gap, FIRST)
-        if result.x is None:
-            return None, result.stop == "interrupted"
-        return self._plan(base, program, result.x, picks, columns), result.stop == "interrupted"
+    def _relaxation(self, program: LinearProgram) -> tuple[Result, float]:
+        began = time.monotonic()
+        return HighsProgram(program).relaxation(time_limit=self._left()), time.monotonic() - began
 
-    def _searched(
-        self, program: LinearProgram, start: Array | None, bound: float, gap: float, nodes: int | None = None
-    ) -> Result:
-        """Search for whole amounts until a plan is known to be near a bound, or so many nodes were looked at."""
+    def _dearer(
+        self, program: LinearProgram, duals: Array, picks: Sequence[Pick], columns: Sequence[int]
+    ) -> list[float]:
+        """Return how far above the relaxation a plan with each pick is at least: it works where that costs least."""
+        reduced = np.maximum(program.reduced_costs(duals), 0.0)
+        found = []
+        for (block, tuple_), column in zip(picks, columns, strict=True):
+            oracle = self.oracles[block]
+            assert isinstance(oracle, ScheduleOracle)
+            when = self._open(block, tuple_)
+            work = reduced[column + 1 : column + 1 + len(when)]
+            order = np.argsort(work, kind="stable")
+            room = oracle.high[tuple_, when][order]
+            before = np.cumsum(room) - room
+            found.append(float(reduced[column] + work[order] @ np.clip(oracle.needed[tuple_] - before, 0.0, room)))
+        return found
+
+    def _near(self, value: float, bound: float) -> bool:
+        return within(value, bound, max(self.options.gap, EXACT))
+
+    def _of_mixed(
+        self, base: Base, picks: Sequence[Pick], shares: Array, bound: float, best: Plan | None, seconds: float
+    ) -> tuple[Plan | None, bool]:
+        """Return the better of a plan and one of the picks that a relaxation mixes, and whether to stop there."""
+        mixed = [pick for pick, share in zip(picks, shares, strict=True) if share > WORTH]
+        program, columns = self._with_picks(base, mixed)
+        result = self._searched(program, None, bound, max(1.0, FIRST * seconds))
+        if result.x is not None:
+            found = self._plan(base, program, result.x, mixed, columns)
+            best = found if best is None or found.value < best.value else best
+        return best, result.stop == "interrupted"
+
+    def _searched(self, program: LinearProgram, start: Array | None, bound: float, most: float | None = None) -> Result:
+        """Search for whole amounts until a plan is known to be near a bound, or for so many seconds."""
         enough: list[bool] = []
+        gap = max(self.options.gap, EXACT)
 
         def watch(seen: Progress) -> bool:
             low = bound if seen.bound is None else max(bound, seen.bound)
             if self.options.watch is not None and self.options.watch(replace(seen, bound=low)):
                 return True
-            done = seen.incumbent is not None and within(seen.incumbent, low, max(gap * CLOSER, EXACT))
-            if done or (nodes is not None and seen.nodes >= nodes):
+            done = seen.incumbent is not None and within(seen.incumbent, low, gap * CLOSER)
+            if done or (most is not None and seen.incumbent is not None and seen.seconds > most):
                 enough.append(True)
             return bool(enough)
 
         size = None if start is None else float(np.abs(program.cost) @ np.abs(start))
         result = HighsProgram(program, size=size).solve(
-            gap=max(gap, EXACT) * CLOSER, time_limit=self._left(), start=start, watch=watch
+            gap=gap * CLOSER, time_limit=self._left(), start=start, watch=watch
         )
         return replace(result, stop="limit") if enough else result
 

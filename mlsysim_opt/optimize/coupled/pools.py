@@ -19,7 +19,6 @@ from mlsysim_opt.optimize.coupled.columns import Columns, columns_of, over_produ
 from mlsysim_opt.optimize.coupled.compile import Compiled
 from mlsysim_opt.optimize.coupled.generate import Generation, nothing
 from mlsysim_opt.optimize.coupled.outcome import EXACT, Found, Options, settled, within
-from mlsysim_opt.optimize.coupled.places import undominated_places
 from mlsysim_opt.optimize.coupled.program import Array, LinearProgram, Triplets
 from mlsysim_opt.optimize.coupled.task import CoupledTask
 from mlsysim_opt.optimize.coupled.totals import Family, Total
@@ -211,56 +210,6 @@ class Pools(Generation):
             whole=np.concatenate(wholes), row_low=row_low, row_high=row_high,
         )  # fmt: skip
         return Base(places, row, served, program, joined, shares_row, tying_row, first, spare)
-
-    def _needed_places(self) -> Array:
-        """Return the places at which a best plan may be: all of them where places have limits of their own."""
-        if self.room is not None:
-            return np.arange(self.count)
-        senses = [1.0]
-        which = [0]
-        for row, (low, high) in enumerate(zip(self.row_low, self.row_high, strict=True)):
-            for sense, limit in ((-1.0, low), (1.0, high)):
-                if np.isfinite(limit):
-                    senses.append(sense)
-                    which.append(1 + row)
-
-        def less(items: Sequence[Array], at: Array) -> list[Array]:
-            """Return costs and uses of which less is better, one row for each thing."""
-            return [sense * items[one].reshape(len(at), -1) for sense, one in zip(senses, which, strict=True)]
-
-        every = np.arange(self.count)
-        held = [*less(list(self.held_cost), every), -self.per_held]
-        if self.rented is not None:
-            held += [*less(list(self.rent_cost), every), -self.per_rented]
-        parts = []
-        for block, (_, oracle) in enumerate(self._parts()):
-            table, at = oracle.columns, self.at[block]
-            others = tuple(choice for choice in table.positions if choice not in self.standing.held.over)
-            numbers = [*less(oracle.each[:-1], at), self.uses[block]]
-            if isinstance(oracle, ScheduleOracle):
-                needed = oracle.needed[:, None]
-                numbers += [*less(list(oracle.own[:-1]), at), needed, -needed, -oracle.high]
-            parts.append((at, table.code(others), np.concatenate(numbers, axis=1)))
-        return undominated_places(np.concatenate(held, axis=1), parts)
-
-    def _picks_at(self, places: Array) -> list[Pick]:
-        """Return all picks that are possible at some places."""
-        here = np.zeros(self.count, dtype=bool)
-        here[places] = True
-        found: list[Pick] = []
-        for block, (_, oracle) in enumerate(self._parts()):
-            if isinstance(oracle, ScheduleOracle):
-                found += [(block, int(tuple_)) for tuple_ in oracle.order[here[self.at[block][oracle.order]]]]
-        return found
-
-    def _size(self, places: Array) -> int:
-        """Return about how many columns the program of all picks at some places has."""
-        shares = sum(
-            int(np.isin(at, places).sum())
-            for at, (_, oracle) in zip(self.at, self._parts(), strict=True)
-            if isinstance(oracle, ShareOracle)
-        )
-        return (shares + len(places) + 3 * len(self._picks_at(places))) * self.periods
 
     def _with_picks(self, base: Base, picks: Sequence[Pick]) -> tuple[LinearProgram, list[int]]:
         """Return the program of a base with some picks, and where the columns of each begin."""
