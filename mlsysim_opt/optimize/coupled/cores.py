@@ -26,7 +26,8 @@ class Worker:
         place, group: where it is, and the group of which only one is picked. pick: its column.
         when, work: the periods in which it may work, and their columns. needed: what the work adds up to.
         use, high: in these periods, of one unit, and how many units at most.
-        held: what has to be held for its use, at least.
+        held: what has to be held for its use, at least. core: whether to say what it has as a core; what is not said of
+            some remains true of the others.
     """
 
     place: int
@@ -38,6 +39,7 @@ class Worker:
     use: Array
     high: Array
     held: float
+    core: bool = True
 
 
 def with_cores(
@@ -93,6 +95,9 @@ class _Rows:
             self._add(by_period, rents[0], rents[1])
         before: list[tuple[Worker, Array | None]] = []  # larger ones, each with the column that says it is no core
         for worker in here:
+            if not worker.core:
+                before.append((worker, None))
+                continue
             pick = np.array([worker.pick])
             others: list[Array] = []  # amounts of what is no core, and of what is rented
             larger = [item for item in before if item[0].group != worker.group]

@@ -9,7 +9,7 @@ relaxation uses: such a plan comes with its gap, and no search closes it.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -32,6 +32,10 @@ WHOLE = 120_000
 """Columns up to which all picks at all places that are left are one program."""
 FIRST = 4.0
 """How many times as long as its relaxation a first plan is searched for, or a second if that is longer."""
+TURNS = 6
+"""Relaxations with more and more of the picks as cores."""
+FEW = 2_000
+"""Amounts of picks up to which all are."""
 CLOSER = 0.98
 """Share of the gap at which a search ends: amounts are chosen again afterwards."""
 WHOLLY = "places that others stand in for left out, branch and bound over the rest"
@@ -145,17 +149,28 @@ class _Pooled(PooledBound):
         best, stopped = self._of_mixed(base, picks, root.x[columns], bound, None, seconds)
         if stopped or (best is not None and self._near(best.value, bound)):
             return None if best is None else self._told(bound, best, WHOLLY)
+        every, first = picks, columns
         if best is not None:
             dearer = self._dearer(program, root.duals, picks, columns)
             most = best.value + EXACT * abs(best.value)
             picks = [pick for pick, more in zip(picks, dearer, strict=True) if bound + more <= most]
             program, columns = self._with_picks(base, picks)
-        whole = self._strengthened(base, program, picks, columns)
-        self.details.update(picks_left=len(picks), columns=whole.columns, rows=whole.rows)
-        root, seconds = self._relaxation(whole)
-        if root.stop == "optimal" and root.x is not None and root.value is not None:
+        mixed = {pick for pick, share in zip(every, root.x[first], strict=True) if share > WORTH}
+        for _ in range(TURNS):  # of few picks a relaxation has anything: it is they of which more is said
+            said = set(picks) if len(picks) * self.periods <= FEW else mixed
+            whole = self._strengthened(base, program, picks, columns, said)
+            root, seconds = self._relaxation(whole)
+            if root.stop != "optimal" or root.x is None or root.value is None:
+                break
             bound = max(bound, root.value)
             best, stopped = self._of_mixed(base, picks, root.x[columns], bound, best, seconds)
+            if stopped or (best is not None and self._near(best.value, bound)):
+                break
+            more = {pick for pick, share in zip(picks, root.x[columns], strict=True) if share > WORTH} - said
+            if not more:
+                break
+            mixed |= more
+        self.details.update(picks_left=len(picks), columns=whole.columns, rows=whole.rows)
         if not stopped and not (best is not None and self._near(best.value, bound)):
             start = None if best is None else self._started(best, program, whole, picks, columns)
             result = self._searched(whole, start, bound)
@@ -232,9 +247,9 @@ class _Pooled(PooledBound):
         return rest.x
 
     def _strengthened(
-        self, base: Base, program: LinearProgram, picks: Sequence[Pick], columns: Sequence[int]
+        self, base: Base, program: LinearProgram, picks: Sequence[Pick], columns: Sequence[int], said: Collection[Pick]
     ) -> LinearProgram:
-        """Return a program with rows for the largest pick of each place, where picks work in whole periods."""
+        """Return a program with rows for the largest pick of each place, if one of some that work in whole periods."""
         if not all(part.amounts.whole for part in self.problem.blocks if isinstance(part, Schedule)):
             return program
         workers: list[Worker] = []
@@ -249,6 +264,7 @@ class _Pooled(PooledBound):
                     int(base.row[place]), self.first_group[block] + int(oracle.groups[tuple_]), column, when,
                     column + 1 + np.arange(len(when)), float(oracle.needed[tuple_]), use, oracle.high[tuple_, when],
                     float(np.min(use / self.per_held[place, when], initial=np.inf)) if len(when) else 0.0,
+                    (block, tuple_) in said,
                 )
             )  # fmt: skip
         held, rented = self._standing_columns(base)
