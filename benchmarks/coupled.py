@@ -53,6 +53,11 @@ CASES = {
 FRONTS = {"front_small": Shape(10, 8, 15, 8), "front": Shape(20, 10, 30, 8)}
 
 
+FLEETS = {"fleets_small": ((10, 8, 15, 24), 1e-2, 120.0), "fleets_week": ((20, 10, 30, 168), 3e-2, 240.0)}
+"""Whole nodes held over hours: the size of `placement_cases.instance`, the gap asked for, and a limit in seconds."""
+SEEDS = range(5)
+
+
 @dataclass(frozen=True)
 class Numbers:
     """What an instance is made of: by job, device, design, and by region."""
@@ -226,6 +231,23 @@ def nsga2() -> dict[str, Any]:
     return found | {"equal_time": shares[0], "ten_times": shares[1]}
 
 
+def fleets(size: tuple[int, int, int, int], gap: float, time_limit: float) -> dict[str, Any]:
+    """Return how long placements with whole nodes held over hours take, the median of several, and their gaps."""
+    from placement_cases import instance
+
+    from mlsysim_opt import optimize
+
+    seconds, gaps = [], []
+    for seed in SEEDS:
+        given = instance(*size, seed=seed, reserved=0.6)
+        started = time.process_time()
+        answer = optimize("placement", gap=gap, time_limit=time_limit, **given)
+        seconds.append(time.process_time() - started)
+        gaps.append(float(answer.gap))
+    told = ", ".join(f"{100 * item:.2g} % in {took:.1f} s" for item, took in zip(gaps, seconds, strict=True))
+    return {"seconds": float(np.median(seconds)), "gap": max(gaps), "answer": f"gaps {told}"}
+
+
 def build() -> dict[str, Any]:
     """Building 767,448 columns of three coefficients each, and handing them to HiGHS."""
     from mlsysim_opt.optimize import CoupledProblem, CoupledTask
@@ -330,5 +352,6 @@ if __name__ == "__main__":
     name = sys.argv[1].removeprefix("coupled_")
     cases = {"build": build, "by_hand": by_hand, "conflict": conflict, "nsga2": nsga2}
     cases |= {key: lambda shape=shape: front(shape) for key, shape in FRONTS.items()}
+    cases |= {key: lambda case=case: fleets(*case) for key, case in FLEETS.items()}
     cases |= {key: lambda case=case: solve(*case) for key, case in CASES.items()}
     print(json.dumps(cases[name](), default=str))

@@ -32,6 +32,8 @@ COUPLED = {
     "tightest": ("  to 1e-4", None),
     "front": ("front of cost and carbon in 25 steps: 20 jobs, 10 devices, 30 regions, 8 designs", 30.0),
     "front_small": ("  10 jobs, 8 devices, 15 regions, 8 designs", 2.0),
+    "fleets_small": ("whole nodes over hours (10, 8, 15, 24) to 1 %, median of 5", 15.0),
+    "fleets_week": ("whole nodes over hours (20, 10, 30, 168) to 3 %, median of 5", 60.0),
     "build": ("767,448 columns built and handed to HiGHS", 1.5),
     "by_hand": ("20 jobs, 10 devices, 30 regions, 8 designs, to 1e-6", None),
 }

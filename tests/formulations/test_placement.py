@@ -22,8 +22,9 @@ import mlsysim_opt as mo
 from mlsysim_opt.cli import main
 from mlsysim_opt.errors import InfeasibleError, InputError, LimitReachedError, MissingFieldError, UnknownNameError
 from mlsysim_opt.optimize.backends.highs import HighsProgram
-from mlsysim_opt.optimize.coupled import generate, pooled
+from mlsysim_opt.optimize.coupled import generate, pooled, pools
 from mlsysim_opt.optimize.coupled.compile import Compiler
+from mlsysim_opt.optimize.coupled.places import undominated_places
 from mlsysim_opt.optimize.coupled.solution import PlanSolution
 from mlsysim_opt.registry import default_catalog
 from mlsysim_opt.units import parse_unit
@@ -328,14 +329,81 @@ def test_nodes_held_over_hours_are_bounded_and_planned_as_by_the_program_that_ho
     except InfeasibleError:  # there is no capacity for so much
         return
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pooled, "LARGE", 0)
+        patch.setattr(pools, "LARGE", 0)
+        whole = place(constraints=limits, **asked)
+        patch.setattr(pooled, "WHOLE", 0)
         made = place(constraints=limits, **asked)
-    assert made.bound is not None
-    assert made.bound.value <= best.objective.value * (1 + 1e-9)  # the bound is below every plan
-    assert made.objective.value >= best.objective.value * (1 - 1e-7)
-    assert made.verify()["constraints_hold"]
+    for found in (whole, made):
+        assert found.bound is not None
+        assert found.bound.value <= best.objective.value * (1 + 1e-9)  # the bound is below every plan
+        assert found.objective.value >= best.objective.value * (1 - 1e-7)
+        assert found.verify()["constraints_hold"]
+    if "stand in" in whole.certificate.proof:  # all that a best plan needs is searched
+        assert whole.status == "optimal"
+        assert whole.objective.value == pytest.approx(best.objective.value, rel=1e-7)
     if "weak duality" in made.certificate.proof:
         assert made.status == "optimal" or made.gap
+
+
+@settings(max_examples=12, deadline=None)
+@given(st.data())
+def test_jobs_and_demands_that_share_few_places_are_planned_as_by_the_program_that_holds_all(
+    data: st.DataObject,
+) -> None:
+    """Several jobs on what is held at one place, some hours or regions closed to them, with little time or much."""
+    hours = data.draw(st.integers(3, 5))
+    jobs = []
+    for name in "abc"[: data.draw(st.integers(2, 3))]:
+        item: dict[str, Any] = {
+            "name": name,
+            "designs": [
+                design(data.draw(st.integers(1, 4)), float(data.draw(st.integers(1, hours))), 8.0, accelerator=kind)
+                for kind in ("H100", "A100")
+            ],
+        }
+        if data.draw(st.booleans()):
+            item["start"] = f"{data.draw(st.integers(0, 1))} h"
+        jobs.append(item)
+    rates = data.draw(st.lists(st.integers(1, 40), min_size=hours, max_size=hours))
+    asked: dict[str, Any] = {
+        "jobs": jobs, "accelerators": ["H100", "A100"], "regions": list(REGIONS[:2]),
+        "demands": [
+            {"name": "d", "requests_per_device": "1 request/s", "rate": {"values": rates, "unit": "request/s"}}
+        ],
+        "price": {
+            kind: {region: f"{data.draw(st.integers(10, 40)) / 10} USD/h" for region in REGIONS[:2]}
+            for kind in ("H100", "A100")
+        },
+        "reserved_price": {kind: f"{data.draw(st.integers(6, 20)) / 10} USD/h" for kind in ("H100", "A100")},
+        "hold": "reserved", "duration": f"{hours} h", "periods": hours, "serving_utilization": 0.7,
+    }  # fmt: skip
+    limits = data.draw(st.sampled_from([[], [f"region != '{REGIONS[0]}' or period >= 1"], ["cost <= 1 USD"]]))
+    try:
+        best = place(constraints=limits, **asked)
+    except InfeasibleError:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(pools, "LARGE", 0)
+            with pytest.raises(InfeasibleError):
+                place(constraints=limits, **asked)
+        return
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pools, "LARGE", 0)
+        made = place(constraints=limits, **asked)
+    assert made.status == "optimal"
+    assert made.bound is not None
+    assert made.bound.value <= best.objective.value * (1 + 1e-9)
+    assert made.objective.value == pytest.approx(best.objective.value, rel=1e-7)
+    assert made.verify()["constraints_hold"]
+
+
+def test_a_place_is_left_out_only_where_another_can_do_all_that_it_does() -> None:
+    held = np.array([[1.0], [2.0], [0.5], [1.0]])
+    # the first thing can be done at the first three places, the other at 1 and 3: by hand, 0 stands in for nobody that
+    # does the other thing, 2 stands in for 0, and of 1 and 3, 3 does not do the first
+    at, key = np.array([0, 1, 2, 1, 3]), np.array([0, 0, 0, 1, 1])
+    assert undominated_places(held, [(at, key, np.ones((5, 1)))]).tolist() == [1, 2, 3]
+    # equals are left out but for one
+    assert len(undominated_places(np.ones((3, 1)), [])) == 1
 
 
 def test_held_nodes_that_are_always_full_cost_what_the_relaxation_says(
@@ -347,7 +415,8 @@ def test_held_nodes_that_are_always_full_cost_what_the_relaxation_says(
         "demands": [{"name": "d", "requests_per_device": "1 request/s", "rate": "8 request/s"}],
         "duration": "8 h", "periods": 8, "serving_utilization": 1.0, "hold": "reserved", "reserved_price": "1 USD/h",
     }  # fmt: skip
-    monkeypatch.setattr(pooled, "LARGE", 0)
+    monkeypatch.setattr(pools, "LARGE", 0)
+    monkeypatch.setattr(pooled, "WHOLE", 0)
     plan = place(**given)
     assert "weak duality" in plan.certificate.proof
     assert plan.status == "optimal"
@@ -424,7 +493,7 @@ def test_ctrl_c_never_makes_a_possible_placement_impossible(after: int, monkeypa
         "jobs": [{"name": f"{place}", "designs": [design(2, 4.0, 5.0, "small"), design(4, 3.0, 6.0, "large")]}
                  for place in range(3)],
         "demands": [{"name": "d", "requests_per_device": "2 request/s", "rate": "9 request/s"}],
-        "duration": "8 h", "periods": 4,
+        "duration": "8 h", "periods": 4, "serving_utilization": 0.7,
         "price": {"H100": {region: f"{2 + place} USD/h" for place, region in enumerate(REGIONS)}},
         "carbon_intensity": {region: {"values": [400 - 90 * place, 90 + 40 * place, 500, 120], "unit": "gCO2e/kWh"}
                              for place, region in enumerate(REGIONS)},

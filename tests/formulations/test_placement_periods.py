@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from mlsysim_opt.formulations.placement_periods import alike
 
 import mlsysim_opt as mo
-from mlsysim_opt.errors import CatalogError, InputError, UnknownNameError
+from mlsysim_opt.errors import CatalogError, FileError, InputError, UnknownNameError
 from mlsysim_opt.optimize.coupled.outcome import within
 from mlsysim_opt.optimize.coupled.solution import PlanSolution
 
@@ -143,7 +143,7 @@ def test_series_of_regions_are_read_from_a_file(tmp_path: Path) -> None:
     intensity.write_text("AWS_us_east_1 [gCO2e/kWh],AWS_us_east_1 [kgCO2e/kWh]\n1,1\n")
     with pytest.raises(CatalogError, match="two columns"):
         place(**asked, carbon_intensity=str(intensity))
-    with pytest.raises(CatalogError):
+    with pytest.raises(FileError, match="carbon_intensity"):
         place(**asked, carbon_intensity=str(tmp_path / "none.csv"))
 
 

@@ -21,7 +21,8 @@ from mlsysim_opt.optimize.backends.highs import HighsProgram, highs_name
 from mlsysim_opt.optimize.coupled.compile import Compiled
 from mlsysim_opt.optimize.coupled.generate import generates, solve_generated
 from mlsysim_opt.optimize.coupled.outcome import EXACT, Found, Options, within
-from mlsysim_opt.optimize.coupled.pooled import pooled_bound, pools
+from mlsysim_opt.optimize.coupled.pooled import pools
+from mlsysim_opt.optimize.coupled.pooled_bound import pooled_bound
 from mlsysim_opt.optimize.coupled.problem import Coarser
 from mlsysim_opt.optimize.coupled.program import Array, LinearProgram
 from mlsysim_opt.optimize.coupled.search import HighsBackend
