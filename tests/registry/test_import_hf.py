@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mlsysim_opt.errors import CatalogError, MlsysimError, UnknownNameError
+from mlsysim_opt.errors import CatalogError, FileError, MlsysimError, UnknownNameError
 from mlsysim_opt.registry import default_catalog
 from mlsysim_opt.registry.importers.hf_families import FAMILIES
 from mlsysim_opt.registry.importers.huggingface import entry_yaml, import_hf_config, read_hf_config
@@ -376,9 +376,9 @@ def test_a_bad_name_is_refused(tmp_path: Path) -> None:
 
 
 def test_places_that_are_no_files(tmp_path: Path) -> None:
-    with pytest.raises(CatalogError, match="no such file"):
+    with pytest.raises(FileError, match="no such file"):
         read_hf_config(tmp_path / "config.json")
-    with pytest.raises(CatalogError, match="folder"):
+    with pytest.raises(FileError, match="folder"):
         read_hf_config(tmp_path)
     with pytest.raises(CatalogError, match="larger than"):
         read_hf_config(write(tmp_path, '{"a": "' + "x" * (6 * 2**20) + '"}'))
@@ -387,7 +387,7 @@ def test_places_that_are_no_files(tmp_path: Path) -> None:
         read_hf_config(tmp_path / "latin.json")
     if hasattr(os, "mkfifo"):
         os.mkfifo(tmp_path / "pipe.json")
-        with pytest.raises(CatalogError, match="not a regular file"):
+        with pytest.raises(FileError, match="not a regular file"):
             read_hf_config(tmp_path / "pipe.json")
 
 
