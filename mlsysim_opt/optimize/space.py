@@ -270,7 +270,7 @@ def spaces(
     waiting = [domain]
     while waiting:
         box = waiting.pop()
-        if cut(box) or (box is not domain and _impossible(box, constraints, values)):
+        if box.size == 0 or cut(box) or (box is not domain and _impossible(box, constraints, values)):
             continue
         try:
             axes = join(box, constraints, values)

@@ -13,7 +13,7 @@ from fuzzing.tally import Tally
 
 QUICK, CAMPAIGN, STEP = 50, 5000, 50
 GENERATED = (Way("milp, generated", sizes={"mlsysim_opt.optimize.coupled.generate.LARGE": 0}),)
-POOLED = Way("milp, pooled", sizes={"mlsysim_opt.optimize.coupled.pooled.LARGE": 0})
+POOLED = Way("milp, pooled", sizes={"mlsysim_opt.optimize.coupled.pools.LARGE": 0})
 
 
 def bounded(seed: int) -> None:
