@@ -75,9 +75,10 @@ class ServingCapacityModel(Model):
     A replica holds up to `max_batch_size` requests (as many as fit) under continuous batching, prompts included in its
     work; a request waits for a place and for the prompts before its own, and stays as long as the batch that the load
     keeps in a replica makes it (see `pool`). Requests are alike unless `service_time_cv` says how their times vary.
-    `itl` and `ttft` are means, the latter from the arrival; `queue_wait_p99` is that of both waits. Without `num_replicas` the smallest number that meets the
-    target is found by bisection on the very equation, and reported; where even a request alone would be too slow
-    (`bottleneck` "Base latency"), the number that keeps the queue stable is.
+    `itl` and `ttft` are means, the latter without the waits; `queue_wait_p99` is the P99 of both. Without
+    `num_replicas` the smallest number that meets the target is found by bisection on the very equation, and reported;
+    where even a request alone would be too slow (`bottleneck` "Base latency"), the number that keeps the queue stable
+    is.
 
     Sources: see `batching`, `pool`, `queueing`.
     """
@@ -150,7 +151,7 @@ class ServingCapacityModel(Model):
             estimated_p99_latency=p99,
             base_request_latency=base,
             queue_wait_p99=pool.wait(level),
-            ttft=pool.mean_ttft,
+            ttft=pool.front_end + pool.own_prompt,
             itl=pool.itl,
             decode_step=inside.step.time,
             active_batch_size=pool.batch,

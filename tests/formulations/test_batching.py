@@ -224,12 +224,10 @@ def test_continuous_batching_is_that_of_the_models() -> None:
 
 
 def test_small_chunks_shorten_the_longest_gap_between_tokens() -> None:
-    # Of 64 requests with 255 gaps each, 60 prompts of others come between: one pass of 8192, two of 1024, four of 512
-    # make at most 4 x 60 / 255 < 1 pass in a gap. Seven of 256 are more than one, and then two may meet in a gap.
-    gaps = [at(64, choices={"chunk_size": chunk})["itl_p99"] for chunk in (512, 1024, 8192)]
+    # 5 prompts per s in one pass of 8192, and gaps of 10 ms: 5 % of the gaps have one, more than the 1 % beyond P99.
+    gaps = [at(64, choices={"chunk_size": chunk})["itl_p99"] for chunk in (256, 512, 1024, 8192)]
     assert gaps == sorted(gaps)
-    assert gaps[-1] > 1.5 * gaps[0]
-    assert at(64, choices={"chunk_size": 256})["itl_p99"] > gaps[0]
+    assert gaps[-1] > 1.5 * gaps[1]
     waits = [at(64, choices={"chunk_size": chunk})["ttft"] for chunk in (256, 8192)]
     assert waits[0] > waits[1]
 
