@@ -109,12 +109,12 @@ def _undefined_text(task: Task) -> str:
         return "undefined"
     numbers = task.scalar.at(task.design_values(best[0].design))[1]
     inside = set(topological([task.objective.expression]))
-    names = [
-        name
-        for name, metric in task.problem.metrics.items()
-        if metric.expression in inside and not math.isfinite(numbers.get(name, math.nan))
-    ]
-    told = f"{' and '.join(names) or 'the objective'} is undefined"
+    names: dict[Expression | None, str] = {}  # one name of each
+    for name, metric in task.problem.metrics.items():
+        if metric.expression in inside and not math.isfinite(numbers.get(name, math.nan)):
+            names.setdefault(metric.expression, name)
+    told = " and ".join(names.values()) or "the objective"
+    told += f" {'are' if len(names) > 1 else 'is'} undefined"
     if not outcome.best and outcome.violated:
         violated = conflicts(outcome.violated, len(asked))[0]
         told += (

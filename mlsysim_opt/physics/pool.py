@@ -22,7 +22,8 @@ estimates. Against simulations of the passes at 30 to 80 % of the capacity (test
 TTFT and latency are 18 % too short to 60 % too long; beyond, a place is waited for by half of all requests from a load
 on that is known to within 4 % only, and there a median TTFT may be half of what it is.
 
-Sources: Little 1961; Kelly 1979, Reversibility and Stochastic Networks; Fredericks 1980, Congestion in blocking systems.
+Sources: Little 1961; Kelly 1979, Reversibility and Stochastic Networks; Fredericks 1980, Congestion in Blocking
+Systems.
 """
 
 from __future__ import annotations
