@@ -23,11 +23,11 @@ from mlsysim_opt.algebra.evaluate import ScalarProgram
 from mlsysim_opt.algebra.expression import Choice, Expression, Symbol, constant
 from mlsysim_opt.errors import InfeasibleError, InputError, MissingFieldError
 from mlsysim_opt.optimize import optimize
+from mlsysim_opt.optimize.answer import Value
 from mlsysim_opt.optimize.coupled.problem import CoupledProblem
 from mlsysim_opt.optimize.coupled.solution import PlanSolution
 from mlsysim_opt.optimize.coupled.totals import Family, Total
 from mlsysim_opt.optimize.formulation import Formulation
-from mlsysim_opt.optimize.solution import Value
 from mlsysim_opt.physics.data import DataModel
 from mlsysim_opt.physics.economics import EconomicsModel
 from mlsysim_opt.physics.inputs import Given, Input, Number, Switch, Text
