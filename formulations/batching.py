@@ -83,7 +83,7 @@ INPUTS: tuple[Input, ...] = (
     Number("seq_len", "tokens of a request, prompt and output", integer=True, low=2, high=2**31),
     Number("output_len", "generated tokens, of seq_len", integer=True, low=1, high=2**31),
     _limit("sla_ttft", "time to the first token, promised at the quantile"),
-    _limit("sla_itl", "time between two tokens in a full batch, promised at the quantile"),
+    _limit("sla_itl", "time between two tokens, promised at the quantile"),
     _limit("sla_latency", "time to the last token, promised at the quantile"),
     Number("quantile", "share of requests for which promises are kept", default=0.99, high=1.0, open_low=True),
     Number("safety_margin", "promises are kept if times are longer by this factor", default=1.0, low=1.0, high=100.0),
@@ -155,7 +155,7 @@ def _build(values: dict[str, Any], narrowed: Mapping[str, Any]) -> Problem:
     _metrics(problem, level, truths, leaves, bills)
     _promises(problem, values, leaves)
     problem.assumptions.update(_assumed(values))
-    problem.levers.append(_more_devices(values, narrowed))
+    problem.levers += [_more_devices(values, narrowed), _fewer_requests(values, narrowed)]
     return problem
 
 
@@ -345,7 +345,7 @@ def _rules(problem: Problem, values: Mapping[str, Any], levels: list[ServiceLeve
         having = [
             (truth, level.rules[name]) for truth, level in zip(truths, levels, strict=True) if name in level.rules
         ]
-        problem.require(name, _joined(having, len(levels)), structural=name not in QUESTIONED)
+        problem.require(name, _joined(having, len(levels)), structural=name not in QUESTIONED, lawful=name == STABLE)
     devices = Symbol("devices", NONE, integer=True, low=1)
     problem.values["devices"] = float(values["devices"])
     used = selected(truths, [level.numbers["devices"] for level in levels])
@@ -369,19 +369,19 @@ def _joined(having: list[tuple[Expression, Expression]], count: int) -> Expressi
 UNITS: tuple[tuple[str, str | None, str, str | None], ...] = (
     ("throughput", "token/s", "generated tokens per second at full load", None),
     ("capacity", "request/s", "requests per second at full load", None),
-    ("utilization", None, "load over capacity of the places (continuous) or replicas (static)", None),
+    ("utilization", None, "load over capacity: of places and prompts (continuous) or replicas (static)", None),
     ("ttft", "ms", "mean time to the first token", None),
     ("itl", "ms", "mean time between two tokens under the load", None),
     ("latency", "s", "mean time to the last token", None),
     ("filling", "s", "mean wait until a static batch is full", "latency"),
-    ("wait", "s", "mean wait for a place or a replica", "latency"),
+    ("wait", "s", "mean wait for a place and prompts before, or a replica", "latency"),
     ("decode_step", "ms", "one undisturbed step of a full batch", None),
     ("memory", "GiB", "memory of the fullest accelerator", None),
     ("weights", "GiB", "weights, those of a draft model too", "memory"),
     ("kv_cache", "GiB", "keys and values of a full batch", "memory"),
     ("devices", None, "accelerators at work", None),
 )
-QUANTILE_UNITS = {"ttft": ("ms", "time to the first token"), "itl": ("ms", "time between two tokens in a full batch"),
+QUANTILE_UNITS = {"ttft": ("ms", "time to the first token"), "itl": ("ms", "time between two tokens"),
                   "latency": ("s", "time to the last token")}  # fmt: skip
 
 
@@ -505,6 +505,17 @@ def _more_devices(values: dict[str, Any], narrowed: Mapping[str, Any]) -> Lever:
         candidates=candidates,
         rebuild=lambda count: _build({**values, "devices": count}, narrowed),
         describe=lambda count: f"{count} accelerators",
+    )
+
+
+def _fewer_requests(values: dict[str, Any], narrowed: Mapping[str, Any]) -> Lever:
+    now = float(values["arrival_rate"])
+    return Lever(
+        name="arrival_rate",
+        now=f"{now:g}",
+        candidates=lambda: [now * share for share in (*(tenth / 10 for tenth in range(9, 0, -1)), 0.03, 0.01)],
+        rebuild=lambda rate: _build({**values, "arrival_rate": rate}, narrowed),
+        describe=lambda rate: f"{rate:g} requests per second",
     )
 
 

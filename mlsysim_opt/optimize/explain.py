@@ -6,6 +6,7 @@ designs that violate just the constraint in question.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,14 +14,15 @@ from typing import Any
 
 import numpy as np
 
-from mlsysim_opt.algebra.expression import Expression
+from mlsysim_opt.algebra.expression import Expression, constant, topological
 from mlsysim_opt.errors import InfeasibleError
 from mlsysim_opt.optimize.answer import Value, relative
 from mlsysim_opt.optimize.problem import Constraint
 from mlsysim_opt.optimize.run import Task
-from mlsysim_opt.optimize.search import TIE, Outcome, Violation, conflicts
+from mlsysim_opt.optimize.search import TIE, Outcome, Violation, conflicts, excluded_reasons
 from mlsysim_opt.optimize.solution import Relaxation, Runner, Slack, Solution
 from mlsysim_opt.optimize.space import Domain, spaces
+from mlsysim_opt.units import NONE
 
 LEVER_SECONDS = 10.0
 """How long other values of a given are tried when nothing is feasible."""
@@ -69,14 +71,15 @@ def infeasible(task: Task) -> InfeasibleError:
         relaxations = _levers(task)
         return _error(task, names, relaxations, "no design is structurally valid")
     if not outcome.violated:
-        reasons = _excluded_text(task)
-        return _error(task, ["every design has an undefined number"], _levers(task), reasons)
+        return _error(task, ["every design has an undefined number"], _levers(task), _undefined_text(task))
     sets = conflicts(outcome.violated, len(asked))
     names = [item.name for index, item in enumerate(asked) if sets[0] >> index & 1]
     relaxations = [
         relaxation
         for item, violation in zip(asked, outcome.single, strict=True)
-        if violation.best is not None and (relaxation := _relaxation(task, item, violation)) is not None
+        if not item.lawful
+        and violation.best is not None
+        and (relaxation := _relaxation(task, item, violation)) is not None
     ]
     if not relaxations:
         relaxations = _together(task, outcome, asked)
@@ -90,10 +93,34 @@ def _error(task: Task, names: list[str], relaxations: list[Relaxation], detail: 
 
 
 def _excluded_text(task: Task) -> str:
-    from mlsysim_opt.optimize.search import excluded_reasons
-
     reasons = excluded_reasons([task.objective.expression])
     return "; ".join(f"{name}: {why}" for name, why in reasons.items()) or "undefined"
+
+
+def _undefined_text(task: Task) -> str:
+    """Return which metrics of the objective are undefined, and what all designs violate."""
+    reasons = excluded_reasons([task.objective.expression])
+    if reasons:
+        return _excluded_text(task)
+    outcome = task.search(questioned=True, keep=1, cost=constant(0, NONE)).run(diagnose=True)
+    asked = questioned(task)
+    best = [*outcome.best, *(item.best for item in outcome.single if item.best is not None)]
+    if not best:
+        return "undefined"
+    numbers = task.scalar.at(task.design_values(best[0].design))[1]
+    inside = set(topological([task.objective.expression]))
+    names: dict[Expression | None, str] = {}  # one name of each
+    for name, metric in task.problem.metrics.items():
+        if metric.expression in inside and not math.isfinite(numbers.get(name, math.nan)):
+            names.setdefault(metric.expression, name)
+    told = " and ".join(names.values()) or "the objective"
+    told += f" {'are' if len(names) > 1 else 'is'} undefined"
+    if not outcome.best and outcome.violated:
+        violated = conflicts(outcome.violated, len(asked))[0]
+        told += (
+            f", as none keeps {' and '.join(repr(item.name) for at, item in enumerate(asked) if violated >> at & 1)}"
+        )
+    return told
 
 
 def _relaxation(task: Task, constraint: Constraint, violation: Violation) -> Relaxation | None:
@@ -101,6 +128,8 @@ def _relaxation(task: Task, constraint: Constraint, violation: Violation) -> Rel
     best = violation.best
     if best is None:
         return None
+    if constraint.lawful:
+        return Relaxation(constraint.name, f"{constraint.name!r} does not hold", None, task.design_values(best.design))
     if constraint.sides is None or violation.least_design is None:
         design = task.design_values(best.design)
         return Relaxation(constraint.name, f"give up {constraint.name!r} ({_brief(task, design)})", None, design)
@@ -141,7 +170,10 @@ def _differences(design: Mapping[str, Any]) -> str:
 def _together(task: Task, outcome: Outcome, asked: list[Constraint]) -> list[Relaxation]:
     """Return the fewest constraints that would have to give way at once."""
     fewest = min(outcome.violated, key=int.bit_count)
-    names = [item.name for index, item in enumerate(asked) if fewest >> index & 1]
+    given_up = [item for index, item in enumerate(asked) if fewest >> index & 1]
+    if any(item.lawful for item in given_up):
+        return []
+    names = [item.name for item in given_up]
     return [Relaxation(" and ".join(names), "give up " + " and ".join(repr(name) for name in names), None, {})]
 
 

@@ -44,12 +44,15 @@ class Constraint:
         joins
             choices before anything is evaluated.
         given_by_user: whether the user added it.
+        lawful: whether nobody can do without it (a queue that grows without end): it may be what conflicts, but giving
+            it up is no way out.
     """
 
     name: str
     holds: Expression
     structural: bool = False
     given_by_user: bool = False
+    lawful: bool = False
 
     def __post_init__(self) -> None:
         if not isinstance(self.holds, Expression):
@@ -177,9 +180,11 @@ class Problem:
         self.decisions[name] = Decision(choice, about, limited)
         return choice
 
-    def require(self, name: str, holds: Any, *, structural: bool = False, given_by_user: bool = False) -> None:
+    def require(
+        self, name: str, holds: Any, *, structural: bool = False, given_by_user: bool = False, lawful: bool = False
+    ) -> None:
         """Declare a constraint."""
-        self.constraints.append(Constraint(name, holds, structural, given_by_user))
+        self.constraints.append(Constraint(name, holds, structural, given_by_user, lawful))
 
     def measure(
         self, name: str, value: Any, *, unit: str | None = None, about: str = "", part_of: str | None = None

@@ -101,7 +101,9 @@ class Task:
         constraints = [*self.problem.constraints, *extra]
         early = [item.holds for item in constraints if item.structural or (not questioned and _cheap(item))]
         late = [item for item in constraints if not item.structural and (questioned or not _cheap(item))]
-        return Search(self.problem.choices, cost or self.objective.cost, early, late, self.problem.values, keep)
+        return Search(
+            self.problem.choices, self.objective.cost if cost is None else cost, early, late, self.problem.values, keep
+        )
 
     @cached_property
     def scalar(self) -> ScalarTask:

@@ -170,11 +170,14 @@ class Batching:
         return NO_TIME if self.speculation is None else self.speculation.drafting(self.active, self.middle)
 
     @cached_property
+    def round_time(self) -> Expression:
+        """Time of an undisturbed step, with that in which the draft model proposes its tokens."""
+        return self.step.time if self.speculation is None else self.step.time + self.drafting
+
+    @cached_property
     def token_time(self) -> Expression:
         """Time of an undisturbed step for each of its tokens."""
-        if self.speculation is None:
-            return self.step.time
-        return (self.step.time + self.drafting) / self.step_tokens
+        return self.round_time if self.speculation is None else self.round_time / self.step_tokens
 
     @cached_property
     def cycle(self) -> Expression:
@@ -215,22 +218,10 @@ class Batching:
         return where(self.output > 1, rest / maximum(self.output - 1, 1), self.token_time)
 
     @cached_property
-    def passes_between_tokens(self) -> Expression:
-        """Passes of other prompts that come, on average, between two tokens of a request."""
-        return where(self.prompt > 0, self.other_passes / self.at_once / maximum(self.output - 1, 1), ZERO)
-
-    def token_gap(self, level: Expression) -> Expression:
-        """Return the time that a share of `level` of all gaps between two tokens of a request does not exceed.
-
-        A gap is a step, or a step with a pass of a prompt (with several, where there are more passes than gaps); that
-        pass is taken to be the longest, the last of a prompt. Tokens of one round of speculation count as evenly
-        spread.
-        """
-        disturbed = minimum(self.passes_between_tokens, 1) > 1 - level
-        chunk = minimum(self.prompt, self.scheduler.tokens_per_pass)
-        longest = self.replica.last_chunk(self.replica.dp, maximum(chunk, 1), self.cached + maximum(self.prompt, 1))
-        passes = maximum(self.passes_between_tokens, 1) * longest.time
-        return self.token_time + where(disturbed, maximum(passes - self.shared, NO_TIME), NO_TIME)
+    def longest_pass(self) -> Expression:
+        """Time of the longest pass of a prompt: its last one."""
+        chunk = maximum(minimum(self.prompt, self.scheduler.tokens_per_pass), 1)
+        return self.replica.last_chunk(self.replica.dp, chunk, self.cached + maximum(self.prompt, 1)).time
 
 
 class ContinuousBatchingResult(Result):

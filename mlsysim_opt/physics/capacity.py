@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
-from functools import cached_property
 from typing import Any, ClassVar
 
-from mlsysim_opt.algebra.atoms import argmax_label, exp, maximum, minimum, where
-from mlsysim_opt.algebra.expression import Expression, constant, expression
+from mlsysim_opt.algebra.atoms import argmax_label, minimum
+from mlsysim_opt.algebra.expression import constant, expression
 from mlsysim_opt.physics.base import Model, Result
 from mlsysim_opt.physics.batching import Batching
 from mlsysim_opt.physics.inputs import Given, Number
+from mlsysim_opt.physics.pool import Pool
 from mlsysim_opt.physics.queueing import Arrivals, Queue
 from mlsysim_opt.physics.serving import (
     CONTEXT_RULE,
@@ -25,90 +24,11 @@ from mlsysim_opt.physics.serving import (
 )
 from mlsysim_opt.physics.speculation import DRAFT_INPUTS
 from mlsysim_opt.physics.traced import CONSTRAINTS
-from mlsysim_opt.physics.transformer import ONE, ZERO
+from mlsysim_opt.physics.transformer import ZERO
 from mlsysim_opt.units import RATE, TIME
 
 P99 = 0.99
 MOST_REPLICAS = 2**30
-
-
-@dataclass(frozen=True)
-class Pool:
-    """Replicas with continuous batching, all places of which serve one queue (M/G/c, see `queueing`).
-
-    Attributes:
-        inside: a full replica; its requests are the places. replicas: how many there are. arrival_rate: of requests.
-        service_cv: standard deviation over mean of the time a request stays.
-    """
-
-    inside: Batching
-    replicas: Expression
-    arrival_rate: Expression
-    service_cv: Expression
-
-    @cached_property
-    def places(self) -> Expression:
-        """Requests that a replica holds at once."""
-        return self.inside.active
-
-    @cached_property
-    def rate(self) -> Expression:
-        """Requests that one full replica answers per time."""
-        return self.places / self.inside.cycle
-
-    @cached_property
-    def alone(self) -> Batching:
-        """A replica with one request."""
-        return replace(self.inside, clients=ONE)
-
-    @cached_property
-    def present(self) -> Batching:
-        """A replica with the requests that it holds on average under the load.
-
-        The cycle is almost affine in the requests of the batch; how many there are follows from Little's law.
-        """
-        inside, places = self.inside, self.places
-        slope = where(places > 1, (inside.cycle - self.alone.cycle) / maximum(places - 1, 1), 0 * self.alone.cycle)
-        each = self.arrival_rate / self.replicas
-        held = each * (self.alone.cycle - slope) / maximum(1 - each * slope, 1e-9)
-        return replace(inside, clients=where(each * slope < 1, maximum(minimum(held, places), 1), places))
-
-    @cached_property
-    def queue(self) -> Queue:
-        """All places behind one queue."""
-        return Queue(self.arrival_rate, self.present.cycle, self.replicas * self.places, self.service_cv)
-
-    @cached_property
-    def front_end(self) -> Expression:
-        """Time of a request outside the passes."""
-        return self.inside.scheduler.front_end
-
-    @cached_property
-    def mean_ttft(self) -> Expression:
-        """Mean time from arrival to the first token."""
-        return self.front_end + self.queue.mean_wait + self.present.first_token
-
-    def ttft(self, level: Expression) -> Expression:
-        """Return the time from arrival to the first token that a share of `level` of all requests does not exceed."""
-        return self.front_end + self.queue.wait_quantile(level) + self.present.first_token
-
-    @cached_property
-    def mean_latency(self) -> Expression:
-        """Mean time from arrival to the last token."""
-        return self.front_end + self.queue.mean_wait + self.queue.service
-
-    def latency(self, level: Expression) -> Expression:
-        """Return the time from arrival to the last token that a share of `level` of all requests does not exceed."""
-        return self.front_end + self.queue.latency_quantile(level)
-
-    @cached_property
-    def busy(self) -> Expression:
-        """Share of the time in which a replica holds a request.
-
-        Places are seldom all taken, and the number of requests is then Poisson (M/G/infinity, Kleinrock 1975, section
-        3.4).
-        """
-        return 1 - exp(-self.queue.load / self.replicas)
 
 
 def pool_of(leaves: Mapping[str, Any]) -> Pool:
@@ -153,13 +73,14 @@ class ServingCapacityModel(Model):
     """How many replicas answer `qps` requests per second within a P99 latency?
 
     A replica holds up to `max_batch_size` requests (as many as fit) under continuous batching, prompts included in its
-    work; a request stays for one cycle of the batch that the load keeps in a replica on average. All places of all
-    replicas serve one queue (M/G/c, see `queueing`); requests are alike unless `service_time_cv` says how their times
-    vary. `itl` and `ttft` are those of that mean batch. Without `num_replicas` the smallest number that meets the
-    target is found by bisection on the very equation, and reported; where even a request alone would be too slow
-    (`bottleneck` "Base latency"), the number that keeps the queue stable is.
+    work; a request waits for a place and for the prompts before its own, and stays as long as the batch that the load
+    keeps in a replica makes it (see `pool`). Requests are alike unless `service_time_cv` says how their times vary.
+    `itl` and `ttft` are means, the latter without the waits; `queue_wait_p99` is the P99 of both. Without
+    `num_replicas` the smallest number that meets the target is found by bisection on the very equation, and reported;
+    where even a request alone would be too slow (`bottleneck` "Base latency"), the number that keeps the queue stable
+    is.
 
-    Sources: see `batching`, `queueing`.
+    Sources: see `batching`, `pool`, `queueing`.
     """
 
     wall = 7
@@ -213,7 +134,7 @@ class ServingCapacityModel(Model):
 
     def equations(self, **leaves: Any) -> ServingCapacityResult:
         pool = pool_of(leaves)
-        inside, places, alone, present, queue = pool.inside, pool.places, pool.alone, pool.present, pool.queue
+        inside, places, alone = pool.inside, pool.places, pool.alone
         replica, output = inside.replica, leaves["output_tokens"]
         tokens = leaves["max_seq_len"] if leaves["mean_request_tokens"] is None else leaves["mean_request_tokens"]
         rate, replicas, qps, target = pool.rate, pool.replicas, leaves["qps"], leaves["target_p99_latency_ms"]
@@ -227,17 +148,17 @@ class ServingCapacityModel(Model):
             qps_target=qps,
             qps_capacity=rate * replicas,
             per_replica_qps_capacity=rate,
-            utilization=queue.utilization,
+            utilization=pool.utilization,
             target_p99_latency=target,
             estimated_p99_latency=p99,
             base_request_latency=base,
-            queue_wait_p99=queue.wait_quantile(level),
-            ttft=pool.front_end + present.first_token,
-            itl=present.between_tokens,
+            queue_wait_p99=pool.wait(level),
+            ttft=pool.front_end + pool.own_prompt,
+            itl=pool.itl,
             decode_step=inside.step.time,
-            active_batch_size=present.clients,
+            active_batch_size=pool.batch,
             bottleneck=argmax_label(
-                Throughput=queue.utilization,
+                Throughput=pool.utilization,
                 **{"Base latency": minimum(unhurried.latency_quantile(level) / target, 10)},
             ),
             constraints={
@@ -247,7 +168,7 @@ class ServingCapacityModel(Model):
                 CONTEXT_RULE: leaves["max_seq_len"] <= replica.model.context_length,
                 "mean requests are no longer than the longest": tokens <= leaves["max_seq_len"],
                 "memory fits the longest request": inside.each(leaves["max_seq_len"]) <= inside.cache_room,
-                "queue is stable": queue.stable,
+                "queue is stable": pool.stable,
                 "P99 within the target": p99 <= target,
             },
         )

@@ -120,9 +120,14 @@ class Queue:
         return self.constant + sojourn_quantile(self.wait_probability, self.wait_of_waiting, *self.mixture, level)
 
     @cached_property
+    def time(self) -> Expression:
+        """Mean time with a server of those whose latency is asked for."""
+        return self.service
+
+    @cached_property
     def constant(self) -> Expression:
         """The part of a service that is always the same."""
-        return self.service * (1 - minimum(self.service_cv, 1))
+        return self.time * (1 - minimum(self.service_cv, 1))
 
     @cached_property
     def mixture(self) -> tuple[Expression, Expression, Expression]:
@@ -134,7 +139,7 @@ class Queue:
         """
         cv = self.service_cv
         share = where(cv > 1, (1 + sqrt((cv**2 - 1) / (cv**2 + 1))) / 2, 0.5)
-        mean = self.service * minimum(cv, 1)
+        mean = self.time * minimum(cv, 1)
         return mean / (2 * share), mean / (2 * (1 - share)), share
 
     def waits_beyond(self, limit: Expression) -> Expression:

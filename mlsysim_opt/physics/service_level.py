@@ -1,7 +1,7 @@
 """What replicas of a served model promise, whichever way they batch: latencies by quantile, capacity, memory.
 
 The ways share names, so that a design can choose between them; the equations are those of `ServingModel` with
-`queueing.Gathered` (static batches), of `batching.Batching` with `capacity.Pool` (continuous batching), and of
+`queueing.Gathered` (static batches), of `batching.Batching` with `pool.Pool` (continuous batching), and of
 `ServingModel` with two queues and the rates of `disaggregation` (prompts and tokens by workers of their own).
 """
 
@@ -14,9 +14,9 @@ from typing import Any
 from mlsysim_opt.algebra.atoms import exp, maximum, minimum, where
 from mlsysim_opt.algebra.expression import Expression, expression
 from mlsysim_opt.physics.batching import REQUEST, Batching
-from mlsysim_opt.physics.capacity import Pool
 from mlsysim_opt.physics.disaggregation import decode_rate, prefill_rate, request_rate
 from mlsysim_opt.physics.forward import NO_TIME, Replica
+from mlsysim_opt.physics.pool import Pool
 from mlsysim_opt.physics.queueing import QUANTILES, Gathered, Queue
 from mlsysim_opt.physics.serving import (
     CONTEXT_RULE,
@@ -185,16 +185,15 @@ def _continuous(leaves: Mapping[str, Any], limits: Limits) -> ServiceLevel:
         scheduler, speculation_of(leaves, replica),
     )  # fmt: skip
     pool = Pool(inside, leaves["replicas"], leaves["arrival_rate"], leaves["service_time_cv"])
-    queue, present = pool.queue, pool.present
-    numbers = _by_level(limits, pool.ttft, inside.token_gap, pool.latency)
+    numbers = _by_level(limits, pool.ttft, pool.token_gap, pool.latency)
     numbers |= {
         "ttft": pool.mean_ttft,
-        "itl": present.between_tokens,
+        "itl": pool.itl,
         "latency": pool.mean_latency,
         "filling": NO_TIME,
-        "wait": queue.mean_wait,
+        "wait": pool.mean_wait,
         "decode_step": inside.step.time,
-        "utilization": queue.utilization,
+        "utilization": pool.utilization,
         "busy": pool.busy,
         "capacity": REQUEST * pool.rate * leaves["replicas"],
         "devices": replica.devices * leaves["replicas"],
@@ -209,10 +208,10 @@ def _continuous(leaves: Mapping[str, Any], limits: Limits) -> ServiceLevel:
     }
     limit_ttft, limit_latency = None, None
     if limits.ttft is not None:
-        limit_ttft = queue.waits_beyond(limits.ttft / limits.margin - pool.front_end - present.first_token)
+        limit_ttft = pool.ttft_beyond(limits.ttft / limits.margin, limits.quantile)
     if limits.latency is not None:
-        limit_latency = queue.takes_beyond(limits.latency / limits.margin - pool.front_end)
-    return _level(leaves, limits, numbers, rules, queue.stable, (limit_ttft, limit_latency))
+        limit_latency = pool.latency_beyond(limits.latency / limits.margin, limits.quantile)
+    return _level(leaves, limits, numbers, rules, pool.stable, (limit_ttft, limit_latency))
 
 
 def _by_level(limits: Limits, ttft: Any, itl: Any, latency: Any) -> dict[str, Expression]:

@@ -172,7 +172,8 @@ def test_an_idle_service_is_as_fast_as_one_request() -> None:
     idle = ServingCapacityModel().solve(**SERVICE, qps=0.01, num_replicas=1000)
     alone = ServingModel().solve("Llama3_8B", "H100", seq_len=2048, output_len=128)
     assert idle.si("estimated_p99_latency") == pytest.approx(0.030 + alone.si("request_latency"), rel=1e-3)
-    assert idle.active_batch_size == pytest.approx(1)
+    # itself, and the others it meets: 0.01 / 1000 a second, each of which stays for less than a second
+    assert 1 < idle.active_batch_size < 1 + 1e-5
     busy = ServingCapacityModel().solve(**SERVICE, qps=40)
     assert 1 < busy.active_batch_size <= 32
 
