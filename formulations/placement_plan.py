@@ -10,13 +10,13 @@ import numpy as np
 from mlsysim_opt.formulations.placement_designs import may_use, nodes_of, ways_of
 from mlsysim_opt.formulations.placement_givens import Array, ByRegion, spans
 from mlsysim_opt.formulations.placement_metrics import declare_metrics
-from mlsysim_opt.formulations.placement_numbers import Numbers, given_numbers, intensities
+from mlsysim_opt.formulations.placement_numbers import HOUR, Numbers, given_numbers, intensities
 from mlsysim_opt.formulations.placement_periods import Grouping, alike
 from mlsysim_opt.formulations.placement_serving import serving_of
 
 from mlsysim_opt.algebra.atoms import ceil, maximum, minimum, where
 from mlsysim_opt.algebra.expression import Choice, Expression, constant, expression
-from mlsysim_opt.errors import InputError, UnknownNameError
+from mlsysim_opt.errors import InfeasibleError, InputError, UnknownNameError
 from mlsysim_opt.optimize.coupled.blocks import Schedule, Shares, Standing
 from mlsysim_opt.optimize.coupled.columns import over_product
 from mlsysim_opt.optimize.coupled.problem import CoupledProblem, Largest
@@ -257,15 +257,21 @@ class Plan:
             inside.append(np.maximum(part, 0.0))
         open_ = self.problem.table("time in the period", (job, self.period), self.grouped(np.array(inside)), "s")
         total = self.problem.table("time in all", (job,), np.sum(inside, axis=1), "s")
-        self.problem.allow("jobs end by their deadline", self.run.time <= total)
+        if not self.shared:
+            self.problem.allow("jobs end by their deadline", self.run.time <= total)
         self.problem.allow("the period is between start and deadline", open_ > constant(0, TIME), structural=True)
         over = (*self.way, self.region, self.period)
         if self.shared:
             # accelerators that others may want are held or free: a job works for a whole period or not at all
-            whole = self.grouped(np.floor(np.array(inside) / self.length + 1e-9))
-            most = self.problem.table("whole periods", (job, self.period), whole)
+            whole = np.floor(np.array(inside) / self.length + 1e-9)
+            most = self.problem.table("whole periods", (job, self.period), self.grouped(whole))
             work = self.problem.amounts("work", over, whole=True, high=most, about="periods it works")
             needed, time = ceil(self.run.time / self.one), self.one
+            self._check_whole(job, whole.sum(axis=1))
+            there = self.problem.table("whole periods in all", (job,), whole.sum(axis=1))
+            self.problem.allow(
+                f"jobs end by their deadline, in whole periods of {self.length / HOUR:g} h", needed <= there
+            )
         else:
             work = self.problem.amounts("work", over, high=open_, unit="h", about="hours each job works")
             needed, time = self.run.time, ONE
@@ -279,6 +285,34 @@ class Plan:
         if not self.shared or self.values["hold"] is not None:
             self.problem.blocks.append(Schedule(self.placed, work, needed, WORKS))
         self.loads.append(Load(work, drawn * time, self.run.devices, time, self.now))
+
+    def _check_whole(self, job: Choice, there: Array) -> None:
+        """Say that jobs work for whole periods, and refuse one that has too few of them however it runs.
+
+        Raises:
+            InfeasibleError: it names the job.
+        """
+        assert self.length is not None
+        why = "capacity" if self.values["capacity"] is not None else "held nodes"
+        each = f"{self.length / HOUR:g} h"
+        self.problem.assumptions["whole periods"] = (
+            f"with {why}, jobs hold and pay for whole periods of {each}: their times are rounded up; more periods "
+            "round less"
+        )
+        ((times,), _) = over_product([self.run.time], self.problem.values, self.way)
+        least = np.nan_to_num(times, nan=np.inf).reshape(len(self.jobs), -1).min(axis=1)
+        for item, time, count in zip(self.jobs, least, there, strict=True):
+            if np.ceil(time / self.length) <= count or np.isinf(time):
+                continue
+            until = (
+                "the end of the plan" if item["deadline"] is None else f"its deadline of {item['deadline'] / HOUR:g} h"
+            )
+            raise InfeasibleError(
+                f"{item['name']} takes {time / HOUR:.4g} h at least, which is {np.ceil(time / self.length):g} whole "
+                f"periods of {each}, and there are {count:g} from its start to {until}",
+                conflict=[f"{item['name']} is done by {until}"],
+                hint=f"with {why}, jobs hold whole periods: more periods (periods={4 * self.every}), or more time",
+            )
 
     # representative periods -------------------------------------------------------------------------------------------
     def alike(self, count: int) -> Grouping:

@@ -128,12 +128,27 @@ def test_jobs_take_turns_in_whole_periods_where_accelerators_are_few() -> None:
     assert sorted(period for period, _ in works) == [0, 1, 2, 3]
     assert sum(job == "long" for _, job in works) == 3
     assert plan.metrics["cost"].m_as("USD") == pytest.approx(8 * 4 * 2)  # whole periods are paid
-    with pytest.raises(InfeasibleError):
+    assert "whole periods of 1 h" in plan.assumptions["whole periods"]
+    with pytest.raises(InfeasibleError, match="capacity"):
         place(duration="3 h", periods=3, **given)
     straight = place(duration="4 h", periods=4, pauses=False, **given)
     begins = {row["job"]: row["start"] for row in straight.amounts["jobs"]}
     assert begins in ({"long": 0, "short": 3}, {"long": 1, "short": 0})
     assert straight.metrics["cost"].m_as("USD") == pytest.approx(8 * 3.5 * 2)
+
+
+def test_a_job_that_only_whole_periods_make_impossible_is_named() -> None:
+    # 50 h by 60 h: possible, and 3 whole days of which 2 are over by then; 20 periods of 3.6 h hold 16, and 14 do
+    given: dict[str, Any] = {
+        "jobs": [{"name": "a", "deadline": "60 h", "designs": [design(1, 50.0, 10.0)]}],
+        "regions": "AWS_us_east_1", "price": "2 USD/h", "duration": "72 h",
+    }  # fmt: skip
+    assert place(periods=3, **given).metrics["cost"].m_as("USD") == pytest.approx(50 * 8 * 2)
+    with pytest.raises(InfeasibleError, match=r"a takes 50 h.*3 whole periods of 24 h.*deadline of 60 h") as said:
+        place(periods=3, capacity=80, **given)
+    assert "periods=12" in str(said.value)
+    finer = place(periods=20, capacity=80, **given)
+    assert finer.metrics["cost"].m_as("USD") == pytest.approx(14 * 3.6 * 8 * 2)
 
 
 def test_bought_nodes_draw_power_and_lose_value() -> None:

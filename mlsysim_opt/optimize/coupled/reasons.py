@@ -32,6 +32,8 @@ from mlsysim_opt.units import NONE, as_measure, readable_unit
 
 NOTHING = 1e-9
 """Giving way by less than this share of a limit is rounding."""
+PARTS = 64
+"""Parts of relations that define a plan among which a contradiction is looked for."""
 LOOSE = 0.99
 """Any plan will do where only feasibility is asked."""
 
@@ -133,10 +135,13 @@ def _told(reasons: _Reasons) -> InfeasibleError:
         own = [entry.name for entry in task.problem.couplings if not entry.structural]
         own += [entry.name for entry in task.problem.local if not entry.structural]
         conflict = irreducible(list(dict.fromkeys(own)), lambda kept: not reasons.feasible(_own_only(bare, kept)))
-        solves = reasons.solves
         ways = _own_ways_out(reasons, bare, conflict)
         message = f"no {item} is possible even without the constraints of the user"
-        message += ": " + "; ".join(conflict) if conflict else "; what defines it contradicts itself"
+        if not conflict:
+            message += "; what defines it contradicts itself"
+            conflict = _definitions(reasons, bare)
+        solves = reasons.solves
+        message += ": " + "; ".join(conflict) if conflict else ""
         message += _empty_picks(bare)
     if reasons.unknown:
         message += " (a limit was reached on the way: fewer of them may be enough)"
@@ -188,6 +193,40 @@ def _own_only(task: CoupledTask, kept: Sequence[str]) -> CoupledTask:
     problem.couplings = [item for item in problem.couplings if item.structural or item.name in kept]
     problem.local = [item for item in problem.local if item.structural or item.name in kept]
     return replace(task, problem=problem)
+
+
+def _definitions(reasons: _Reasons, bare: CoupledTask) -> list[str]:
+    """Return an irreducible contradiction among the relations that define a plan, by item where these are few."""
+
+    def contradictory(relations: Sequence[Coupled]) -> Callable[[list[str]], bool]:
+        def test(kept: list[str]) -> bool:
+            problem = bare.problem.copy()
+            problem.couplings, problem.blocks = [item for item in relations if item.name in kept], []
+            return not reasons.feasible(replace(bare, problem=problem))
+
+        return test
+
+    every = bare.problem.couplings
+    large = reasons.engine.name == "milp" and generates(bare)
+    if large or contradictory(every)([]):  # picks and bounds alone: what they lack is told beside
+        return []
+    found = irreducible(list(dict.fromkeys(item.name for item in every)), contradictory(every))
+    parts = [part for item in every if item.name in found for part in _by_item(item)]
+    if len(parts) > PARTS or reasons.over:
+        return found
+    return irreducible([item.name for item in parts], contradictory(parts))
+
+
+def _by_item(relation: Coupled) -> list[Coupled]:
+    """Return a relation as one for each value of its first axis: for each job, for each demand."""
+    if not relation.each:
+        return [relation]
+    axis = relation.each[0]
+    return [
+        replace(relation, name=f"{relation.name} ({axis.name}={value})",
+                when=(axis == value) if relation.when is None else (axis == value) & relation.when)
+        for value in axis.values
+    ]  # fmt: skip
 
 
 # ways out -------------------------------------------------------------------------------------------------------------
