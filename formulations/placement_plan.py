@@ -27,7 +27,7 @@ from mlsysim_opt.registry.entry import Entry
 from mlsysim_opt.units import TIME, Dimension, parse_unit
 
 ONE = expression(1)
-CHANGING = ("price", "electricity_price", "capacity", "reserved_price")
+CHANGING = ("price", "market_carbon_intensity", "electricity_price", "capacity", "reserved_price")
 """Numbers beside the carbon intensity that may change over time."""
 SERIES = (Mapping, tuple)
 WORKS, SERVED = "each job works as long as it takes", "all requests are served"
@@ -73,6 +73,9 @@ class Plan:
         if values["hold"] == "reserved" and self.jobs and self.every == 1:
             raise InputError("1 period says nothing of when jobs use what is held", path="periods",
                              hint="such as periods=42, for a week of periods of 4 hours")  # fmt: skip
+        if values["reserved_price"] is not None and values["hold"] != "reserved":
+            raise InputError("it is the rent of nodes that are held, and none are", path="reserved_price",
+                             hint="hold='reserved', or price for what is rented on demand")  # fmt: skip
         self.length = None if self.duration is None else self.duration / self.every
         self.regions: tuple[Entry, ...] = self._narrow("region", values["regions"])
         self.accelerators = self._narrow("accelerator", self._candidates())

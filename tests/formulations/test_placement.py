@@ -750,6 +750,28 @@ def test_columns_are_the_same_whether_points_come_at_once_or_in_blocks(seed: int
     assert len(front) == len(by_hand)
 
 
+def test_market_based_carbon_of_given_contracts() -> None:
+    # 2 nodes of 5 kW for 10 h are 100 kWh: with the PUE of each region, 10 and 20 g/kWh of contracts
+    near, far = REGIONS[:2]
+    asked: dict[str, Any] = {
+        "jobs": [JOB], "regions": [near, far], "accounting": "market", "objective": "min_carbon",
+    }  # fmt: skip
+    plan = place(**asked, market_carbon_intensity={near: "20 gCO2e/kWh", far: "10 gCO2e/kWh"})
+    assert plan.amounts["jobs"][0]["region"] == far
+    assert plan.metrics["carbon"].m_as("kgCO2e") == pytest.approx(100 * pue(far) * 0.01)
+    only = place(**asked, market_carbon_intensity={near: "20 gCO2e/kWh"})
+    assert only.amounts["jobs"][0]["region"] == near
+    assert far in only.assumptions["market_carbon_intensity"]
+
+
+def test_metrics_that_cannot_be_computed_are_named_with_what_to_give() -> None:
+    plan = place(jobs=[JOB], regions=REGIONS[0], price="2 USD/h")
+    assert "market_carbon" not in plan.metrics
+    assert "give market_carbon_intensity" in plan.metrics.unavailable["market_carbon"]
+    assert "not known: embodied_carbon, total_carbon: DGX_H100 has no 'embodied_carbon'" in str(plan)
+    assert PlanSolution.from_json(plan.to_json()).metrics.unavailable == plan.metrics.unavailable
+
+
 # faults ---------------------------------------------------------------------------------------------------------------
 JOB = {"name": "a", "designs": [design(2, 10.0, 5.0)]}
 
@@ -773,6 +795,16 @@ JOB = {"name": "a", "designs": [design(2, 10.0, 5.0)]}
         ({"jobs": [JOB], "price": "2 USD/h", "periods": 3}, InputError, "duration"),
         ({"jobs": [JOB], "price": "2 USD/h", "objective": "min_total_cost"}, InputError, "carbon_price"),
         ({"jobs": [{"name": "a"}], "price": "2 USD/h"}, InputError, "fleet|model"),
+        ({"jobs": [JOB], "objective": "min_total_carbon"}, MissingFieldError, "give embodied_carbon_per_device"),
+        ({"jobs": [JOB], "accounting": "market", "objective": "min_carbon"}, MissingFieldError,
+         "give market_carbon_intensity"),
+        ({"jobs": [JOB], "price": "2 USD/h", "reserved_price": "1 USD/h"}, InputError, "hold='reserved'"),
+        (
+            {"jobs": [{**JOB, "regions": "AWS_us_east_1"}], "price": {"AWS_us_east_2": "2 USD/h"},
+             "regions": ["AWS_us_east_1", "AWS_us_east_2"]},
+            MissingFieldError,
+            "AWS_us_east_1 has no 'price', which the cost of a needs",
+        ),
         ({"demands": [{"name": "d", "rate": "1 request/s"}], "duration": "1 h"}, InputError, "requests_per_device"),
         ({"demands": [{"name": "d", "rate": 1}], "duration": "1 h"}, InputError, "unit"),
         (

@@ -141,7 +141,7 @@ class PlanSolution(Answered):
         lines = [self._headline()]
         for name, rows in self.amounts.items():
             lines += amount_lines(name, rows)
-        lines += [f"{name} = {value}" for name, value in self.metrics.values_with_units.items()]
+        lines += str(self.metrics).splitlines()
         lines.append(self._proof())
         for item in self.constraints:
             if item.slack is not None:
