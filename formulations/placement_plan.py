@@ -268,7 +268,14 @@ class Plan:
             # accelerators that others may want are held or free: a job works for a whole period or not at all
             whole = np.floor(np.array(inside) / self.length + 1e-9)
             most = self.problem.table("whole periods", (job, self.period), self.grouped(whole))
-            work = self.problem.amounts("work", over, whole=True, high=most, about="periods it works")
+            work = self.problem.amounts(
+                "work",
+                over,
+                whole=True,
+                high=most,
+                about="periods it works",
+                counts=f"x {self.length / HOUR:g} h",
+            )
             needed, time = ceil(self.run.time / self.one), self.one
             self._check_whole(job, whole.sum(axis=1))
             there = self.problem.table("whole periods in all", (job,), whole.sum(axis=1))
@@ -386,15 +393,15 @@ class Plan:
         problem = self.problem
         over = (self.accelerator, self.region)
         here = (*over, *((self.period,) if self.period is not None else ()))
-        self.held = problem.amounts("held", over, whole=True, about="nodes held all the time")
+        self.held = problem.amounts("held", over, whole=True, about="nodes held all the time", counts="nodes")
         uses = [self._standing(load) for load in self.loads]
         if self.values["hold"] == "reserved":
-            self.rented = problem.amounts("rented", here, about="accelerators rented on demand")
+            self.rented = problem.amounts("rented", here, about="accelerators rented on demand", counts="accelerators")
             uses = [*uses, -self.rented.total()]
         if self.period is not None:
             limit = None if self.values["capacity"] is None else CAPACITY
             problem.standing = Standing(self.held, self.rented, HELD, limit)
-        problem.require(HELD, sum_of(uses) - self.held.total(self.per_node) <= 0, each=here)
+        problem.require(HELD, sum_of(uses) - self.held.total(self.per_node) <= 0, each=here, counts="accelerators")
         idle = self.node.idle_power / self.per_node
         for load in self.uses:
             self.loads.append(
@@ -432,7 +439,7 @@ class Plan:
                 taken = taken + self.rented.total()
         else:
             taken = sum_of([self._standing(load) for load in self.uses])
-        self.problem.require(CAPACITY, taken - most <= 0, each=here)
+        self.problem.require(CAPACITY, taken - most <= 0, each=here, counts="accelerators")
 
     def _standing(self, load: Load) -> Total:
         """Return the accelerators that a load needs at once in a period."""

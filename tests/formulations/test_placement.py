@@ -106,7 +106,10 @@ def test_half_the_nodes_are_held_and_the_peak_is_rented() -> None:
         regions="AWS_us_east_1", duration="4 h", periods=4, serving_utilization=0.5,
         hold="reserved", reserved_price="1 USD/h", price="3 USD/h",
     )  # fmt: skip
-    assert [row["amount"] for row in plan.amounts["held"]] == [1]
+    assert [(row["amount"], row["unit"]) for row in plan.amounts["held"]] == [(1, "nodes")]
+    assert "accelerator=H100, region=AWS_us_east_1: 1 nodes" in str(plan)
+    assert "period=3: 16 accelerators" in str(plan)
+    assert "period=0 to 2: 4 request/s each" in str(plan)  # neighbours that are the same are told once
     assert plan.metrics["cost"].m_as("USD") == pytest.approx(80)
     node = default_catalog().find("node", "DGX_H100")
     idle, busy = node.parameter("idle_power").si, node.parameter("busy_power").si
@@ -129,7 +132,7 @@ def test_jobs_take_turns_in_whole_periods_where_accelerators_are_few() -> None:
     assert sum(job == "long" for _, job in works) == 3
     assert plan.metrics["cost"].m_as("USD") == pytest.approx(8 * 4 * 2)  # whole periods are paid
     assert "whole periods of 1 h" in plan.assumptions["whole periods"]
-    with pytest.raises(InfeasibleError, match="capacity"):
+    with pytest.raises(InfeasibleError, match=r"'capacity' by . accelerators where"):
         place(duration="3 h", periods=3, **given)
     straight = place(duration="4 h", periods=4, pauses=False, **given)
     begins = {row["job"]: row["start"] for row in straight.amounts["jobs"]}

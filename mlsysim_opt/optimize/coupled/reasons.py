@@ -387,7 +387,8 @@ def _by_slack(reasons: _Reasons, rest: CoupledTask, relation: Coupled, asked: As
     unit = None if total.dimension == NONE else readable_unit(amount, total.dimension)
     value = Value(amount) if unit is None else Value(amount / unit.factor, unit.text)
     where = " where it lacks most" if relation.each else ""
-    return Relaxation(relation.name, f"{relation.name!r} by {value}{where}", value, {})
+    counts = f" {relation.counts}" if relation.counts else ""
+    return Relaxation(relation.name, f"{relation.name!r} by {value}{counts}{where}", value, {})
 
 
 def _local(reasons: _Reasons, rest: CoupledTask, rule: Constraint) -> Relaxation | None:
