@@ -81,9 +81,9 @@ class Metrics(Mapping[str, Any]):
 
     def __repr__(self) -> str:
         lines = [f"{name} = {value}" for name, value in self.values_with_units.items()]
-        return "\n".join([*lines, *(f"not known: {names}: {why}" for names, why in self.gaps())])
+        return "\n".join([*lines, *(f"not known: {names}: {why}" for names, why in self.not_known())])
 
-    def gaps(self) -> list[tuple[str, str]]:
+    def not_known(self) -> list[tuple[str, str]]:
         """Return the metrics that could not be computed with the reason, those of one reason together."""
         by_reason: dict[str, list[str]] = {}
         for name, why in self.unavailable.items():

@@ -115,7 +115,7 @@ class Metric:
     part_of: str | None = None
 
     @property
-    def gap(self) -> str:
+    def reason(self) -> str:
         """Why there is no such metric, and what to do, in a line; nothing where there is one."""
         if self.unavailable is None:
             return ""

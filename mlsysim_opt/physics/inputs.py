@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mlsysim_opt.algebra.expression import Choice, Expression, Symbol, expression
-from mlsysim_opt.errors import InputError, ParseError, UnitError, UnknownNameError
+from mlsysim_opt.errors import InputError, UnknownNameError
 from mlsysim_opt.physics.view import KEPT, View, entry_bindings, kept_by_entry
 from mlsysim_opt.registry import default_catalog
 from mlsysim_opt.registry.catalog import OWN_ENTRIES
@@ -131,7 +131,7 @@ class Number(Input):
             raise InputError(f"expected {wanted}, got {value}", path=self.name)
         try:
             return as_measure(value, self.name)
-        except (ParseError, UnitError) as error:
+        except InputError as error:
             if self.of != NONE or not isinstance(value, str):
                 raise
             raise InputError(f"expected {wanted}, got {value!r}", path=self.name, hint=error.hint) from error

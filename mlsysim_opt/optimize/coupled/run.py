@@ -368,7 +368,7 @@ def _audited(task: CoupledTask, amounts: Sequence[Amount]) -> tuple[Audit, Metri
         else:
             unit = metric.display_unit(amount)
             shown[name] = Value(amount / unit.factor if known else None, unit.text)
-    return audit, Metrics(shown, {name: item.gap for name, item in problem.metrics.items() if item.gap}), value
+    return audit, Metrics(shown, {name: item.reason for name, item in problem.metrics.items() if item.reason}), value
 
 
 def shown(problem: CoupledProblem, expression: Any, value: float, of: Any, like: float | None = None) -> Value:
