@@ -16,7 +16,7 @@ from mlsysim_opt.formulations.placement_serving import serving_of
 
 from mlsysim_opt.algebra.atoms import ceil, maximum, minimum, where
 from mlsysim_opt.algebra.expression import Choice, Expression, constant, expression
-from mlsysim_opt.errors import InfeasibleError, InputError, UnknownNameError
+from mlsysim_opt.errors import InputError, UnknownNameError
 from mlsysim_opt.optimize.coupled.blocks import Schedule, Shares, Standing
 from mlsysim_opt.optimize.coupled.columns import over_product
 from mlsysim_opt.optimize.coupled.problem import CoupledProblem, Largest
@@ -277,11 +277,7 @@ class Plan:
                 counts=f"x {self.length / HOUR:g} h",
             )
             needed, time = ceil(self.run.time / self.one), self.one
-            self._check_whole(job, whole.sum(axis=1))
-            there = self.problem.table("whole periods in all", (job,), whole.sum(axis=1))
-            self.problem.allow(
-                f"jobs end by their deadline, in whole periods of {self.length / HOUR:g} h", needed <= there
-            )
+            self._limit_whole(job, needed, whole.sum(axis=1))
         else:
             work = self.problem.amounts("work", over, high=open_, unit="h", about="hours each job works")
             needed, time = self.run.time, ONE
@@ -296,33 +292,37 @@ class Plan:
             self.problem.blocks.append(Schedule(self.placed, work, needed, WORKS))
         self.loads.append(Load(work, drawn * time, self.run.devices, time, self.now))
 
-    def _check_whole(self, job: Choice, there: Array) -> None:
-        """Say that jobs work for whole periods, and refuse one that has too few of them however it runs.
+    def _limit_whole(self, job: Choice, needed: Expression, there: Array) -> None:
+        """Say that jobs work for whole periods, and leave out ways to run a job that take more than it has.
 
-        Raises:
-            InfeasibleError: it names the job.
+        Args:
+            needed: periods that a job takes. there: periods that each job has.
         """
         assert self.length is not None
-        why = "capacity" if self.values["capacity"] is not None else "held nodes"
         each = f"{self.length / HOUR:g} h"
+        why = "capacity" if self.values["capacity"] is not None else "held nodes"
         self.problem.assumptions["whole periods"] = (
             f"with {why}, jobs hold and pay for whole periods of {each}: their times are rounded up; more periods "
             "round less"
         )
+        rule = f"jobs end by their deadline, in whole periods of {each}"
+        open_ = self.problem.table("whole periods in all", (job,), there)
+        self.problem.allow(rule, needed <= open_, structural=True)
         ((times,), _) = over_product([self.run.time], self.problem.values, self.way)
         least = np.nan_to_num(times, nan=np.inf).reshape(len(self.jobs), -1).min(axis=1)
+        told = []
         for item, time, count in zip(self.jobs, least, there, strict=True):
             if np.ceil(time / self.length) <= count or np.isinf(time):
                 continue
-            until = (
+            end = (
                 "the end of the plan" if item["deadline"] is None else f"its deadline of {item['deadline'] / HOUR:g} h"
             )
-            raise InfeasibleError(
-                f"{item['name']} takes {time / HOUR:.4g} h at least, which is {np.ceil(time / self.length):g} whole "
-                f"periods of {each}, and there are {count:g} from its start to {until}",
-                conflict=[f"{item['name']} is done by {until}"],
-                hint=f"with {why}, jobs hold whole periods: more periods (periods={4 * self.every}), or more time",
+            told.append(
+                f"{item['name']} takes {time / HOUR:.4g} h at least, which is {np.ceil(time / self.length):g} of them, "
+                f"and has {count:g} from its start to {end}"
             )
+        if told:
+            self.problem.notes[rule] = "; ".join(told) + f": more periods (periods={4 * self.every}), or more time"
 
     # representative periods -------------------------------------------------------------------------------------------
     def alike(self, count: int) -> Grouping:

@@ -147,7 +147,7 @@ def test_a_job_that_only_whole_periods_make_impossible_is_named() -> None:
         "regions": "AWS_us_east_1", "price": "2 USD/h", "duration": "72 h",
     }  # fmt: skip
     assert place(periods=3, **given).metrics["cost"].m_as("USD") == pytest.approx(50 * 8 * 2)
-    with pytest.raises(InfeasibleError, match=r"a takes 50 h.*3 whole periods of 24 h.*deadline of 60 h") as said:
+    with pytest.raises(InfeasibleError, match=r"of 24 h: a takes 50 h.*is 3 .*has 2 .*deadline of 60 h") as said:
         place(periods=3, capacity=80, **given)
     assert "periods=12" in str(said.value)
     finer = place(periods=20, capacity=80, **given)

@@ -74,6 +74,7 @@ class CoupledProblem:
         chain: what makes it one pick after another, if that is all it is.
         recheck: returns, for a plan, numbers that tables hold and what they are when they are computed again, by name.
         coarser: a smaller problem, whose best plan says what to pick in this one.
+        notes: of constraints of its own that are known to make every plan impossible, by name: what to say of them.
     """
 
     name: str
@@ -92,6 +93,7 @@ class CoupledProblem:
     coarser: Coarser | None = None
     default_objective: str | None = None
     assumptions: dict[str, str] = field(default_factory=dict)
+    notes: dict[str, str] = field(default_factory=dict)
     aliases: dict[str, str] = field(default_factory=dict)
     request: dict[str, Any] = field(default_factory=dict)
 

@@ -132,16 +132,16 @@ def _told(reasons: _Reasons) -> InfeasibleError:
         message = f"no {item} satisfies: " + "; ".join(conflict)
     else:
         bare = _only(task, [])
-        own = [entry.name for entry in task.problem.couplings if not entry.structural]
-        own += [entry.name for entry in task.problem.local if not entry.structural]
-        conflict = irreducible(list(dict.fromkeys(own)), lambda kept: not reasons.feasible(_own_only(bare, kept)))
-        ways = _own_ways_out(reasons, bare, conflict)
+        notes = task.problem.notes
+        conflict = list(notes) or _own_conflict(reasons, bare)
+        ways = [] if notes else _own_ways_out(reasons, bare, conflict)
         message = f"no {item} is possible even without the constraints of the user"
         if not conflict:
             message += "; what defines it contradicts itself"
             conflict = _definitions(reasons, bare)
         solves = reasons.solves
-        message += ": " + "; ".join(conflict) if conflict else ""
+        message += ": " if conflict else ""
+        message += "; ".join(f"{name}: {notes[name]}" if name in notes else name for name in conflict)
         message += _empty_picks(bare)
     if reasons.unknown:
         message += " (a limit was reached on the way: fewer of them may be enough)"
@@ -193,6 +193,13 @@ def _own_only(task: CoupledTask, kept: Sequence[str]) -> CoupledTask:
     problem.couplings = [item for item in problem.couplings if item.structural or item.name in kept]
     problem.local = [item for item in problem.local if item.structural or item.name in kept]
     return replace(task, problem=problem)
+
+
+def _own_conflict(reasons: _Reasons, bare: CoupledTask) -> list[str]:
+    """Return an irreducible contradiction among the problem's own constraints that do not define a plan."""
+    own = [entry.name for entry in bare.problem.couplings if not entry.structural]
+    own += [entry.name for entry in bare.problem.local if not entry.structural]
+    return irreducible(list(dict.fromkeys(own)), lambda kept: not reasons.feasible(_own_only(bare, kept)))
 
 
 def _definitions(reasons: _Reasons, bare: CoupledTask) -> list[str]:
