@@ -113,8 +113,8 @@ def infeasible(task: CoupledTask, engine: ProgramBackend, options: Options) -> I
     """Return the error of a question without plans.
 
     The conflict is looked for among the user's constraints first; only where the problem has no plan without them,
-    among its own. It takes at most one program more than there are constraints. When the time of the options is over,
-    or on Ctrl-C, what is known by then is said.
+    among its own, and last among the relations that define a plan. Each search takes at most one program more than
+    there are constraints. When the time of the options is over, or on Ctrl-C, what is known by then is said.
     """
     reasons = _Reasons(task, engine, options)
     with noted_interrupts(reasons.pressed):
