@@ -15,14 +15,17 @@ import pytest
 from sybil import Sybil
 from sybil.parsers.markdown import PythonCodeBlockParser, SkipParser
 
+from mlsysim_opt.registry import catalog
+
 
 @pytest.fixture(scope="module")
 def _page_in_empty_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Run the blocks of a page in one empty folder: what an example writes must not stay in the tree."""
-    before = Path.cwd()
+    """Run the blocks of a page in one empty folder: what an example writes, or adds to the catalog, must not stay."""
+    before, folders = Path.cwd(), list(catalog._in_use)
     os.chdir(tmp_path_factory.mktemp("page"))
     yield
     os.chdir(before)
+    catalog._in_use[:] = folders
 
 
 pytest_collect_file = Sybil(

@@ -36,7 +36,7 @@ from mlsysim_opt.physics.replicas import facility_power
 from mlsysim_opt.physics.sustainability import SustainabilityModel
 from mlsysim_opt.registry import default_catalog
 from mlsysim_opt.registry.entry import Entry
-from mlsysim_opt.units import BANDWIDTH, MONEY, NONE, REQUEST, TIME, TOKEN, divide
+from mlsysim_opt.units import BANDWIDTH, CARBON, MONEY, NONE, REQUEST, TIME, TOKEN, divide
 
 
 def _whole(name: str, about: str) -> Number:
@@ -68,7 +68,9 @@ WORKLOADS = Rows(
 INPUTS: tuple[Input, ...] = (
     WORKLOADS,
     Rows("nodes", "rows: servers to choose among",
-         columns=(Given("node", "server of the catalog", kind="node"), _price("that of the catalog when absent"))),
+         columns=(Given("node", "server of the catalog", kind="node"), _price("that of the catalog when absent"),
+                  Number("embodied_carbon_per_device", "of making an accelerator and its share of the node; by the "
+                         "catalog when absent", default=None, unit="kgCO2e", of=CARBON))),
     Rows("fabrics", "rows: networks to choose among, oversubscription included",
          columns=(Given("fabric", "of the catalog", kind="fabric"), _price("for each node"))),
     Rows("storages", "rows: storage to choose among; the nodes' own when absent", default=None,
@@ -247,11 +249,17 @@ class Site:
         """Return what reads a number of the sustainability of a design at a load, in base units."""
 
         def read(node: str, fabric: str, cooling: str, size: int) -> float:
+            each = self.row("nodes", "node", node)["embodied_carbon_per_device"]
+            made = {} if each is None else {"embodied_carbon_per_device": f"{each!r} kgCO2e"}
             found = SustainabilityModel().solve(
                 fleet=self.fleet(node, fabric, size), duration_days=f"{self.values['years']!r} s", utilization=load,
-                lifetime_years=f"{self.values['years']!r} s", **self._place(cooling),
+                lifetime_years=f"{self.values['years']!r} s", **made, **self._place(cooling),
             )  # fmt: skip
-            value = getattr(found, field)
+            try:
+                value = getattr(found, field)
+            except MissingFieldError as error:
+                error.hint = (error.hint or "").replace("...", "... in its row of nodes", 1) or None
+                raise
             return float(value if isinstance(value, float | int) else value.to("W").magnitude)
 
         return read

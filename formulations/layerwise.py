@@ -180,7 +180,13 @@ def _metrics(
     most = None
     if chain.limit is not None:
         # As a share of the limit it is a number of about one, like the picks that it is compared with.
-        most = problem.amounts("work space", (), high=1, about="share of memory of the layer that needs most of it")
+        most = problem.amounts(
+            "work space",
+            (),
+            high=1,
+            about="share of memory of the layer that needs most of it",
+            counts="of the limit of memory",
+        )
         working_at_most = most.total(chain.limit)
         problem.require(WORK_SPACE, working - working_at_most <= 0, each=(at_work,), structural=True)
         problem.require("memory fits", kept + working_at_most <= chain.limit)

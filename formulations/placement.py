@@ -48,6 +48,8 @@ INPUTS: tuple[Input, ...] = (
     ByRegion("price_elsewhere", "rent where the catalog states none", default=None, unit="USD/h", of=HOURLY),
     ByRegion("carbon_intensity", "of the grid, by region and period; that of the catalog when absent", default=None,
              unit="gCO2e/kWh", of=INTENSITY, by_accelerator=False),
+    ByRegion("market_carbon_intensity", "after contracts, by region and period; that of the catalog when absent",
+             default=None, unit="gCO2e/kWh", of=INTENSITY, by_accelerator=False),
     ByRegion("electricity_price", "of equipment that is bought, by region and period; that of the catalog when absent",
              default=None, unit="USD/kWh", of=divide(MONEY, ENERGY), by_accelerator=False),
     ByRegion("capacity", "accelerators there are, by accelerator and region; no limit when absent", default=None),

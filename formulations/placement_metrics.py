@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,7 +15,7 @@ from mlsysim_opt.errors import InputError, MissingFieldError
 from mlsysim_opt.optimize.coupled.totals import Total, sum_of
 from mlsysim_opt.physics.economics import capital_cost, maintenance_cost, node_price
 from mlsysim_opt.physics.operations import Energy, rent
-from mlsysim_opt.physics.sustainability import life_share
+from mlsysim_opt.physics.sustainability import life_share, published_embodied
 from mlsysim_opt.registry import default_catalog
 from mlsysim_opt.units import CARBON, MONEY, NONE, TIME, divide
 
@@ -65,8 +66,31 @@ class _Metrics:
         return self.sum(lambda load: self.energy(load).carbon(load.number(self.plan.intensity)))
 
     def market_carbon(self) -> Total:
-        intensity = self.plan.site.number("market_carbon_intensity")
-        return self.sum(lambda load: self.energy(load).carbon(intensity))
+        intensity = self._contracts()
+        return self.sum(lambda load: self.energy(load).carbon(load.number(intensity)))
+
+    def _contracts(self) -> Numbers:
+        """Return the market-based intensity: what is given goes before what the catalog says of a region."""
+        plan = self.plan
+        known = [item.__dict__["market_carbon_intensity"] for item in plan.regions]
+        published = np.array([np.nan if item is None else item.si for item in known])
+        found = Numbers(
+            "market_carbon_intensity", "gCO2e/kWh", np.repeat(published[None, :, None], plan.periods, axis=2)
+        )
+        if self.values["market_carbon_intensity"] is not None:
+            own = plan.given("market_carbon_intensity")
+            found = replace(own, values=np.where(np.isnan(own.values[:1]), found.values, own.values[:1]))
+        lacking = np.isnan(found.values[0]).any(axis=1)
+        if lacking.all():
+            raise MissingFieldError(
+                plan.regions[0].name, "market_carbon_intensity", needed_for="market-based carbon",
+                hint="give market_carbon_intensity by region: what its contracts leave",
+            )  # fmt: skip
+        if lacking.any():
+            names = several([item.name for item, gap in zip(plan.regions, lacking, strict=True) if gap])
+            note = f"none known, left out where market-based carbon counts: {names}"
+            plan.problem.assumptions["market_carbon_intensity"] = note
+        return found
 
     def water_onsite(self) -> Total:
         return self.sum(lambda load: self.energy(load).water_on_site(self.plan.site.number("wue")))
@@ -79,8 +103,8 @@ class _Metrics:
         if self.values["embodied_carbon_per_device"] is not None:
             each = plan.on_average(plan.given("embodied_carbon_per_device"))
         else:
-            made = plan.node.number("embodied_carbon")
-            each = made / plan.per_node + plan.node.number("accelerator.embodied_carbon")
+            made = published_embodied(plan.node, "embodied_carbon")
+            each = made / plan.per_node + published_embodied(plan.node, "accelerator.embodied_carbon")
         life = constant(self.values["lifetime_years"], TIME)
         use = constant(self.values["lifetime_utilization"], NONE)
         return self.sum(lambda load: load.devices * each * life_share(load.time, life, use))
@@ -122,11 +146,12 @@ class _Metrics:
             places = np.ix_(devices, may_use(item, "regions", plan.regions))
             if np.isnan(numbers.values[places]).all():
                 raise MissingFieldError(
+                    several([plan.regions[place].name for place in places[1].ravel()]),
                     "price",
-                    item["name"],
-                    needed_for="cost",
-                    hint="in no region where it may be is there a price for an accelerator that it may use; "
-                    "give price, or price_elsewhere beside price='catalog'",
+                    needed_for=f"the cost of {item['name']}",
+                    hint=f"{item['name']} may be nowhere else; give price there, for "
+                    f"{several([plan.accelerators[place].name for place in places[0].ravel()])}, or price_elsewhere "
+                    "beside price='catalog'",
                 )
         return numbers
 

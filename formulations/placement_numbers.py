@@ -174,7 +174,7 @@ def catalog_prices(
     return found, notes
 
 
-def several(names: Sequence[str]) -> str:
+def several(names: Sequence[str], between: str = ", ") -> str:
     """Return a list of names for people, the first few of a long one."""
     more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    return ", ".join(names[:SHOWN]) + more
+    return between.join(names[:SHOWN]) + more

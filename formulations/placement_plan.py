@@ -10,7 +10,7 @@ import numpy as np
 from mlsysim_opt.formulations.placement_designs import may_use, nodes_of, ways_of
 from mlsysim_opt.formulations.placement_givens import Array, ByRegion, spans
 from mlsysim_opt.formulations.placement_metrics import declare_metrics
-from mlsysim_opt.formulations.placement_numbers import Numbers, given_numbers, intensities
+from mlsysim_opt.formulations.placement_numbers import HOUR, Numbers, given_numbers, intensities
 from mlsysim_opt.formulations.placement_periods import Grouping, alike
 from mlsysim_opt.formulations.placement_serving import serving_of
 
@@ -27,7 +27,7 @@ from mlsysim_opt.registry.entry import Entry
 from mlsysim_opt.units import TIME, Dimension, parse_unit
 
 ONE = expression(1)
-CHANGING = ("price", "electricity_price", "capacity", "reserved_price")
+CHANGING = ("price", "market_carbon_intensity", "electricity_price", "capacity", "reserved_price")
 """Numbers beside the carbon intensity that may change over time."""
 SERIES = (Mapping, tuple)
 WORKS, SERVED = "each job works as long as it takes", "all requests are served"
@@ -73,6 +73,9 @@ class Plan:
         if values["hold"] == "reserved" and self.jobs and self.every == 1:
             raise InputError("1 period says nothing of when jobs use what is held", path="periods",
                              hint="such as periods=42, for a week of periods of 4 hours")  # fmt: skip
+        if values["reserved_price"] is not None and values["hold"] != "reserved":
+            raise InputError("it is the rent of nodes that are held, and none are", path="reserved_price",
+                             hint="hold='reserved', or price for what is rented on demand")  # fmt: skip
         self.length = None if self.duration is None else self.duration / self.every
         self.regions: tuple[Entry, ...] = self._narrow("region", values["regions"])
         self.accelerators = self._narrow("accelerator", self._candidates())
@@ -257,15 +260,24 @@ class Plan:
             inside.append(np.maximum(part, 0.0))
         open_ = self.problem.table("time in the period", (job, self.period), self.grouped(np.array(inside)), "s")
         total = self.problem.table("time in all", (job,), np.sum(inside, axis=1), "s")
-        self.problem.allow("jobs end by their deadline", self.run.time <= total)
+        if not self.shared:
+            self.problem.allow("jobs end by their deadline", self.run.time <= total)
         self.problem.allow("the period is between start and deadline", open_ > constant(0, TIME), structural=True)
         over = (*self.way, self.region, self.period)
         if self.shared:
             # accelerators that others may want are held or free: a job works for a whole period or not at all
-            whole = self.grouped(np.floor(np.array(inside) / self.length + 1e-9))
-            most = self.problem.table("whole periods", (job, self.period), whole)
-            work = self.problem.amounts("work", over, whole=True, high=most, about="periods it works")
+            whole = np.floor(np.array(inside) / self.length + 1e-9)
+            most = self.problem.table("whole periods", (job, self.period), self.grouped(whole))
+            work = self.problem.amounts(
+                "work",
+                over,
+                whole=True,
+                high=most,
+                about="periods it works",
+                counts=f"x {self.length / HOUR:g} h",
+            )
             needed, time = ceil(self.run.time / self.one), self.one
+            self._limit_whole(job, needed, whole.sum(axis=1))
         else:
             work = self.problem.amounts("work", over, high=open_, unit="h", about="hours each job works")
             needed, time = self.run.time, ONE
@@ -279,6 +291,38 @@ class Plan:
         if not self.shared or self.values["hold"] is not None:
             self.problem.blocks.append(Schedule(self.placed, work, needed, WORKS))
         self.loads.append(Load(work, drawn * time, self.run.devices, time, self.now))
+
+    def _limit_whole(self, job: Choice, needed: Expression, there: Array) -> None:
+        """Say that jobs work for whole periods, and leave out ways to run a job that take more than it has.
+
+        Args:
+            needed: periods that a job takes. there: periods that each job has.
+        """
+        assert self.length is not None
+        each = f"{self.length / HOUR:g} h"
+        why = "capacity" if self.values["capacity"] is not None else "held nodes"
+        self.problem.assumptions["whole periods"] = (
+            f"with {why}, jobs hold and pay for whole periods of {each}: their times are rounded up; more periods "
+            "round less"
+        )
+        rule = f"jobs end by their deadline, in whole periods of {each}"
+        open_ = self.problem.table("whole periods in all", (job,), there)
+        self.problem.allow(rule, needed <= open_, structural=True)
+        ((times,), _) = over_product([self.run.time], self.problem.values, self.way)
+        least = np.nan_to_num(times, nan=np.inf).reshape(len(self.jobs), -1).min(axis=1)
+        told = []
+        for item, time, count in zip(self.jobs, least, there, strict=True):
+            if np.ceil(time / self.length) <= count or np.isinf(time):
+                continue
+            end = (
+                "the end of the plan" if item["deadline"] is None else f"its deadline of {item['deadline'] / HOUR:g} h"
+            )
+            told.append(
+                f"{item['name']} takes {time / HOUR:.4g} h at least, which is {np.ceil(time / self.length):g} of them, "
+                f"and has {count:g} from its start to {end}"
+            )
+        if told:
+            self.problem.notes[rule] = "; ".join(told) + f": more periods (periods={4 * self.every}), or more time"
 
     # representative periods -------------------------------------------------------------------------------------------
     def alike(self, count: int) -> Grouping:
@@ -349,15 +393,15 @@ class Plan:
         problem = self.problem
         over = (self.accelerator, self.region)
         here = (*over, *((self.period,) if self.period is not None else ()))
-        self.held = problem.amounts("held", over, whole=True, about="nodes held all the time")
+        self.held = problem.amounts("held", over, whole=True, about="nodes held all the time", counts="nodes")
         uses = [self._standing(load) for load in self.loads]
         if self.values["hold"] == "reserved":
-            self.rented = problem.amounts("rented", here, about="accelerators rented on demand")
+            self.rented = problem.amounts("rented", here, about="accelerators rented on demand", counts="accelerators")
             uses = [*uses, -self.rented.total()]
         if self.period is not None:
             limit = None if self.values["capacity"] is None else CAPACITY
             problem.standing = Standing(self.held, self.rented, HELD, limit)
-        problem.require(HELD, sum_of(uses) - self.held.total(self.per_node) <= 0, each=here)
+        problem.require(HELD, sum_of(uses) - self.held.total(self.per_node) <= 0, each=here, counts="accelerators")
         idle = self.node.idle_power / self.per_node
         for load in self.uses:
             self.loads.append(
@@ -395,7 +439,7 @@ class Plan:
                 taken = taken + self.rented.total()
         else:
             taken = sum_of([self._standing(load) for load in self.uses])
-        self.problem.require(CAPACITY, taken - most <= 0, each=here)
+        self.problem.require(CAPACITY, taken - most <= 0, each=here, counts="accelerators")
 
     def _standing(self, load: Load) -> Total:
         """Return the accelerators that a load needs at once in a period."""

@@ -67,8 +67,16 @@ def serving_of(plan: Plan) -> Serving:
             found[row, column] = ways, kept
             plan.problem.assumptions[note] = _told(ways, kept, [plan.regions[place].name for place in where], where)
         if not any(mine == row for mine, _ in found):
-            raise reasons[0]
+            raise _refusal(item["name"], reasons)
     return _tables(plan, found)
+
+
+def _refusal(name: str, reasons: Sequence[MlsysimError]) -> MlsysimError:
+    """Return the error of a demand that no accelerator serves, with the reason of each of them."""
+    if len(reasons) == 1:
+        return reasons[0]
+    told = several([reason.message for reason in reasons], "; ")
+    return InputError(told, path=f"demands.{name}", hint="a longer time promised, or other accelerators")
 
 
 def _tables(plan: Plan, found: Mapping[tuple[int, int], tuple[ServingWays, Array]]) -> Serving:

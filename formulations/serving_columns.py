@@ -57,12 +57,20 @@ class ServingWays:
         return kept
 
     def shortfall(self, promised: Mapping[str, float], trip: float) -> str:
-        """Return why no way keeps what is promised."""
-        for name, limit in promised.items():
-            least = float(self.times[name].min()) + (trip if name in TRIPPING else 0.0)
-            if least > limit:
-                over = f", {1000 * trip:.4g} ms of it on the network" if trip and name in TRIPPING else ""
-                return f"{name} is {1000 * least:.4g} ms at least{over}, and {1000 * limit:.4g} ms is promised"
+        """Return why no way keeps what is promised: how near the nearest way comes, and which one that is."""
+        trips = {name: trip if name in TRIPPING else 0.0 for name in promised}
+        kept = {name: self.times[name] + trips[name] <= limit for name, limit in promised.items()}
+        alone = [name for name in promised if not kept[name].any()]
+        for name in alone or promised:
+            others = [kept[other] for other in promised if other != name and not alone]
+            among = np.flatnonzero(np.logical_and.reduce([np.ones(len(self.labels), dtype=bool), *others]))
+            if not len(among):
+                continue
+            at = int(among[np.argmin(self.times[name][among])])
+            least = f"{name} is {1000 * (self.times[name][at] + trips[name]):.4g} ms at least ({self.labels[at]})"
+            least += f", {1000 * trip:.4g} ms of it on the network" if trips[name] else ""
+            where = "" if alone else ", where all else is kept"
+            return f"{least}{where}, and {1000 * promised[name]:.4g} ms is promised"
         return "each of what is promised can be kept, but not all together"
 
 

@@ -362,5 +362,10 @@ if not TYPE_CHECKING:  # a checker that saw this would take every misspelt name 
         raise AttributeError(message, name=name, obj=sys.modules[__name__])
 
     def __dir__() -> list[str]:
-        """List the public names too, loaded or not, for tab completion."""
-        return sorted({*globals(), *__all__})
+        """List the public names, loaded or not, and the sub-packages, for tab completion."""
+
+        def shown(name: str, value: Any) -> bool:
+            ours = isinstance(value, ModuleType) and value.__name__.startswith(__name__ + ".")
+            return name.startswith("__") or (ours and not name.startswith("_"))
+
+        return sorted({*(name for name, value in globals().items() if shown(name, value)), *__all__})

@@ -154,16 +154,21 @@ LONGEST_NAME = 200
 
 
 class UnknownNameError(InputError, KeyError):
-    """A name is not in the place where it was looked up; the hint offers the nearest valid ones."""
+    """A name is not in the place where it was looked up; the hint offers the nearest valid ones.
+
+    Args:
+        also: what may be done instead; said where no name is near.
+    """
 
     code = "unknown-name"
 
     def __init__(self, what: str, name: str, known: Sequence[str] | Iterable[str] = (), **place: Any) -> None:
         names = list(known)
+        also = place.pop("also", None)
         hint = place.pop("hint", None) or did_you_mean(name, names)
         if hint is None and names:
             shown = ", ".join(sorted(names)[:12])
-            hint = f"known: {shown}" + (" ..." if len(names) > 12 else "")
+            hint = f"known: {shown}" + (" ..." if len(names) > 12 else "") + (f"; {also}" if also else "")
         written = name if len(name) <= LONGEST_NAME else name[:LONGEST_NAME] + "..."
         super().__init__(f"unknown {what} {written!r}", hint=hint, **place)
         self.name = name

@@ -362,7 +362,7 @@ def parse_quantity(text: str) -> Measure:
     """Parse ``80 GiB``, ``3.35 TB/s`` or ``0.12 USD/kWh``; a bare number is dimensionless.
 
     Raises:
-        UnitError: the number is not finite, or the unit is unknown.
+        InputError: the number is not finite. UnitError: the unit is unknown, or the number is out of range.
         ParseError: the text is not a number with a unit.
     """
     if not isinstance(text, str):
@@ -372,7 +372,7 @@ def parse_quantity(text: str) -> Measure:
     match = _NUMBER.match(text)
     if match is None:
         if re.match(r"\s*[+-]?(nan|inf)", text, re.IGNORECASE):
-            raise UnitError(f"{text!r} is not a finite number")
+            raise InputError(f"{text!r} is not a finite number")
         raise ParseError("expected a number with a unit, such as '80 GiB'", text=text, column=1)
     magnitude = float(match.group(1).replace("_", ""))
     rest = text[match.end() :].strip()
@@ -620,7 +620,7 @@ def as_measure(value: Any, what: str = "value") -> Measure:
     else:
         raise InputError(f"expected a number with a unit, got {type(value).__name__}", path=what)
     if not math.isfinite(measure.si):
-        raise UnitError(f"{value!r} is not a finite number", path=what)
+        raise InputError(f"{value!r} is not a finite number", path=what)
     return measure
 
 

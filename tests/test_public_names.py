@@ -36,6 +36,10 @@ def test_every_name_resolves(name: str) -> None:
     assert name in dir(mlsysim_opt)
 
 
+def test_what_the_package_itself_imports_is_not_listed() -> None:
+    assert not {"Any", "TYPE_CHECKING", "ModuleType", "sys", "importlib", "annotations"} & set(dir(mlsysim_opt))
+
+
 def test_every_error_is_public() -> None:
     errors = importlib.import_module("mlsysim_opt.errors")
     defined = {n for n, o in vars(errors).items() if inspect.isclass(o) and issubclass(o, errors.MlsysimError)}

@@ -23,7 +23,8 @@ def show_plan(screen: Screen, plan: PlanSolution, problem: CoupledProblem) -> No
         show_amounts(screen, name, rows, problem)
     shown = plan.metrics.values_with_units
     screen.table("Metrics", ("metric", ">value", ""), [(n, v, problem.metrics[n].about) for n, v in shown.items()])
-    room = [(item.name, item.slack, item.place, item.estimate) for item in plan.constraints if item.slack is not None]
+    screen.table("Metrics that are not known", ("metric", "why"), plan.metrics.not_known())
+    room = [(item.name, item.room, item.place, item.estimate) for item in plan.constraints if item.slack is not None]
     columns = ("constraint", ">room", "least at", ">a unit more, estimated")
     screen.table("Constraints (the estimate is that of divisible amounts)", columns, room)
     screen.table("Left out as undefined", ("amounts", ">tuples"), [(n, f"{c:,}") for n, c in plan.undefined.items()])
@@ -52,6 +53,9 @@ def show_amounts(screen: Screen, name: str, rows: Sequence[Mapping[str, Any]], p
     """Write what is not zero of a family; where each is one pick, without the ones."""
     if not rows:
         return
+    from mlsysim_opt.optimize.coupled.solution import runs
+
+    rows = runs(rows)
     family = problem.families[name]
     choices = [choice.name for choice in family.over]
     ones = family.sort == "pick" and all(row["amount"] == 1 for row in rows)

@@ -70,6 +70,7 @@ def show_metrics(screen: Screen, metrics: Metrics, problem: Problem) -> None:
     rest = [name for name in shown if name not in wholes and not problem.metrics[name].part_of]
     rows = [(name, shown[name], problem.metrics[name].about) for name in rest]
     screen.table("Metrics", ("metric", ">value", ""), rows)
+    screen.table("Metrics that are not known", ("metric", "why"), metrics.not_known())
 
 
 def show_parts(screen: Screen, whole: str, metrics: Metrics, problem: Problem) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from mlsysim_opt.cli import arguments
 from mlsysim_opt.cli.output import Answer, Screen
 from mlsysim_opt.cli.question import Asked
-from mlsysim_opt.errors import FileError, UsageError
+from mlsysim_opt.errors import FileError, InputError, UsageError
 
 if TYPE_CHECKING:
     from mlsysim_opt.optimize import CoupledTask, PlanSolution, Problem, WhyNot
@@ -65,15 +65,12 @@ def _plan(
 
 def share(text: str | None) -> float:
     """Return a gap: ``0.01`` or ``1%``."""
-    if text is None:
-        return 0.0
-    found = arguments.scalar(text.strip().removesuffix("%"))
-    if isinstance(found, bool) or not isinstance(found, int | float):
-        raise UsageError(f"{text!r} is no share", path="--gap", hint="such as 0.01 or 1%")
-    value = found / 100 if text.strip().endswith("%") else float(found)
-    if not 0 <= value < 1:
-        raise UsageError(f"{text!r} is no share below one", path="--gap", hint="such as 0.01 or 1%")
-    return value
+    from mlsysim_opt.optimize.coupled.run import checked_gap
+
+    try:
+        return checked_gap(text or 0.0)
+    except InputError as error:
+        raise UsageError(error.message, path="--gap", hint=error.hint) from error
 
 
 def plan_of(file: str | None) -> PlanSolution | None:

@@ -82,7 +82,7 @@ def optimize(
     prune: bool = True,
     time_limit: float | None = None,
     explain: bool = True,
-    gap: float = 0.0,
+    gap: float | str = 0.0,
     progress: Callable[[Progress], bool | None] | None = None,
     start: PlanSolution | None = None,
     extend: Callable[[Any], Any] | None = None,
@@ -109,8 +109,8 @@ def optimize(
         prune: let the solver backends see only designs that can be optimal.
         time_limit: seconds for a solver.
         explain: also find what binds, runners-up and elasticities.
-        gap, progress, start: for coupled problems: the relative gap at which to stop, a function that is shown the
-            progress (it stops the search by returning True), and an earlier plan to begin with.
+        gap, progress, start: for coupled problems: the relative gap at which to stop (``0.01`` or ``"1%"``), a function
+            that is shown the progress (it stops the search by returning True), and an earlier plan to begin with.
         extend: a function that is given the problem and adds to it: metrics, decisions, constraints.
         scenarios: what may be given instead, each a mapping of givens, numbers or tables by name. One answer must do in
             all of them; its `robustness` says what that costs.
@@ -167,7 +167,7 @@ def pareto(
     backend: str = "auto",
     prune: bool = True,
     time_limit: float | None = None,
-    gap: float = 0.0,
+    gap: float | str = 0.0,
     progress: Callable[[Progress], bool | None] | None = None,
     start: PlanSolution | None = None,
     extend: Callable[[Any], Any] | None = None,

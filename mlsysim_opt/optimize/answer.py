@@ -60,10 +60,15 @@ class Value:
 
 
 class Metrics(Mapping[str, Any]):
-    """The metrics of a design by name, each a quantity (or float)."""
+    """The metrics of a design by name, each a quantity (or float).
 
-    def __init__(self, values: Mapping[str, Value]) -> None:
+    Attributes:
+        unavailable: the metrics that could not be computed, each with the reason.
+    """
+
+    def __init__(self, values: Mapping[str, Value], unavailable: Mapping[str, str] | None = None) -> None:
         self.values_with_units = dict(values)
+        self.unavailable = dict(unavailable or {})
 
     def __getitem__(self, name: str) -> Any:
         return self.values_with_units[name].quantity
@@ -75,7 +80,15 @@ class Metrics(Mapping[str, Any]):
         return len(self.values_with_units)
 
     def __repr__(self) -> str:
-        return "\n".join(f"{name} = {value}" for name, value in self.values_with_units.items())
+        lines = [f"{name} = {value}" for name, value in self.values_with_units.items()]
+        return "\n".join([*lines, *(f"not known: {names}: {why}" for names, why in self.not_known())])
+
+    def not_known(self) -> list[tuple[str, str]]:
+        """Return the metrics that could not be computed with the reason, those of one reason together."""
+        by_reason: dict[str, list[str]] = {}
+        for name, why in self.unavailable.items():
+            by_reason.setdefault(why, []).append(name)
+        return [(", ".join(names), why) for why, names in by_reason.items()]
 
 
 @dataclass(frozen=True)
@@ -115,7 +128,7 @@ class Answered(ABC):
     Attributes:
         status: ``optimal`` (proven, within the gap asked for) or ``feasible`` (a limit was reached; see `gap`).
         objective_name, objective: what was asked and its value. bound, gap: no answer is better than the bound.
-        metrics: every metric that could be computed. certificate: why it is to be believed.
+        metrics: every metric that could be computed, and why others could not. certificate: why it is to be believed.
         robustness: what the answer to several scenarios costs; None where there was one.
     """
 
@@ -163,6 +176,7 @@ class Answered(ABC):
             "gap": self.gap,
             **self._own_dict(),
             "metrics": {name: value.as_dict() for name, value in self.metrics.values_with_units.items()},
+            "unavailable_metrics": self.metrics.unavailable,
             "assumptions": self.assumptions,
             "certificate": self.certificate.as_dict(),
             "backend": self.backend,
@@ -204,7 +218,10 @@ class Answered(ABC):
             objective=Value(objective["value"], unit),
             bound=None if data["bound"] is None else Value(data["bound"], unit),
             gap=data["gap"],
-            metrics=Metrics({name: Value.from_dict(item) for name, item in data["metrics"].items()}),
+            metrics=Metrics(
+                {name: Value.from_dict(item) for name, item in data["metrics"].items()},
+                data.get("unavailable_metrics"),
+            ),
             certificate=Certificate(**data["certificate"]),
             assumptions=data["assumptions"],
             backend=data["backend"],

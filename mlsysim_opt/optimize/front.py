@@ -152,7 +152,7 @@ class Front:
 
     def moves(self, first: int, second: int) -> list[str]:
         """Return what changes from one point to another: decisions of a design, amounts of a plan."""
-        old, new = self.points[first], self.points[second]
+        old, new = (self.points[self._checked(at)] for at in (first, second))
         if isinstance(old, PlanSolution) and isinstance(new, PlanSolution):
             return plan_moves(old, new)
         return [
@@ -160,10 +160,21 @@ class Front:
             if new.design[name] != value
         ]  # fmt: skip
 
+    def _checked(self, point: int) -> int:
+        """Return the number of a point.
+
+        Raises:
+            InputError: there is no such point.
+        """
+        if isinstance(point, bool) or not isinstance(point, int) or not -len(self) <= point < len(self):
+            raise InputError(f"there is no point {point!r}", path="point", hint=f"there are {len(self)}, from 0")
+        return point
+
     def trade(self, first: int, second: int) -> str:
         """Return what one point gives up and gains against another, and by which moves."""
         parts = []
-        for item, old, new in zip(self.objectives, self.values[first], self.values[second], strict=True):
+        old_values, new_values = (self.values[self._checked(at)] for at in (first, second))
+        for item, old, new in zip(self.objectives, old_values, new_values, strict=True):
             if new != old:
                 parts.append(f"{item.name} {Value(old, item.unit)} -> {Value(new, item.unit)}")
         return f"{'; '.join(parts)}: {'; '.join(self.moves(first, second)) or 'nothing moves'}"

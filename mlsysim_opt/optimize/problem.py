@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from mlsysim_opt.algebra.expression import Choice, Expression, Operation
-from mlsysim_opt.errors import InputError, MlsysimError, UnknownNameError
+from mlsysim_opt.errors import InputError, MissingFieldError, MlsysimError, UnknownNameError
 from mlsysim_opt.units import Unit, parse_unit, readable_unit
 
 Sense = Literal["min", "max"]
@@ -116,6 +116,15 @@ class Metric:
     about: str = ""
     unavailable: MlsysimError | None = None
     part_of: str | None = None
+
+    @property
+    def reason(self) -> str:
+        """Why there is no such metric, and what to do, in a line; nothing where there is one."""
+        if self.unavailable is None:
+            return ""
+        path = self.unavailable.path if not isinstance(self.unavailable, MissingFieldError) else None
+        hint = f" ({self.unavailable.hint})" if self.unavailable.hint else ""
+        return (f"{path}: " if path else "") + self.unavailable.message + hint
 
     def display_unit(self, value: float) -> Unit:
         """Return the unit a value is shown in."""

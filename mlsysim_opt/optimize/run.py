@@ -348,7 +348,7 @@ def _shown_metrics(task: Task, metrics: Mapping[str, float]) -> Metrics:
         else:
             unit = item.display_unit(value)
             shown[name] = Value(value / unit.factor if math.isfinite(value) else None, unit.text)
-    return Metrics(shown)
+    return Metrics(shown, {name: item.reason for name, item in task.problem.metrics.items() if item.reason})
 
 
 def _elasticities(task: Task, design: Mapping[str, Any], most: int = 12) -> dict[str, float]:

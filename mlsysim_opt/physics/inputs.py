@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from mlsysim_opt.algebra.expression import Choice, Expression, Symbol, expression
-from mlsysim_opt.errors import InputError, ParseError, UnitError, UnknownNameError
+from mlsysim_opt.errors import InputError, UnknownNameError
 from mlsysim_opt.physics.view import KEPT, View, entry_bindings, kept_by_entry
 from mlsysim_opt.registry import default_catalog
+from mlsysim_opt.registry.catalog import OWN_ENTRIES
 from mlsysim_opt.registry.entry import Entry
 from mlsysim_opt.units import (
     DIMENSIONLESS,
@@ -130,7 +131,7 @@ class Number(Input):
             raise InputError(f"expected {wanted}, got {value}", path=self.name)
         try:
             return as_measure(value, self.name)
-        except (ParseError, UnitError) as error:
+        except InputError as error:
             if self.of != NONE or not isinstance(value, str):
                 raise
             raise InputError(f"expected {wanted}, got {value!r}", path=self.name, hint=error.hint) from error
@@ -211,17 +212,19 @@ class Given(Input):
     def check(self, value: Any) -> Entry:
         kinds = (self.kind, *self.also)
         wanted = " or ".join(kinds)
+        article = "an" if wanted[0] in "aeiou" else "a"
         if isinstance(value, Entry):
             if value.kind not in kinds:
-                raise InputError(f"expected a {wanted}, got the {value.kind} {value.name}", path=self.name)
+                raise InputError(f"expected {article} {wanted}, got the {value.kind} {value.name}", path=self.name)
             return value
         if not isinstance(value, str):
-            raise InputError(f"expected a {wanted} or its name, got {type(value).__name__}", path=self.name)
+            raise InputError(f"expected {article} {wanted} or its name, got {type(value).__name__}", path=self.name)
         catalog = default_catalog()
         for kind in kinds:
             if catalog.lookup(kind, value) is not None:
                 return catalog.find(kind, value)
-        raise UnknownNameError(wanted, value, [name for kind in kinds for name in catalog.names(kind)])
+        names = [name for kind in kinds for name in catalog.names(kind)]
+        raise UnknownNameError(wanted, value, names, also=OWN_ENTRIES)
 
     def plain(self, value: Entry) -> str:
         return value.name

@@ -238,9 +238,22 @@ def _embodied(fleet: View | None, devices: Expression, leaves: Mapping[str, Any]
             hint="such as embodied_carbon_per_device='500 kgCO2e'",
         )
     else:
-        servers = fleet.node_count * fleet.number("node.embodied_carbon")
-        whole = servers + devices * fleet.number("node.accelerator.embodied_carbon")
+        servers = fleet.node_count * published_embodied(fleet, "node.embodied_carbon")
+        whole = servers + devices * published_embodied(fleet, "node.accelerator.embodied_carbon")
     return whole * life_share(leaves["duration_days"], leaves["lifetime_years"], leaves["lifetime_utilization"])
+
+
+def published_embodied(equipment: View, path: str) -> Expression:
+    """Return the carbon of making a server or an accelerator, of the catalog.
+
+    Raises:
+        MissingFieldError: it states none; the hint names what is given instead.
+    """
+    try:
+        return equipment.number(path)
+    except MissingFieldError as error:
+        error.hint = "no figure is published; give embodied_carbon_per_device=..., such as '500 kgCO2e'"
+        raise
 
 
 def life_share(time: Expression, lifetime: Expression, utilization: Expression) -> Expression:

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from mlsysim_opt.registry.namespaces import Namespace
 
 MAX_FILES = 2000
+OWN_ENTRIES = "or an entry of your own in a folder: --catalog FOLDER, or registry.use_folder(FOLDER)"
+"""What to do where the catalog lacks something."""
 RESERVED = frozenset({"all", "names", "get", "keys", "values", "items", "catalog", "kinds", "list"})
 
 
@@ -192,7 +194,7 @@ class Catalog:
         wanted = kind_of(kind)
         found = self.lookup(wanted.name, name)
         if found is None:
-            raise UnknownNameError(wanted.name, str(name), self.names(wanted.name))
+            raise UnknownNameError(wanted.name, str(name), self.names(wanted.name), also=OWN_ENTRIES)
         key = (wanted.name, found)
         entry = self._entries.get(key)
         if entry is None:
@@ -212,7 +214,7 @@ class Catalog:
         wanted = kind_of(kind)
         found = self.lookup(wanted.name, name)
         if found is None:
-            raise UnknownNameError(wanted.name, str(name), self.names(wanted.name))
+            raise UnknownNameError(wanted.name, str(name), self.names(wanted.name), also=OWN_ENTRIES)
         return self._index(wanted).places[found]
 
     def lookup(self, kind: str, name: str) -> str | None:

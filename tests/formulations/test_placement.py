@@ -106,7 +106,10 @@ def test_half_the_nodes_are_held_and_the_peak_is_rented() -> None:
         regions="AWS_us_east_1", duration="4 h", periods=4, serving_utilization=0.5,
         hold="reserved", reserved_price="1 USD/h", price="3 USD/h",
     )  # fmt: skip
-    assert [row["amount"] for row in plan.amounts["held"]] == [1]
+    assert [(row["amount"], row["unit"]) for row in plan.amounts["held"]] == [(1, "nodes")]
+    assert "accelerator=H100, region=AWS_us_east_1: 1 nodes" in str(plan)
+    assert "period=3: 16 accelerators" in str(plan)
+    assert "period=0 to 2: 4 request/s each" in str(plan)  # neighbours that are the same are told once
     assert plan.metrics["cost"].m_as("USD") == pytest.approx(80)
     node = default_catalog().find("node", "DGX_H100")
     idle, busy = node.parameter("idle_power").si, node.parameter("busy_power").si
@@ -128,12 +131,27 @@ def test_jobs_take_turns_in_whole_periods_where_accelerators_are_few() -> None:
     assert sorted(period for period, _ in works) == [0, 1, 2, 3]
     assert sum(job == "long" for _, job in works) == 3
     assert plan.metrics["cost"].m_as("USD") == pytest.approx(8 * 4 * 2)  # whole periods are paid
-    with pytest.raises(InfeasibleError):
+    assert "whole periods of 1 h" in plan.assumptions["whole periods"]
+    with pytest.raises(InfeasibleError, match=r"'capacity' by . accelerators where"):
         place(duration="3 h", periods=3, **given)
     straight = place(duration="4 h", periods=4, pauses=False, **given)
     begins = {row["job"]: row["start"] for row in straight.amounts["jobs"]}
     assert begins in ({"long": 0, "short": 3}, {"long": 1, "short": 0})
     assert straight.metrics["cost"].m_as("USD") == pytest.approx(8 * 3.5 * 2)
+
+
+def test_a_job_that_only_whole_periods_make_impossible_is_named() -> None:
+    # 50 h by 60 h: possible, and 3 whole days of which 2 are over by then; 20 periods of 3.6 h hold 16, and 14 do
+    given: dict[str, Any] = {
+        "jobs": [{"name": "a", "deadline": "60 h", "designs": [design(1, 50.0, 10.0)]}],
+        "regions": "AWS_us_east_1", "price": "2 USD/h", "duration": "72 h",
+    }  # fmt: skip
+    assert place(periods=3, **given).metrics["cost"].m_as("USD") == pytest.approx(50 * 8 * 2)
+    with pytest.raises(InfeasibleError, match=r"of 24 h: a takes 50 h.*is 3 .*has 2 .*deadline of 60 h") as said:
+        place(periods=3, capacity=80, **given)
+    assert "periods=12" in str(said.value)
+    finer = place(periods=20, capacity=80, **given)
+    assert finer.metrics["cost"].m_as("USD") == pytest.approx(14 * 3.6 * 8 * 2)
 
 
 def test_bought_nodes_draw_power_and_lose_value() -> None:
@@ -735,6 +753,28 @@ def test_columns_are_the_same_whether_points_come_at_once_or_in_blocks(seed: int
     assert len(front) == len(by_hand)
 
 
+def test_market_based_carbon_of_given_contracts() -> None:
+    # 2 nodes of 5 kW for 10 h are 100 kWh: with the PUE of each region, 10 and 20 g/kWh of contracts
+    near, far = REGIONS[:2]
+    asked: dict[str, Any] = {
+        "jobs": [JOB], "regions": [near, far], "accounting": "market", "objective": "min_carbon",
+    }  # fmt: skip
+    plan = place(**asked, market_carbon_intensity={near: "20 gCO2e/kWh", far: "10 gCO2e/kWh"})
+    assert plan.amounts["jobs"][0]["region"] == far
+    assert plan.metrics["carbon"].m_as("kgCO2e") == pytest.approx(100 * pue(far) * 0.01)
+    only = place(**asked, market_carbon_intensity={near: "20 gCO2e/kWh"})
+    assert only.amounts["jobs"][0]["region"] == near
+    assert far in only.assumptions["market_carbon_intensity"]
+
+
+def test_metrics_that_cannot_be_computed_are_named_with_what_to_give() -> None:
+    plan = place(jobs=[JOB], regions=REGIONS[0], price="2 USD/h")
+    assert "market_carbon" not in plan.metrics
+    assert "give market_carbon_intensity" in plan.metrics.unavailable["market_carbon"]
+    assert "not known: embodied_carbon, total_carbon: DGX_H100 has no 'embodied_carbon'" in str(plan)
+    assert PlanSolution.from_json(plan.to_json()).metrics.unavailable == plan.metrics.unavailable
+
+
 # faults ---------------------------------------------------------------------------------------------------------------
 JOB = {"name": "a", "designs": [design(2, 10.0, 5.0)]}
 
@@ -743,6 +783,8 @@ JOB = {"name": "a", "designs": [design(2, 10.0, 5.0)]}
     ("given", "error", "says"),
     [
         ({"regions": ["AWS_us_east_9"], "jobs": [JOB]}, UnknownNameError, "AWS_us_east_1"),
+        ({"regions": ["home"], "jobs": [JOB]}, UnknownNameError, "use_folder"),
+        ({"accelerators": [7], "jobs": [JOB]}, InputError, "expected an accelerator"),
         ({}, InputError, "nothing to place"),
         ({"jobs": [JOB]}, InputError, "price"),
         ({"jobs": [{**JOB, "deadline": "9 h"}], "price": "2 USD/h"}, InfeasibleError, "no|infeasible|deadline"),
@@ -756,6 +798,16 @@ JOB = {"name": "a", "designs": [design(2, 10.0, 5.0)]}
         ({"jobs": [JOB], "price": "2 USD/h", "periods": 3}, InputError, "duration"),
         ({"jobs": [JOB], "price": "2 USD/h", "objective": "min_total_cost"}, InputError, "carbon_price"),
         ({"jobs": [{"name": "a"}], "price": "2 USD/h"}, InputError, "fleet|model"),
+        ({"jobs": [JOB], "objective": "min_total_carbon"}, MissingFieldError, "give embodied_carbon_per_device"),
+        ({"jobs": [JOB], "accounting": "market", "objective": "min_carbon"}, MissingFieldError,
+         "give market_carbon_intensity"),
+        ({"jobs": [JOB], "price": "2 USD/h", "reserved_price": "1 USD/h"}, InputError, "hold='reserved'"),
+        (
+            {"jobs": [{**JOB, "regions": "AWS_us_east_1"}], "price": {"AWS_us_east_2": "2 USD/h"},
+             "regions": ["AWS_us_east_1", "AWS_us_east_2"]},
+            MissingFieldError,
+            "AWS_us_east_1 has no 'price', which the cost of a needs",
+        ),
         ({"demands": [{"name": "d", "rate": "1 request/s"}], "duration": "1 h"}, InputError, "requests_per_device"),
         ({"demands": [{"name": "d", "rate": 1}], "duration": "1 h"}, InputError, "unit"),
         (

@@ -242,8 +242,12 @@ def test_a_missing_price_is_never_zero() -> None:
     with pytest.raises(MissingFieldError, match="price"):
         mo.optimize("cluster_design", **unpriced)
     assert mo.optimize("cluster_design", **unpriced, objective="min_nodes_bought").objective.value == 8
-    with pytest.raises(InputError, match="embodied"):
-        mo.optimize("cluster_design", **small, objective="min_embodied_carbon")
+    with pytest.raises(InputError, match=r"give embodied_carbon_per_device=\.\.\. in its row of nodes"):
+        mo.optimize("cluster_design", **small, objective="min_carbon")
+    # 8 nodes of 8 accelerators of 200 kg each, which are the design's for all its years
+    stated = {**small, "nodes": [{"node": "DGX_H100", "embodied_carbon_per_device": "200 kgCO2e"}]}
+    clean = mo.optimize("cluster_design", **stated, objective="min_carbon")
+    assert clean.metrics["embodied_carbon"].m_as("kgCO2e") == pytest.approx(8 * 8 * 200)
 
 
 def test_the_tables_of_the_page_are_what_runs() -> None:

@@ -162,7 +162,7 @@ def test_ctrl_c_gives_what_is_held_with_its_gap() -> None:
 
 
 def test_a_gap_is_kept() -> None:
-    found = mo.optimize(hard(), gap=0.05)
+    found = mo.optimize(hard(), gap="5%")
     assert found.status == "optimal"
     assert found.gap is not None
     assert found.gap <= 0.05

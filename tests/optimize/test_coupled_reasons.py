@@ -180,6 +180,21 @@ def test_a_pick_without_anything_to_pick_from_is_named() -> None:
         mo.optimize(made, objective="min_cost")
 
 
+def test_definitions_that_contradict_each_other_are_named_with_the_item() -> None:
+    # each shop sells what is asked of it, and none more than it has: b is asked for 5 and has 3
+    made = CoupledProblem("shops")
+    shop = made.choose("shop", ["a", "b", "c"])
+    sold = made.amounts("sold", [shop])
+    asked, stock = made.table("asked", [shop], [1, 5, 2]), made.table("stock", [shop], [2, 3, 2])
+    made.require("all is sold", sold >= asked, each=[shop], structural=True)
+    made.require("there is stock", sold <= stock, each=[shop], structural=True)
+    made.require("shops are small", sold <= 9, each=[shop])
+    made.measure("cost", sold * 1)
+    with pytest.raises(InfeasibleError, match="what defines it contradicts itself") as said:
+        mo.optimize(made, objective="min_cost")
+    assert set(said.value.conflict) == {"all is sold (shop=b)", "there is stock (shop=b)"}
+
+
 def impossible_two_ways() -> CoupledProblem:
     """One of two sizes for each of three jobs: at least 3 x 2 USD, at least 3 x 1 MWh, and not both at once."""
     made = CoupledProblem("two ways")

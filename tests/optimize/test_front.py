@@ -197,6 +197,8 @@ def test_a_front_by_hand_with_its_moves() -> None:
         "run: job a moves place from Quebec to Iowa",
         "run: job b moves place from Iowa to Quebec",
     ]
+    with pytest.raises(InputError, match="there is no point 99"):
+        found.moves(0, 99)
     assert str(found.ideal["min_cost"]) == "2 USD"
     assert str(found.nadir["min_carbon"]) == "20 kgCO2e"
     # scaled by 7 USD and 17 kg, the sums are 1, 3/7 + 9/17 = 0.958, 4/7 + 8/17 = 1.042 and 1

@@ -25,6 +25,12 @@ from mlsysim_opt.registry import default_catalog
 Cost = dict[tuple[str, str], float]
 
 
+def test_layers_that_are_alike_are_told_once() -> None:
+    text = str(mo.optimize("layerwise", **layerwise.example))
+    assert "layer=layer 1 to layer 32, before=1, after=1: 1 each" in text
+    assert "of the limit of memory" in text
+
+
 def chain(times: dict[str, list[tuple[str, float, float]]], changes: Cost, **more: Any) -> dict[str, Any]:
     """Return the givens of layers: for each, strategies with time (ms) and memory (GiB)."""
     return {

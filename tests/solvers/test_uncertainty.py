@@ -458,7 +458,7 @@ def test_labels_alone_can_be_shown() -> None:
         ({"efficiency": "uniform(0.4, 0.5)", "constraints": [3]}, InputError, "constraints: expected text, got 3"),
         ({"tp": "1 .. 2"}, InputError, "'tp_size' is given twice: as 'tp_size' and as 'tp'"),
         ({"efficiency": "0.6 .. 0.4"}, InputError, "0.6 is above 0.4"),
-        ({"efficiency": "nan .. 0.4"}, UnitError, "not a finite number"),
+        ({"efficiency": "nan .. 0.4"}, InputError, "not a finite number"),
         ({"hardware.memory.bandwidth": "uniform(-1, 3 TB/s)"}, InputError, "-1 TB/s is not above 0 byte/s"),
         ({"efficiency": "uniform(0.4, 0.5)", "using": 3}, InputError, "expected a model"),
     ],

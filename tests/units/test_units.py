@@ -194,8 +194,9 @@ def test_what_is_no_number_is_refused(value: object) -> None:
 
 def test_numbers_are_finite_and_exact() -> None:
     for value in (float("nan"), float("inf"), np.float64("nan")):
-        with pytest.raises(UnitError):
+        with pytest.raises(InputError, match="not a finite number") as said:
             as_measure(value)
+        assert not isinstance(said.value, UnitError)
     assert as_measure(2**53).si == 2**53
     for number in (2**53 + 1, 10**400):
         with pytest.raises(ScaleError):

@@ -40,7 +40,7 @@ def coupled_front(
     backend: str = "auto",
     prune: bool = True,
     time_limit: float | None = None,
-    gap: float = 0.0,
+    gap: float | str = 0.0,
     progress: Callable[[Progress], bool | None] | None = None,
     start: PlanSolution | None = None,
 ) -> Front:
@@ -55,12 +55,12 @@ def coupled_front(
         InfeasibleError, UnboundedError, LimitReachedError: as of `solve_coupled`.
     """
     checked([task.objective, *task.then], points)
-    checked_gap(gap)
+    share = checked_gap(gap)
     checked_search(progress, start)
     began = time.perf_counter()
     engine = program_backend(backend)
     halt = _Halt(progress, time_limit)
-    options = Options(float(gap), time_limit, prune, None if progress is None else halt.watch)
+    options = Options(share, time_limit, prune, None if progress is None else halt.watch)
     with noted_interrupts(halt.pressed):
         plans: ProgramPlans | GeneratedPlans = (
             GeneratedPlans(task, engine, options)

@@ -71,11 +71,12 @@ def _picked(name: str, before: Sequence[Row], after: Sequence[Row], group: Seque
 def _amounts(name: str, before: Sequence[Row], after: Sequence[Row]) -> list[str]:
     old = {_place(row): row for row in before}
     new = {_place(row): row for row in after}
+    size = max((abs(row["amount"]) for row in [*before, *after]), default=0)
     changed: list[tuple[Place, float, float]] = []
     for place in dict.fromkeys([*old, *new]):
         one = old[place]["amount"] if place in old else 0
         two = new[place]["amount"] if place in new else 0
-        if abs(two - one) > ROUNDING * max(abs(one), abs(two)):
+        if abs(two - one) > ROUNDING * size:
             changed.append((place, one, two))
     unit = next((row.get("unit", "") for row in [*before, *after]), "")
     if len(changed) > MANY:

@@ -26,6 +26,7 @@ class Coupled:
         name: in the user's words. coupling: the relation. each: the axes of its rows.
         when: which tuples have a row; all of them when None.
         structural: whether it defines what a plan is; it is then never offered as a way out.
+        counts: what plain numbers of its sum count, in texts ("accelerators").
     """
 
     name: str
@@ -34,6 +35,7 @@ class Coupled:
     when: Expression | None = None
     structural: bool = False
     given_by_user: bool = False
+    counts: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,6 +74,7 @@ class CoupledProblem:
         chain: what makes it one pick after another, if that is all it is.
         recheck: returns, for a plan, numbers that tables hold and what they are when they are computed again, by name.
         coarser: a smaller problem, whose best plan says what to pick in this one.
+        notes: of constraints of its own that are known to make every plan impossible, by name: what to say of them.
     """
 
     name: str
@@ -90,6 +93,7 @@ class CoupledProblem:
     coarser: Coarser | None = None
     default_objective: str | None = None
     assumptions: dict[str, str] = field(default_factory=dict)
+    notes: dict[str, str] = field(default_factory=dict)
     aliases: dict[str, str] = field(default_factory=dict)
     request: dict[str, Any] = field(default_factory=dict)
 
@@ -121,17 +125,18 @@ class CoupledProblem:
         high: Operand | None = None,
         unit: str | None = None,
         about: str = "",
+        counts: str = "",
     ) -> Family:
         """Declare an amount for each tuple of values of choices.
 
         Args:
             over: the choices. whole: whether amounts are whole numbers. low, high: bounds, in the unit of the amount.
-            unit: the unit of the amounts; plain numbers when None.
+            unit: the unit of the amounts; plain numbers when None. counts: what plain numbers count ("nodes").
         """
         of = parse_unit(unit).dimension if unit else NONE
         bounds = (_bound(low, unit), None if high is None else _bound(high, unit))
         family = Family(
-            name, tuple(over), "whole" if whole else "continuous", (), None, False, *bounds, of, unit, about
+            name, tuple(over), "whole" if whole else "continuous", (), None, False, *bounds, of, unit, about, counts
         )
         return self._add(family)
 
@@ -183,11 +188,16 @@ class CoupledProblem:
         each: Sequence[Choice] = (),
         when: Expression | None = None,
         structural: bool = False,
+        counts: str = "",
     ) -> None:
-        """Declare a relation of sums, for each tuple of values of `each` (where `when` holds)."""
+        """Declare a relation of sums, for each tuple of values of `each` (where `when` holds).
+
+        Args:
+            counts: what plain numbers of the sum count ("accelerators").
+        """
         if not isinstance(coupling, Coupling):
             raise InputError(f"expected a relation of sums, got {coupling!r}", path=name, hint="compare with <= or >=")
-        self.couplings.append(Coupled(name, coupling, tuple(each), when, structural))
+        self.couplings.append(Coupled(name, coupling, tuple(each), when, structural, counts=counts))
 
     def measure(
         self, name: str, value: Any, *, unit: str | None = None, about: str = "", part_of: str | None = None

@@ -32,6 +32,8 @@ from mlsysim_opt.units import NONE, as_measure, readable_unit
 
 NOTHING = 1e-9
 """Giving way by less than this share of a limit is rounding."""
+PARTS = 64
+"""Parts of relations that define a plan among which a contradiction is looked for."""
 LOOSE = 0.99
 """Any plan will do where only feasibility is asked."""
 
@@ -111,8 +113,8 @@ def infeasible(task: CoupledTask, engine: ProgramBackend, options: Options) -> I
     """Return the error of a question without plans.
 
     The conflict is looked for among the user's constraints first; only where the problem has no plan without them,
-    among its own. It takes at most one program more than there are constraints. When the time of the options is over,
-    or on Ctrl-C, what is known by then is said.
+    among its own, and last among the relations that define a plan. Each search takes at most one program more than
+    there are constraints. When the time of the options is over, or on Ctrl-C, what is known by then is said.
     """
     reasons = _Reasons(task, engine, options)
     with noted_interrupts(reasons.pressed):
@@ -130,13 +132,16 @@ def _told(reasons: _Reasons) -> InfeasibleError:
         message = f"no {item} satisfies: " + "; ".join(conflict)
     else:
         bare = _only(task, [])
-        own = [entry.name for entry in task.problem.couplings if not entry.structural]
-        own += [entry.name for entry in task.problem.local if not entry.structural]
-        conflict = irreducible(list(dict.fromkeys(own)), lambda kept: not reasons.feasible(_own_only(bare, kept)))
-        solves = reasons.solves
-        ways = _own_ways_out(reasons, bare, conflict)
+        notes = task.problem.notes
+        conflict = list(notes) or _own_conflict(reasons, bare)
+        ways = [] if notes else _own_ways_out(reasons, bare, conflict)
         message = f"no {item} is possible even without the constraints of the user"
-        message += ": " + "; ".join(conflict) if conflict else "; what defines it contradicts itself"
+        if not conflict:
+            message += "; what defines it contradicts itself"
+            conflict = _definitions(reasons, bare)
+        solves = reasons.solves
+        message += ": " if conflict else ""
+        message += "; ".join(f"{name}: {notes[name]}" if name in notes else name for name in conflict)
         message += _empty_picks(bare)
     if reasons.unknown:
         message += " (a limit was reached on the way: fewer of them may be enough)"
@@ -188,6 +193,47 @@ def _own_only(task: CoupledTask, kept: Sequence[str]) -> CoupledTask:
     problem.couplings = [item for item in problem.couplings if item.structural or item.name in kept]
     problem.local = [item for item in problem.local if item.structural or item.name in kept]
     return replace(task, problem=problem)
+
+
+def _own_conflict(reasons: _Reasons, bare: CoupledTask) -> list[str]:
+    """Return an irreducible contradiction among the problem's own constraints that do not define a plan."""
+    own = [entry.name for entry in bare.problem.couplings if not entry.structural]
+    own += [entry.name for entry in bare.problem.local if not entry.structural]
+    return irreducible(list(dict.fromkeys(own)), lambda kept: not reasons.feasible(_own_only(bare, kept)))
+
+
+def _definitions(reasons: _Reasons, bare: CoupledTask) -> list[str]:
+    """Return an irreducible contradiction among the relations that define a plan, by item where these are few."""
+
+    def contradictory(relations: Sequence[Coupled]) -> Callable[[list[str]], bool]:
+        def test(kept: list[str]) -> bool:
+            problem = bare.problem.copy()
+            problem.couplings, problem.blocks = [item for item in relations if item.name in kept], []
+            return not reasons.feasible(replace(bare, problem=problem))
+
+        return test
+
+    every = bare.problem.couplings
+    large = reasons.engine.name == "milp" and generates(bare)
+    if large or contradictory(every)([]):  # picks and bounds alone: what they lack is told beside
+        return []
+    found = irreducible(list(dict.fromkeys(item.name for item in every)), contradictory(every))
+    parts = [part for item in every if item.name in found for part in _by_item(item)]
+    if len(parts) > PARTS or reasons.over:
+        return found
+    return irreducible([item.name for item in parts], contradictory(parts))
+
+
+def _by_item(relation: Coupled) -> list[Coupled]:
+    """Return a relation as one for each value of its first axis: for each job, for each demand."""
+    if not relation.each:
+        return [relation]
+    axis = relation.each[0]
+    return [
+        replace(relation, name=f"{relation.name} ({axis.name}={value})",
+                when=(axis == value) if relation.when is None else (axis == value) & relation.when)
+        for value in axis.values
+    ]  # fmt: skip
 
 
 # ways out -------------------------------------------------------------------------------------------------------------
@@ -348,7 +394,8 @@ def _by_slack(reasons: _Reasons, rest: CoupledTask, relation: Coupled, asked: As
     unit = None if total.dimension == NONE else readable_unit(amount, total.dimension)
     value = Value(amount) if unit is None else Value(amount / unit.factor, unit.text)
     where = " where it lacks most" if relation.each else ""
-    return Relaxation(relation.name, f"{relation.name!r} by {value}{where}", value, {})
+    counts = f" {relation.counts}" if relation.counts else ""
+    return Relaxation(relation.name, f"{relation.name!r} by {value}{counts}{where}", value, {})
 
 
 def _local(reasons: _Reasons, rest: CoupledTask, rule: Constraint) -> Relaxation | None:

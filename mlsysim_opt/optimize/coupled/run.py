@@ -32,6 +32,8 @@ from mlsysim_opt.optimize.coupled.totals import Family, Total
 from mlsysim_opt.optimize.problem import Objective
 from mlsysim_opt.units import NONE, divide, parse_unit, readable_unit
 
+DUST = 1e-9
+"""An amount of less than this share of the largest of its item is rounding."""
 PROGRAM_BACKENDS = {
     "milp": "mlsysim_opt.optimize.coupled.search:HighsBackend",
     "cpsat": "mlsysim_opt.optimize.backends.cpsat_program:CpSatProgramBackend",
@@ -72,7 +74,7 @@ def solve_coupled(
     backend: str = "auto",
     prune: bool = True,
     time_limit: float | None = None,
-    gap: float = 0.0,
+    gap: float | str = 0.0,
     progress: Callable[[Progress], bool | None] | None = None,
     start: PlanSolution | None = None,
     explain: bool = True,
@@ -80,7 +82,8 @@ def solve_coupled(
     """Return the proven best plan, checked by the scalar path.
 
     Args:
-        gap: relative distance to the bound at which to stop. progress: called now and then; returning True stops.
+        gap: relative distance to the bound at which to stop, ``0.01`` or ``"1%"``. progress: called now and then;
+            returning True stops.
         start: an earlier plan to begin with.
     Raises:
         InfeasibleError: nothing satisfies every constraint; carries the conflict and the cheapest ways out.
@@ -88,11 +91,11 @@ def solve_coupled(
         UnboundedError: the objective can be improved without limit.
         VerificationError: the answer does not survive re-evaluation; it is withheld.
     """
-    checked_gap(gap)
+    share = checked_gap(gap)
     checked_search(progress, start)
     engine = program_backend(backend)
     began = time.monotonic()
-    options = Options(float(gap), time_limit, prune, progress)
+    options = Options(share, time_limit, prune, progress)
     first = _by_fewer(task, options) if engine.name == "milp" and start is None else None
     first = first or solve_first(task, engine, options, start)
     status = first.found.status
@@ -118,14 +121,23 @@ def solve_coupled(
     return answer
 
 
-def checked_gap(gap: Any) -> None:
-    """Refuse what is no relative distance.
+def checked_gap(gap: Any) -> float:
+    """Return a relative distance, given as a number (``0.01``) or as text (``"1%"``).
 
     Raises:
         InputError: it is no number from 0 to 1.
     """
-    if isinstance(gap, bool) or not (isinstance(gap, int | float) and 0 <= gap < 1):
-        raise InputError(f"{gap!r} is not a gap", path="gap", hint="a share such as 0.01")
+    share = gap
+    if isinstance(gap, str):
+        number, percent, rest = gap.partition("%")
+        try:
+            share = float(number) / (100 if percent else 1)
+        except ValueError:
+            rest = gap
+        share = share if not rest.strip() else None
+    if isinstance(share, bool) or not (isinstance(share, int | float) and 0 <= share < 1):
+        raise InputError(f"{gap!r} is not a gap", path="gap", hint="a share below one, such as 0.01 or '1%'")
+    return float(share)
 
 
 def _by_fewer(task: CoupledTask, options: Options) -> Solved | None:
@@ -263,12 +275,16 @@ def solution_of(task: CoupledTask, first: Solved, solved: Solved, backend: str, 
     found = solved.found
     assert found.x is not None
     assert first.found.value is not None
-    amounts = amounts_of(solved.compiled, found.x)
-    audit, metrics, value = _audited(task, amounts)
     claimed = first.found.value
-    size = max(abs(claimed), abs(value), ROUNDING * first.found.size) or 1.0
-    deviation = abs(value - claimed) / size
     room = AGREEMENT if solved is first else 2 * TIE
+    every = amounts_of(solved.compiled, found.x)
+    clean = without_dust(every)
+    for amounts in (clean, every) if len(clean) < len(every) else (every,):
+        audit, metrics, value = _audited(task, amounts)
+        size = max(abs(claimed), abs(value), ROUNDING * first.found.size) or 1.0
+        deviation = abs(value - claimed) / size
+        if not audit.failing and deviation <= room:
+            break
     if audit.failing or not deviation <= room:
         raise VerificationError(
             f"the plan of {found.solver} does not hold: "
@@ -313,6 +329,21 @@ def solution_of(task: CoupledTask, first: Solved, solved: Solved, backend: str, 
     )
 
 
+def without_dust(amounts: Sequence[Amount]) -> list[Amount]:
+    """Return amounts without those that are rounding of a solver beside the others of their item.
+
+    An item is a value of the family's first choice: a demand beside a much larger one is not rounding.
+    """
+
+    def item(amount: Amount) -> tuple[Family, Any]:
+        return amount.family, amount.at[amount.family.over[0].name] if amount.family.over else None
+
+    largest: dict[tuple[Family, Any], float] = {}
+    for amount in amounts:
+        largest[item(amount)] = max(largest.get(item(amount), 0.0), abs(amount.amount))
+    return [amount for amount in amounts if abs(amount.amount) > DUST * largest[item(amount)]]
+
+
 def _audited(task: CoupledTask, amounts: Sequence[Amount]) -> tuple[Audit, Metrics, float]:
     """Return what the scalar path finds: the audit, the metrics, and the value of what is minimised."""
     problem = task.problem
@@ -337,7 +368,7 @@ def _audited(task: CoupledTask, amounts: Sequence[Amount]) -> tuple[Audit, Metri
         else:
             unit = metric.display_unit(amount)
             shown[name] = Value(amount / unit.factor if known else None, unit.text)
-    return audit, Metrics(shown), value
+    return audit, Metrics(shown, {name: item.reason for name, item in problem.metrics.items() if item.reason}), value
 
 
 def shown(problem: CoupledProblem, expression: Any, value: float, of: Any, like: float | None = None) -> Value:
@@ -362,6 +393,8 @@ def _tables(amounts: Sequence[Amount], problem: CoupledProblem) -> dict[str, lis
             row["amount"], row["unit"] = item.amount / parse_unit(family.unit).factor, family.unit
         else:
             row["amount"] = item.amount
+        if family.counts:
+            row["unit"] = family.counts
         tables[family.name].append(row)
     return tables
 
@@ -378,7 +411,8 @@ def _slacks(task: CoupledTask, audit: Audit, first: Solved) -> list[PlanSlack]:
         shown = None
         if math.isfinite(slack) and relation.coupling.relation != "==":  # an equation has no room
             shown = Value(slack) if of == NONE else _readable(slack, of)
-        found.append(PlanSlack(relation.name, shown, place, relation.name in mine, prices.get(relation.name)))
+        user = relation.name in mine
+        found.append(PlanSlack(relation.name, shown, place, user, prices.get(relation.name), relation.counts))
     return found
 
 

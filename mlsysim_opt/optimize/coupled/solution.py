@@ -22,6 +22,7 @@ class PlanSlack:
             place.
         estimate: by how much the objective would fall for one more unit of the limit, were amounts divisible: the dual
             of the relaxation summed over the places, an estimate only.
+        counts: what a slack without a unit counts.
     """
 
     name: str
@@ -29,6 +30,12 @@ class PlanSlack:
     place: str
     given_by_user: bool = False
     estimate: Value | None = None
+    counts: str = ""
+
+    @property
+    def room(self) -> str:
+        """The slack as text; nothing where nothing is limited."""
+        return "" if self.slack is None else f"{self.slack} {self.counts}".strip()
 
     def as_dict(self) -> dict[str, Any]:
         """Return it as JSON data."""
@@ -38,6 +45,7 @@ class PlanSlack:
             "place": self.place,
             "given_by_user": self.given_by_user,
             "relaxation_dual_estimate": self.estimate.as_dict() if self.estimate else None,
+            "counts": self.counts or None,
         }
 
     @staticmethod
@@ -50,6 +58,7 @@ class PlanSlack:
             data["place"],
             data["given_by_user"],
             Value.from_dict(estimate) if estimate else None,
+            data.get("counts") or "",
         )
 
 
@@ -141,12 +150,12 @@ class PlanSolution(Answered):
         lines = [self._headline()]
         for name, rows in self.amounts.items():
             lines += amount_lines(name, rows)
-        lines += [f"{name} = {value}" for name, value in self.metrics.values_with_units.items()]
+        lines += str(self.metrics).splitlines()
         lines.append(self._proof())
         for item in self.constraints:
             if item.slack is not None:
                 at = f" at {item.place}" if item.place else ""
-                lines.append(f"room: {item.name}: {item.slack}{at}")
+                lines.append(f"room: {item.name}: {item.room}{at}")
         lines += [str(self.robustness)] if self.robustness else []
         return "\n".join(lines)
 
@@ -158,6 +167,7 @@ SHOWN = 24
 def amount_lines(name: str, rows: Sequence[Mapping[str, Any]]) -> list[str]:
     """Return the amounts of a family as lines of text."""
     lines = [f"{name}:"]
+    rows = runs(rows)
     for row in rows[:SHOWN]:
         where = ", ".join(f"{key}={value}" for key, value in row.items() if key not in ("amount", "unit"))
         amount = row["amount"]
@@ -166,3 +176,41 @@ def amount_lines(name: str, rows: Sequence[Mapping[str, Any]]) -> list[str]:
     if len(rows) > SHOWN:
         lines.append(f"  ... and {len(rows) - SHOWN:,} more")
     return lines
+
+
+def runs(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Return rows for people: neighbours that differ by 1 in one number alone are one row (``layer 1 to layer 8``)."""
+    found: list[Mapping[str, Any]] = []
+    along: str | None = None
+    last: Mapping[str, Any] = {}
+    for row in rows:
+        step = _step(last, row)
+        if step is not None and along in (None, step):
+            low = found[-1][step] if along is None else str(found[-1][step]).partition(" to ")[0]
+            along = step
+            each = f"{row.get('unit', '')} each".strip()
+            found[-1] = {**found[-1], step: f"{low} to {row[step]}", "unit": each}
+        else:
+            along = None
+            found.append(row)
+        last = row
+    return found
+
+
+def _step(before: Mapping[str, Any], after: Mapping[str, Any]) -> str | None:
+    """Return the choice in which a row is the next after another one; None where it is not."""
+    if before.keys() != after.keys():
+        return None
+    changed = [name for name, value in after.items() if before[name] != value]
+    if len(changed) != 1 or changed[0] == "amount":
+        return None
+    one, two = _numbered(before[changed[0]]), _numbered(after[changed[0]])
+    if one is None or two is None or (one[0], one[1] + 1) != two:
+        return None
+    return changed[0]
+
+
+def _numbered(value: Any) -> tuple[str, int] | None:
+    """Return a number, or a name that ends in one ("layer 7"), as name and number; None for others."""
+    name, _, number = str(value).rpartition(" ")
+    return (name, int(number)) if number.isascii() and number.isdigit() else None

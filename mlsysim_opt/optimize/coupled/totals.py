@@ -44,7 +44,7 @@ class Family:
         optional: whether a group may have fewer.
         low, high: bounds of each amount, expressions over the choices; no upper bound when None.
         dimension, unit: of the amounts.
-        about: what they are, for people.
+        about: what they are, for people. counts: what plain numbers of them count, in texts ("nodes").
     """
 
     name: str
@@ -58,6 +58,7 @@ class Family:
     dimension: Dimension = NONE
     unit: str | None = None
     about: str = ""
+    counts: str = ""
 
     @property
     def whole(self) -> bool:

@@ -8,8 +8,11 @@ import numpy as np
 import pytest
 
 from mlsysim_opt.errors import ScaleError, VerificationError
+from mlsysim_opt.optimize import CoupledProblem
+from mlsysim_opt.optimize.coupled.audit import Amount
 from mlsysim_opt.optimize.coupled.outcome import EXACT, settled
 from mlsysim_opt.optimize.coupled.program import LinearProgram, Triplets
+from mlsysim_opt.optimize.coupled.run import without_dust
 from mlsysim_opt.optimize.coupled.search import HighsBackend, Options
 
 
@@ -71,3 +74,15 @@ def test_amounts_are_those_that_are_nearer_to_the_limits() -> None:
     assert float(made.cost @ again) <= float(made.cost @ plan) * (1 + 1e-9)
     with pytest.raises(VerificationError):
         settled(made, np.where(made.whole, plan + 4, plan))
+
+
+def test_what_is_rounding_beside_the_others_of_its_demand_is_dropped() -> None:
+    made = CoupledProblem("served")
+    demand, site = made.choose("demand", ["large", "small"]), made.choose("site", ["A", "B"])
+    served = made.amounts("served", [demand, site])
+
+    def amount(who: str, where: str, much: float) -> Amount:
+        return Amount(served, {"demand": who, "site": where}, much)
+
+    real = [amount("large", "A", 50.0), amount("small", "A", 1e-8), amount("small", "B", 2e-8)]
+    assert without_dust([*real, amount("large", "B", 4.5e-8)]) == real  # 50 * 1e-9 is 5e-8

@@ -170,7 +170,7 @@ def test_unknown_names_come_with_the_nearest(shop: CoupledProblem) -> None:
         optimize(shop, backend="piomo")
 
 
-@pytest.mark.parametrize("gap", [-0.1, 1, math.nan, "1 %"])
+@pytest.mark.parametrize("gap", [-0.1, 1, math.nan, "% 1"])
 def test_a_gap_is_a_share(shop: CoupledProblem, gap: object) -> None:
     with pytest.raises(InputError, match="gap"):
         optimize(shop, gap=gap)  # type: ignore[arg-type]

@@ -195,6 +195,7 @@ class Placement:
         if self.hold is not None:
             made["hold"] = self.hold
             made["electricity_price"] = {r: f"{price} USD/kWh" for r, price in self.tariff.items()}
+        if self.hold == "reserved":
             made["reserved_price"] = {
                 a: {r: f"{self.kept[a, r]} USD/h" for r in self.regions} for a in self.accelerators
             }
