@@ -21,10 +21,12 @@ from scipy.optimize import linprog
 import mlsysim_opt as mo
 from mlsysim_opt.cli import main
 from mlsysim_opt.errors import InfeasibleError, InputError, LimitReachedError, MissingFieldError, UnknownNameError
-from mlsysim_opt.optimize.backends.highs import HighsProgram
+from mlsysim_opt.optimize.backends.highs import HighsProgram, Result
 from mlsysim_opt.optimize.coupled import generate, pooled, pools
 from mlsysim_opt.optimize.coupled.compile import Compiler
 from mlsysim_opt.optimize.coupled.places import undominated_places
+from mlsysim_opt.optimize.coupled.probing import with_each
+from mlsysim_opt.optimize.coupled.program import LinearProgram, Triplets
 from mlsysim_opt.optimize.coupled.solution import PlanSolution
 from mlsysim_opt.registry import default_catalog
 from mlsysim_opt.units import parse_unit
@@ -442,6 +444,32 @@ def test_held_nodes_that_are_always_full_cost_what_the_relaxation_says(
     assert plan.bound is not None
     assert plan.bound.value == pytest.approx(2 * 8 * 8)
     assert sum(row["amount"] for row in plan.amounts["held"]) == 2
+
+
+def test_places_are_priced_where_their_relaxation_takes_too_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    given: dict[str, Any] = {
+        "jobs": [{"name": "a", "designs": [design(1, 8.0, 10.0)]}], "regions": list(REGIONS[:2]), "price": "3 USD/h",
+        "duration": "8 h", "periods": 8, "serving_utilization": 1.0, "hold": "reserved", "reserved_price": "1 USD/h",
+        "demands": [{"name": "d", "requests_per_device": "1 request/s", "rate": "8 request/s"}],
+    }  # fmt: skip
+    monkeypatch.setattr(pools, "LARGE", 0)
+    late = Result("limit", None, None, -np.inf)
+    monkeypatch.setattr(pooled._Pooled, "_relaxation", lambda *arguments: (late, 0.0))
+    plan = place(**given)
+    assert "weak duality" in plan.certificate.proof
+    assert plan.metrics["cost"].m_as("USD") == pytest.approx(2 * 8 * 8)  # two nodes of 8 held for 8 h at 1 USD/h
+
+
+def test_a_relaxation_with_each_pick_says_what_plans_with_it_cost() -> None:
+    # one of three, at 1, 2 and 5, with 3 more for each unit below 2 that it brings: they bring 0, 1 and 2
+    program = LinearProgram.of(
+        Triplets(np.array([0, 0, 0, 1, 1, 1]), np.array([0, 1, 2, 1, 2, 3]), np.array([1.0, 1, 1, 1, 2, 1])),
+        cost=np.array([1.0, 2, 5, 3]), low=np.zeros(4), high=np.array([1.0, 1, 1, np.inf]),
+        whole=np.array([True, True, True, False]), row_low=np.array([1.0, 2]), row_high=np.array([1.0, np.inf]),
+    )  # fmt: skip
+    assert with_each(program, [0, 1, 2]).tolist() == pytest.approx([1 + 2 * 3, 2 + 3, 5])
+    assert with_each(program, [2, 0, 1]).tolist() == pytest.approx([5, 7, 5])  # none leaves anything to the next
+    assert with_each(program, [0], 0.0).tolist() == [-np.inf]  # no time: nothing is known
 
 
 def in_base_units(front: Any, values: Any) -> Any:

@@ -126,6 +126,11 @@ class HighsProgram:
         """Give a row other limits; the next solve starts from where the last one ended."""
         self._highs.changeRowBounds(row, low / self._scaling.rows[row], high / self._scaling.rows[row])
 
+    def change_column(self, column: int, low: float, high: float) -> None:
+        """Give a column other limits; the next solve starts from where the last one ended."""
+        scale = self._scaling.columns[column]
+        self._highs.changeColBounds(column, low / scale, high / scale)
+
     def change_costs(self, cost: Array) -> None:
         """Give other costs."""
         scaled = cost * (self._scaling.columns / self._scaling.cost)

@@ -9,19 +9,19 @@ relaxation uses: such a plan comes with its gap, and no search closes it.
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 
 from mlsysim_opt.optimize.backends.highs import HighsProgram, Progress, Result
-from mlsysim_opt.optimize.coupled.blocks import Schedule, ScheduleOracle, ShareOracle
+from mlsysim_opt.optimize.coupled.blocks import ScheduleOracle, ShareOracle
 from mlsysim_opt.optimize.coupled.compile import Compiled
-from mlsysim_opt.optimize.coupled.cores import Worker, with_cores
 from mlsysim_opt.optimize.coupled.generate import ROWS, TINY
 from mlsysim_opt.optimize.coupled.outcome import EXACT, Found, Options, settled, within
 from mlsysim_opt.optimize.coupled.places import undominated_places
-from mlsysim_opt.optimize.coupled.pooled_bound import PooledBound, Related
+from mlsysim_opt.optimize.coupled.pooled_bound import Related
+from mlsysim_opt.optimize.coupled.pooled_search import FEW, PooledSearch
 from mlsysim_opt.optimize.coupled.pools import Base, Pick, Plan, beside
 from mlsysim_opt.optimize.coupled.program import Array, LinearProgram
 from mlsysim_opt.optimize.coupled.task import CoupledTask
@@ -34,10 +34,6 @@ FIRST = 4.0
 """How many times as long as its relaxation a first plan is searched for, or a second if that is longer."""
 TURNS = 6
 """Relaxations with more and more of the picks as cores."""
-FEW = 2_000
-"""Amounts of picks up to which all are."""
-CLOSER = 0.98
-"""Share of the gap at which a search ends: amounts are chosen again afterwards."""
 WHOLLY = "places that others stand in for left out, branch and bound over the rest"
 MIXED = "shared parts priced at all places (weak duality), branch and bound over few"
 
@@ -58,14 +54,16 @@ def solve_pooled(task: CoupledTask, options: Options) -> tuple[Compiled, Found] 
     return _Pooled(task, options).answered()
 
 
-class _Pooled(PooledBound):
+class _Pooled(PooledSearch):
     def answered(self) -> tuple[Compiled, Found] | None:
         """Return the best plan found with its bound."""
         if not self.applies:
             return None
         places = self._needed_places()
         if self._size(places) <= WHOLE:
-            return self._over_all(places)
+            found = self._over_all(places)
+            if found is not None:
+                return found
         related = self._related()
         if related is None:
             return None
@@ -141,7 +139,8 @@ class _Pooled(PooledBound):
         base = self._base(places, True, 0.0)
         picks = self._picks_at(places)
         program, columns = self._with_picks(base, picks)
-        root, seconds = self._relaxation(program)
+        left = self._left()
+        root, seconds = self._relaxation(program, None if left is None else left / 3)  # the rest is for another way
         if root.stop != "optimal" or root.x is None or root.value is None or root.duals is None:
             return None
         bound, offset = root.value, float(self.offsets[0])
@@ -170,19 +169,14 @@ class _Pooled(PooledBound):
             if not more:
                 break
             mixed |= more
-        self.details.update(picks_left=len(picks), columns=whole.columns, rows=whole.rows)
         if not stopped and not (best is not None and self._near(best.value, bound)):
-            start = None if best is None else self._started(best, program, whole, picks, columns)
-            result = self._searched(whole, start, bound)
-            bound = max(bound, result.bound)
-            self.details["nodes"] = result.nodes
-            if result.x is not None and (best is None or result.value is None or result.value < best.value):
-                best = self._plan(base, program, result.x[: program.columns], picks, columns)
+            best, bound = self._narrowing(base, program, whole, picks, columns, best, bound)
         return None if best is None else self._told(min(bound, best.value), best, WHOLLY)
 
-    def _relaxation(self, program: LinearProgram) -> tuple[Result, float]:
+    def _relaxation(self, program: LinearProgram, most: float | None = None) -> tuple[Result, float]:
         began = time.monotonic()
-        return HighsProgram(program).relaxation(time_limit=self._left()), time.monotonic() - began
+        limit = self._left() if most is None else most
+        return HighsProgram(program).relaxation(time_limit=limit), time.monotonic() - began
 
     def _dearer(
         self, program: LinearProgram, duals: Array, picks: Sequence[Pick], columns: Sequence[int]
@@ -201,9 +195,6 @@ class _Pooled(PooledBound):
             found.append(float(reduced[column] + work[order] @ np.clip(oracle.needed[tuple_] - before, 0.0, room)))
         return found
 
-    def _near(self, value: float, bound: float) -> bool:
-        return within(value, bound, max(self.options.gap, EXACT))
-
     def _of_mixed(
         self, base: Base, picks: Sequence[Pick], shares: Array, bound: float, best: Plan | None, seconds: float
     ) -> tuple[Plan | None, bool]:
@@ -215,61 +206,6 @@ class _Pooled(PooledBound):
             found = self._plan(base, program, result.x, mixed, columns)
             best = found if best is None or found.value < best.value else best
         return best, result.stop == "interrupted"
-
-    def _searched(self, program: LinearProgram, start: Array | None, bound: float, most: float | None = None) -> Result:
-        """Search for whole amounts until a plan is known to be near a bound, or for so many seconds."""
-        enough: list[bool] = []
-        gap = max(self.options.gap, EXACT)
-
-        def watch(seen: Progress) -> bool:
-            low = bound if seen.bound is None else max(bound, seen.bound)
-            if self.options.watch is not None and self.options.watch(replace(seen, bound=low)):
-                return True
-            done = seen.incumbent is not None and within(seen.incumbent, low, gap * CLOSER)
-            if done or (most is not None and seen.incumbent is not None and seen.seconds > most):
-                enough.append(True)
-            return bool(enough)
-
-        size = None if start is None else float(np.abs(program.cost) @ np.abs(start))
-        result = HighsProgram(program, size=size).solve(
-            gap=gap * CLOSER, time_limit=self._left(), start=start, watch=watch
-        )
-        return replace(result, stop="limit") if enough else result
-
-    def _started(
-        self, best: Plan, program: LinearProgram, whole: LinearProgram, picks: Sequence[Pick], columns: Sequence[int]
-    ) -> Array | None:
-        """Return a known plan as amounts of the program of all picks."""
-        known = dict(zip(picks, columns, strict=True))
-        x = self._begun(best, program.columns, [known[block, tuple_] for block, tuple_, _ in best.jobs])
-        full = np.concatenate([x, np.zeros(whole.columns - program.columns)])
-        rest = HighsProgram(whole.fixed(full, np.arange(whole.columns) < program.columns)).relaxation()
-        return rest.x
-
-    def _strengthened(
-        self, base: Base, program: LinearProgram, picks: Sequence[Pick], columns: Sequence[int], said: Collection[Pick]
-    ) -> LinearProgram:
-        """Return a program with rows for the largest pick of each place, if one of some that work in whole periods."""
-        if not all(part.amounts.whole for part in self.problem.blocks if isinstance(part, Schedule)):
-            return program
-        workers: list[Worker] = []
-        for (block, tuple_), column in zip(picks, columns, strict=True):
-            oracle, place, when = self.oracles[block], int(self.at[block][tuple_]), self._open(block, tuple_)
-            assert isinstance(oracle, ScheduleOracle)
-            use = np.broadcast_to(self.uses[block][tuple_], self.periods)[when]
-            if np.any(use < 0):
-                return program
-            workers.append(
-                Worker(
-                    int(base.row[place]), self.first_group[block] + int(oracle.groups[tuple_]), column, when,
-                    column + 1 + np.arange(len(when)), float(oracle.needed[tuple_]), use, oracle.high[tuple_, when],
-                    float(np.min(use / self.per_held[place, when], initial=np.inf)) if len(when) else 0.0,
-                    (block, tuple_) in said,
-                )
-            )  # fmt: skip
-        held, rented = self._standing_columns(base)
-        per_rented = None if rented is None else self.per_rented[base.places]
-        return with_cores(program, workers, held, rented, per_rented)
 
     # few places -------------------------------------------------------------------------------------------------------
     def _whole(self, program: LinearProgram, start: Array | None, share: float) -> Result:
