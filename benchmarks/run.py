@@ -93,7 +93,7 @@ def cases(rounds: int) -> list[Case]:
         Case("load", True, rounds),
         Case("help", True, rounds),
         Case("memory", False, 1),
-        *(Case(f"coupled_{name}", False, min(rounds, 3), "coupled.py") for name in COUPLED),
+        *(Case(f"coupled_{name}", False, 1 if "fleets" in name else min(rounds, 3), "coupled.py") for name in COUPLED),
         Case("conflict", False, 1, "coupled.py"),
         Case("nsga2", False, 1, "coupled.py"),
         Case("melange", False, 1, "fleet.py"),
