@@ -31,11 +31,15 @@ P99 = 0.99
 MOST_REPLICAS = 2**30
 
 
+def _mean_tokens(leaves: Mapping[str, Any]) -> Any:
+    """Return prompt and output of a mean request: the longest one, where nothing else is given."""
+    return leaves["max_seq_len"] if leaves["mean_request_tokens"] is None else leaves["mean_request_tokens"]
+
+
 def pool_of(leaves: Mapping[str, Any]) -> Pool:
     """Return the pool that inputs of `ServingCapacityModel` describe."""
     replica = replica_of(leaves)
-    output = leaves["output_tokens"]
-    tokens = leaves["max_seq_len"] if leaves["mean_request_tokens"] is None else leaves["mean_request_tokens"]
+    output, tokens = leaves["output_tokens"], _mean_tokens(leaves)
     inside = Batching(
         replica, leaves["max_batch_size"], tokens - output, ZERO, output, leaves["page_size"],
         replica.hardware.number("memory.capacity") - leaves["memory_reserve"], leaves["scheduler"],
@@ -135,8 +139,7 @@ class ServingCapacityModel(Model):
     def equations(self, **leaves: Any) -> ServingCapacityResult:
         pool = pool_of(leaves)
         inside, places, alone = pool.inside, pool.places, pool.alone
-        replica, output = inside.replica, leaves["output_tokens"]
-        tokens = leaves["max_seq_len"] if leaves["mean_request_tokens"] is None else leaves["mean_request_tokens"]
+        replica, output, tokens = inside.replica, leaves["output_tokens"], _mean_tokens(leaves)
         rate, replicas, qps, target = pool.rate, pool.replicas, leaves["qps"], leaves["target_p99_latency_ms"]
         level = expression(P99)
         p99 = pool.latency(level)

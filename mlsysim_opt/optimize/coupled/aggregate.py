@@ -18,7 +18,7 @@ from mlsysim_opt.algebra.atoms import grid_lookup
 from mlsysim_opt.algebra.expression import Choice, expression
 from mlsysim_opt.errors import InfeasibleError, InputError, LimitReachedError
 from mlsysim_opt.optimize.backends.highs import HighsProgram, highs_name
-from mlsysim_opt.optimize.coupled.compile import Compiled
+from mlsysim_opt.optimize.coupled.compile import Compiled, placed
 from mlsysim_opt.optimize.coupled.generate import generates, solve_generated
 from mlsysim_opt.optimize.coupled.outcome import EXACT, Found, Options, within
 from mlsysim_opt.optimize.coupled.pooled import pools
@@ -53,17 +53,16 @@ def solve_aggregated(task: CoupledTask, options: Options) -> tuple[Compiled, Fou
     few = _coarse_plan(task, coarser, replace(options, time_limit=None if limit is None else limit / 3))
     if few is None:
         return None
-    pinned = _pinned(task, few, axis)
-    compiled = pinned.compiled()
 
     def left(share: float) -> float:
         return PATIENCE if limit is None else share * max(0.0, limit - (time.monotonic() - began))
 
-    found = _amounts(compiled, few, axis, replace(options, time_limit=left(0.5)))
     if generates(task):
         compiled, found = solve_generated(task, replace(options, time_limit=left(1.0)))
         bound = found.bound
     else:
+        compiled = _pinned(task, few, axis).compiled()
+        found = _amounts(compiled, few, axis, replace(options, time_limit=left(0.5)))
         bound = _bound(task, replace(options, time_limit=left(1.0)))
     if found.x is None or found.value is None:
         return None
@@ -118,6 +117,8 @@ def _amounts(compiled: Compiled, few: PlanSolution, axis: Choice, options: Optio
 
     # what is the same for all values may be too little for some
     for program in (_as_in(compiled, few, axis), compiled.program):
+        if program is None:
+            continue
         start = None
         relaxed = HighsProgram(program).relaxation(time_limit=left())
         if relaxed.stop == "infeasible":
@@ -134,19 +135,15 @@ def _amounts(compiled: Compiled, few: PlanSolution, axis: Choice, options: Optio
     return Found("infeasible", None, None, math.inf, "the tuples used do not do", highs_name())
 
 
-def _as_in(compiled: Compiled, few: PlanSolution, axis: Choice) -> LinearProgram:
-    """Return the program with whole amounts that do not depend on the axis as in a plan."""
-    x, held = np.zeros(compiled.program.columns), np.zeros(compiled.program.columns, dtype=bool)
-    for family, table in compiled.columns.items():
-        if not family.whole or axis in family.over:
-            continue
+def _as_in(compiled: Compiled, few: PlanSolution, axis: Choice) -> LinearProgram | None:
+    """Return the program with whole amounts that do not depend on the axis as in a plan, if it has their tuples."""
+    steady = [family for family in compiled.columns if family.whole and axis not in family.over]
+    x = placed(compiled, few.amounts, steady)
+    if x is None:
+        return None
+    held = np.zeros(compiled.program.columns, dtype=bool)
+    for family in steady:
         held[compiled.span(family)] = True
-        codes = table.code(family.over)
-        for row in few.amounts.get(family.name, ()):
-            mine = 0
-            for choice in family.over:
-                mine = mine * len(choice.values) + choice.position[row[choice.name]]
-            x[compiled.first[family] + int(np.searchsorted(codes, mine))] = row["amount"]
     return compiled.program.fixed(x, held)
 
 

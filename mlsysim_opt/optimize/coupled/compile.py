@@ -7,8 +7,9 @@ needed to map an answer back. Each pass keeps what it made, so that the same pla
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -20,6 +21,7 @@ from mlsysim_opt.optimize.coupled.problem import Coupled, CoupledProblem
 from mlsysim_opt.optimize.coupled.program import Array, LinearProgram, Triplets
 from mlsysim_opt.optimize.coupled.totals import Family, Place, Term, Total
 from mlsysim_opt.optimize.problem import Constraint
+from mlsysim_opt.units import parse_unit
 
 ENTRIES = 400_000_000
 """Coefficients of one relation that are looked at, zeros included."""
@@ -334,3 +336,32 @@ def amounts_of(compiled: Compiled, x: Array) -> list[Amount]:
         part = x[compiled.span(family)]
         found += [Amount(family, table.at(int(at)), float(part[at])) for at in np.flatnonzero(part)]
     return found
+
+
+def placed(
+    compiled: Compiled, amounts: Mapping[str, Sequence[Mapping[str, Any]]], families: Iterable[Family] | None = None
+) -> Array | None:
+    """Return the amounts of a plan, by family, as columns; None where a tuple of it does not exist here.
+
+    Args:
+        families: those that are placed; all when absent.
+    """
+    x = np.zeros(compiled.program.columns)
+    for family in compiled.columns if families is None else families:
+        rows, table = amounts.get(family.name, ()), compiled.columns[family]
+        if not rows:
+            continue
+        factor = parse_unit(family.unit).factor if family.unit else 1.0
+        code = table.code(family.over)
+        for row in rows:
+            mine = 0
+            for choice in family.over:
+                position = choice.position.get(row.get(choice.name))
+                if position is None:
+                    return None
+                mine = mine * len(choice.values) + position
+            at = int(np.searchsorted(code, mine))
+            if at >= table.count or code[at] != mine:
+                return None
+            x[compiled.first[family] + at] = row["amount"] * factor
+    return x

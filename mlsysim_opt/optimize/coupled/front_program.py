@@ -9,13 +9,14 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from mlsysim_opt.optimize.coupled.compile import placed
 from mlsysim_opt.optimize.coupled.linear import Linear, linear_objective
 from mlsysim_opt.optimize.coupled.outcome import EXACT, Found, Options, ProgramBackend, within
 from mlsysim_opt.optimize.coupled.program import Array, LinearProgram
 from mlsysim_opt.optimize.coupled.prune import undominated
 from mlsysim_opt.optimize.coupled.ratio import divided, left, refuse_negative_divisors
 from mlsysim_opt.optimize.coupled.regions import SAME, Kept, Limits, Point
-from mlsysim_opt.optimize.coupled.run import Solved, columns_of, values_at
+from mlsysim_opt.optimize.coupled.run import Solved, values_at
 from mlsysim_opt.optimize.coupled.solution import PlanSolution
 from mlsysim_opt.optimize.coupled.task import CoupledTask
 
@@ -243,7 +244,7 @@ class ProgramPlans:
 
     def begun(self, start: PlanSolution) -> Array | None:
         """Return an earlier plan as one of these; None where a tuple of it does not exist any more."""
-        x = columns_of(self.compiled, start)
+        x = placed(self.compiled, start.amounts)
         if x is None:
             return None
         rest = np.ones(len(x), dtype=bool)

@@ -18,7 +18,7 @@ from mlsysim_opt.optimize.answer import Certificate, Metrics, Value, relative
 from mlsysim_opt.optimize.backends.highs import Progress
 from mlsysim_opt.optimize.coupled.audit import Amount, Audit, Auditor
 from mlsysim_opt.optimize.coupled.chain import solve_chain
-from mlsysim_opt.optimize.coupled.compile import Compiled, amounts_of
+from mlsysim_opt.optimize.coupled.compile import Compiled, amounts_of, placed
 from mlsysim_opt.optimize.coupled.generate import generates, solve_generated
 from mlsysim_opt.optimize.coupled.linear import metric_symbols
 from mlsysim_opt.optimize.coupled.pooled import pools, solve_pooled
@@ -190,7 +190,7 @@ def solve_first(
     if task.linear.divisor is None:
         compiled = task.compiled()
         if start is not None:
-            options = replace(options, start=columns_of(compiled, start))
+            options = replace(options, start=placed(compiled, start.amounts))
         return Solved(compiled, engine.solve(compiled.program, options))
     return Solved(*least_ratio(task, engine, options))
 
@@ -231,29 +231,6 @@ def _refine(
     if found.found.x is None:
         return task, solved, False
     return following, found, found.found.status == "optimal"
-
-
-def columns_of(compiled: Compiled, start: PlanSolution) -> Array | None:
-    """Return an earlier plan's amounts as columns; None where a tuple of it does not exist any more."""
-    x = np.zeros(compiled.program.columns)
-    for family, table in compiled.columns.items():
-        rows = start.amounts.get(family.name, [])
-        if not rows:
-            continue
-        factor = parse_unit(family.unit).factor if family.unit else 1.0
-        code = table.code(family.over)
-        for row in rows:
-            mine = 0
-            for choice in family.over:
-                position = choice.position.get(row.get(choice.name))
-                if position is None:
-                    return None
-                mine = mine * len(choice.values) + position
-            at = int(np.searchsorted(code, mine))
-            if at >= table.count or code[at] != mine:
-                return None
-            x[compiled.first[family] + at] = row["amount"] * factor
-    return x
 
 
 def values_at(task: CoupledTask, compiled: Compiled, x: Array) -> tuple[float, ...]:
