@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from mlsysim_opt.algebra.arrays import ArrayProgram
 from mlsysim_opt.algebra.evaluate import ScalarProgram
 from mlsysim_opt.algebra.expression import Expression, Symbol, constant, short
@@ -117,6 +119,14 @@ class InverseEquation:
         """Return a value that is wanted in base units."""
         measure = as_time(as_measure(wanted, self.target), self.root.dimension)
         return to_si(measure, self.root.dimension, self.target)
+
+    def goals_of(self, wanted: Any) -> list[float]:
+        """Return several values that are wanted in base units; of an array with one unit, the unit is read once."""
+        numbers = getattr(wanted, "magnitude", None)
+        if isinstance(numbers, np.ndarray) and numbers.ndim == 1 and numbers.size and np.isfinite(numbers).all():
+            one = self.goal_of(type(wanted)(1.0, wanted.units))
+            return [one * number for number in numbers.astype(float).tolist()]
+        return [self.goal_of(value) for value in wanted]
 
     def aim(self, wanted: Any) -> None:
         """Read the value that is wanted."""

@@ -98,9 +98,8 @@ def solve_for_many(
     item = next((one for one in model.inputs if one.name == real), None)
     given = {model.aliases.get(name, name): value for name, value in given.items()}
     first = {name: next(iter(value)) if is_list(value) else value for name, value in given.items()}
-    several = list(wanted) if is_list(wanted) else [wanted]
     ask = InverseQuestion(model, target, relation, unknown, first)  # type: ignore[arg-type]
-    goals = [ask.goal_of(value) for value in several]
+    goals = ask.goals_of(wanted if is_list(wanted) else [wanted])
     space = Space.of(model, given if item is None else {**given, item.name: placeholder(item)})
     name = f"{target}\n"  # the axis of wanted values; no input has such a name
     space = space.with_axis(name, goals)
