@@ -5,9 +5,9 @@ code.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from mlsysim_opt.algebra.expression import Choice, Expression, Operation
 from mlsysim_opt.errors import InputError, MissingFieldError, MlsysimError, UnknownNameError
@@ -41,8 +41,7 @@ class Constraint:
     Attributes:
         name: in the user's words. holds: the truth.
         structural: whether it defines what a design is (sizes multiply to the fleet); it is then never relaxed, and
-        joins
-            choices before anything is evaluated.
+            joins choices before anything is evaluated.
         given_by_user: whether the user added it.
         lawful: whether nobody can do without it (a queue that grows without end): it may be what conflicts, but giving
             it up is no way out.
@@ -148,8 +147,63 @@ class Lever:
     describe: Callable[[Any], str]
 
 
+class Named:
+    """What has decisions, metrics and other names of them, which texts refer to.
+
+    Attributes:
+        metrics_first: whether a metric hides a decision of the same name.
+    """
+
+    metrics_first: ClassVar[bool] = False
+    name: str
+    decisions: dict[str, Decision]
+    metrics: dict[str, Metric]
+    aliases: dict[str, str]
+
+    def metric(self, name: str) -> Expression:
+        """Return the expression of a metric.
+
+        Raises:
+            UnknownNameError: there is none of this name. MissingFieldError: it needs a number that was not given.
+        """
+        found = self.metrics.get(self.aliases.get(name, name))
+        if found is None:
+            raise UnknownNameError(f"metric of {self.name}", name, [*self.metrics, *self.aliases])
+        if found.expression is None:
+            assert found.unavailable is not None
+            raise found.unavailable
+        return found.expression
+
+    def names(self) -> Mapping[str, Expression]:
+        """Return what texts may refer to: decisions, metrics and their aliases."""
+        return _Names(self)
+
+
+class _Names(Mapping[str, Expression]):
+    """Names that texts may use. A metric that lacks a number raises its own error when it is looked up."""
+
+    def __init__(self, of: Named) -> None:
+        self._of = of
+
+    def __getitem__(self, name: str) -> Expression:
+        real = self._of.aliases.get(name, name)
+        if real in self._of.metrics and (self._of.metrics_first or real not in self._of.decisions):
+            return self._of.metric(real)
+        return self._of.decisions[real].choice
+
+    def __contains__(self, name: object) -> bool:
+        real = self._of.aliases.get(str(name), str(name))
+        return real in self._of.decisions or real in self._of.metrics
+
+    def __iter__(self) -> Iterator[str]:
+        return iter([*self._of.decisions, *self._of.metrics, *self._of.aliases])
+
+    def __len__(self) -> int:
+        return len(self._of.decisions) + len(self._of.metrics) + len(self._of.aliases)
+
+
 @dataclass
-class Problem:
+class Problem(Named):
     """A decision problem: declared once, solved by any backend.
 
     Attributes:
@@ -158,8 +212,7 @@ class Problem:
         decisions, metrics, constraints: by name, in order of declaration.
         default_objective: the name used when none is given.
         assumptions: defaults that decide the answer, shown with it. levers: givens that could be changed when nothing
-        is
-            feasible. aliases: other names of decisions and metrics. request: what was asked, as JSON data.
+            is feasible. aliases: other names of decisions and metrics. request: what was asked, as JSON data.
         allowed: for some decisions, the value or values that the user allows; `choose` keeps to them.
     """
 
@@ -216,25 +269,6 @@ class Problem:
         """How many combinations of decisions there are, feasible or not."""
         return math.prod(len(choice.values) for choice in self.choices)
 
-    def metric(self, name: str) -> Expression:
-        """Return the expression of a metric.
-
-        Raises:
-            UnknownNameError: there is none of this name. MissingFieldError: it needs a number that was not given.
-        """
-        real = self.aliases.get(name, name)
-        found = self.metrics.get(real)
-        if found is None:
-            raise UnknownNameError(f"metric of {self.name}", name, [*self.metrics, *self.aliases])
-        if found.expression is None:
-            assert found.unavailable is not None
-            raise found.unavailable
-        return found.expression
-
-    def names(self) -> Mapping[str, Expression]:
-        """Return what texts may refer to: decisions, metrics and their aliases."""
-        return _Names(self)
-
     def with_constraints(self, extra: Sequence[Constraint]) -> Problem:
         """Return the same problem with more constraints."""
         return replace(self, constraints=[*self.constraints, *extra])
@@ -281,28 +315,3 @@ def among(name: str, given: Any, options: list[Any]) -> list[Any]:
                 f"value of {name}", str(value), [str(item) for item in options], path=f"choices.{name}"
             )
     return [item for item in options if item in several]
-
-
-class _Names(Mapping[str, Expression]):
-    """Names that texts may use. A metric that lacks a number raises its own error when it is looked up."""
-
-    def __init__(self, problem: Problem) -> None:
-        self._problem = problem
-
-    def __getitem__(self, name: str) -> Expression:
-        real = self._problem.aliases.get(name, name)
-        if real in self._problem.decisions:
-            return self._problem.decisions[real].choice
-        if real in self._problem.metrics:
-            return self._problem.metric(real)
-        raise KeyError(name)
-
-    def __contains__(self, name: object) -> bool:
-        real = self._problem.aliases.get(str(name), str(name))
-        return real in self._problem.decisions or real in self._problem.metrics
-
-    def __iter__(self) -> Any:
-        return iter([*self._problem.decisions, *self._problem.metrics, *self._problem.aliases])
-
-    def __len__(self) -> int:
-        return len(self._problem.decisions) + len(self._problem.metrics) + len(self._problem.aliases)

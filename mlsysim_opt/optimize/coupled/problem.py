@@ -6,15 +6,15 @@ the amounts; that is how it is written, so nothing has to be proven later. No so
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, ClassVar
 
 from mlsysim_opt.algebra.atoms import grid_lookup
 from mlsysim_opt.algebra.expression import Choice, Expression, Operand, Symbol, expression
-from mlsysim_opt.errors import InputError, MlsysimError, UnknownNameError
+from mlsysim_opt.errors import InputError, MlsysimError
 from mlsysim_opt.optimize.coupled.totals import Coupling, Family, Total, total_of
-from mlsysim_opt.optimize.problem import Constraint, Decision, Metric
+from mlsysim_opt.optimize.problem import Constraint, Decision, Metric, Named
 from mlsysim_opt.units import NONE, parse_unit
 
 
@@ -60,7 +60,7 @@ class Coarser:
 
 
 @dataclass
-class CoupledProblem:
+class CoupledProblem(Named):
     """A coupled decision problem: declared once, compiled to one linear program, solved by any backend.
 
     Attributes:
@@ -77,6 +77,7 @@ class CoupledProblem:
         notes: of constraints of its own that are known to make every plan impossible, by name: what to say of them.
     """
 
+    metrics_first: ClassVar[bool] = True
     name: str
     item: str = "plan"
     values: dict[str, float] = field(default_factory=dict)
@@ -220,24 +221,6 @@ class CoupledProblem:
         self.metrics[name] = Metric(name, made, unit, about, part_of=part_of)
 
     # asking -----------------------------------------------------------------------------------------------------------
-    def metric(self, name: str) -> Expression:
-        """Return the expression of a metric.
-
-        Raises:
-            UnknownNameError: there is none of this name. MissingFieldError: it needs a number that was not given.
-        """
-        found = self.metrics.get(self.aliases.get(name, name))
-        if found is None:
-            raise UnknownNameError(f"metric of {self.name}", name, [*self.metrics, *self.aliases])
-        if found.expression is None:
-            assert found.unavailable is not None
-            raise found.unavailable
-        return found.expression
-
-    def names(self) -> Mapping[str, Expression]:
-        """Return what texts may refer to: choices, metrics and their aliases."""
-        return _Names(self)
-
     def total(self, symbol: Symbol) -> Total | Largest:
         """Return the sum that a metric's symbol stands for."""
         return self.totals[symbol.name]
@@ -267,28 +250,3 @@ def _bound(value: Operand, unit: str | None) -> Expression:
     if made.dimension == NONE and unit is not None and not made.choices:
         made = made * expression(f"1 {unit}") if parse_unit(unit).dimension != NONE else made
     return made
-
-
-class _Names(Mapping[str, Expression]):
-    """Names that texts may use. A metric that lacks a number raises its own error when it is looked up."""
-
-    def __init__(self, problem: CoupledProblem) -> None:
-        self._plan = problem
-
-    def __getitem__(self, name: str) -> Expression:
-        real = self._plan.aliases.get(name, name)
-        if real in self._plan.metrics:
-            return self._plan.metric(real)
-        if real in self._plan.decisions:
-            return self._plan.decisions[real].choice
-        raise KeyError(name)
-
-    def __contains__(self, name: object) -> bool:
-        real = self._plan.aliases.get(str(name), str(name))
-        return real in self._plan.decisions or real in self._plan.metrics
-
-    def __iter__(self) -> Iterator[str]:
-        return iter([*self._plan.decisions, *self._plan.metrics, *self._plan.aliases])
-
-    def __len__(self) -> int:
-        return len(self._plan.decisions) + len(self._plan.metrics) + len(self._plan.aliases)
