@@ -258,7 +258,8 @@ class Site:
             try:
                 value = getattr(found, field)
             except MissingFieldError as error:
-                error.hint = (error.hint or "").replace("...", "... in its row of nodes", 1) or None
+                if error.field == "embodied_carbon":
+                    error.hint = "no figure is published; give embodied_carbon_per_device=... in its row of nodes"
                 raise
             return float(value if isinstance(value, float | int) else value.to("W").magnitude)
 
