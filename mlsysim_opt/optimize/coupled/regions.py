@@ -172,18 +172,33 @@ class Regions:
         held, x, first = dict(values), found.x, found
         for at in order:
             rest = {key: limit for key, limit in limits.items() if key not in held and key != at}
-            for wider in (1.0, 10.0, 100.0):  # the solver's tolerance may leave no plan between several limits
-                kept = {key: self._kept_at(key, value, wider) for key, value in held.items()}
-                better = self.plans.least(at, {**kept, **rest}, x, found.near)
-                if better.status != "infeasible":
-                    break
+            better = self._least(at, held, rest, x, found.near)
             if better.status == "infeasible":  # but for the plan at hand
-                break
+                held[at] = self.plans.values(x)[at]
+                continue
             if better.x is None or better.value is None or better.status != "optimal":
                 return None
             x, held[at] = better.x, better.value
             first = better if at == 0 else first
         return replace(first, x=x)
+
+    def _least(self, at: int, held: Limits, rest: Limits, x: Array, near: Array | None) -> Found:
+        """Return the plan with the least of one objective, others as they are; of later ones, if it is less than known.
+
+        Most plans cannot be improved, and it takes less to tell that than to solve for the best. Of the first objective
+        the bound is wanted in any case.
+        """
+        if at:
+            kept = {key: self._kept_at(key, value, 1.0) for key, value in held.items()}
+            return self.plans.least(
+                at, {**kept, **rest, at: self.plans.below(at, self.plans.values(x)[at])}, None, near
+            )
+        for wider in (1.0, 10.0, 100.0):  # the solver's tolerance may leave no plan between several limits
+            kept = {key: self._kept_at(key, value, wider) for key, value in held.items()}
+            better = self.plans.least(at, {**kept, **rest}, x, near)
+            if better.status != "infeasible":
+                break
+        return better
 
     def _asked(self, upper: Point, starts: Sequence[Array]) -> tuple[bool, Kept | None]:
         """Return whether a region is settled, and its plan with the least first objective; None if it is empty."""
