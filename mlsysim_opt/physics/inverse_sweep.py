@@ -10,6 +10,7 @@ import itertools
 import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from copy import copy
 from typing import Any
 
 import numpy as np
@@ -170,14 +171,23 @@ class _Many:
         self.program = ArrayProgram([self.root])
         self.known = {leaf.name: part.leaf(leaf) for leaf in self.program.leaves if leaf.name != unknown}
         self.goals = np.asarray(part.leaf(self.goal), dtype=float)
+        self.shape = tuple(part.shape)
+        self.prover = None if self.unknown is None else Prover(self.root, self.unknown)
 
     def values(self) -> Array:
-        """Return the unknown over the axes of the part as they are computed."""
-        shape = self.part.shape
-        if self.unknown is None:
+        """Return the unknown over the axes of the part as they are computed.
+
+        What is not proven of all points at once may be proven of fewer: they are halved while it is of their first.
+        """
+        shape = self.shape
+        if self.unknown is None or self.prover is None:
             self.result.excluded.append(f"{self.target} does not depend on {self.result.unknown} at some points")
             return np.full(shape, np.nan)
-        move = Prover(self.root, self.unknown).direction(self._box())
+        move = self.prover.direction(self._box())
+        if move not in (1, -1) and math.prod(shape) > 1 and self._first()._proven:
+            axis = int(np.argmax(shape))
+            halves = [self._slice(axis, half) for half in np.array_split(np.arange(shape[axis]), 2)]
+            return np.concatenate([half.values() for half in halves], axis)
         if move in (1, -1) and self.unknown.integer:
             ends = self._boundaries(move, shape)
             self.result.methods[BOUNDARY] += int(np.isfinite(ends).sum())
@@ -191,6 +201,28 @@ class _Many:
             self.result.methods[BRACKETED] += int(np.isfinite(found).sum())
             return self._said(found)
         return self._alone(shape)
+
+    @property
+    def _proven(self) -> bool:
+        return self.prover is not None and self.prover.direction(self._box()) in (1, -1)
+
+    def _first(self) -> _Many:
+        """Return the first point alone."""
+        first = self
+        for axis in range(len(self.shape)):
+            first = first._slice(axis, np.zeros(1, dtype=int))
+        return first
+
+    def _slice(self, axis: int, at: Array) -> _Many:
+        """Return some of the points, by their positions along an axis."""
+
+        def cut(value: Any) -> Any:
+            return np.take(value, at, axis) if np.ndim(value) and np.shape(value)[axis] > 1 else value
+
+        part = copy(self)
+        part.shape = (*self.shape[:axis], len(at), *self.shape[axis + 1 :])
+        part.known, part.goals = {name: cut(value) for name, value in self.known.items()}, cut(self.goals)
+        return part
 
     def _said(self, found: Array) -> Array:
         if np.isnan(found).any():
@@ -211,8 +243,8 @@ class _Many:
         return box
 
     def _outputs(self, x: Array) -> Array:
-        (found,) = self.program.run({**self.known, self.result.unknown: _plain(x)}, self.part.shape)
-        return np.broadcast_to(np.asarray(found, dtype=float), self.part.shape)
+        (found,) = self.program.run({**self.known, self.result.unknown: _plain(x)}, self.shape)
+        return np.broadcast_to(np.asarray(found, dtype=float), self.shape)
 
     def _residual(self, x: Array) -> Array:
         scale = np.where(self.goals == 0, 1.0, np.abs(self.goals))
@@ -225,7 +257,9 @@ class _Many:
         if isolated is None:
             return None
         formula = ArrayProgram([isolated[0]])
-        values = {leaf.name: self.part.leaf(leaf) for leaf in formula.leaves}
+        values = {
+            leaf.name: self.goals if leaf.name == self.goal.name else self.known[leaf.name] for leaf in formula.leaves
+        }
         (raw,) = formula.run(values, shape)
         found = np.broadcast_to(np.asarray(raw, dtype=float), shape)
         inside = (found >= self.limits[0]) & (found <= self.limits[1])

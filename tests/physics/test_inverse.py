@@ -254,6 +254,19 @@ def test_what_is_not_proven_for_all_points_is_asked_alone() -> None:
         assert again.si("p99_latency") == pytest.approx(0.050, rel=1e-9)
 
 
+def test_what_is_proven_of_fewer_points_is_answered_for_them_at_once() -> None:
+    # The prompt rises and falls with FLOP/s over the box of all lengths, as far as bounds can tell; over that of few not.
+    given: dict[str, Any] = {"using": ServingModel, "model": "Llama3_8B", "hardware": "H100", "batch_size": [1, 3, 16]}
+    lengths = list(range(256, 1256, 7))
+    found = solve_for("ttft", "2 s", unknown="hardware.compute.peak.fp16", seq_len=lengths, **given)
+    assert found.methods == {"bracketed root": 3 * len(lengths)}
+    some = solve_for("ttft", "2 s", unknown="hardware.compute.peak.fp16", seq_len=lengths[::48], **given)
+    assert found.axes["seq_len"][::48] == some.axes["seq_len"]
+    assert alone(some, target="ttft", value="2 s", **given) == 9
+    at = [list(found.axes).index(name) for name in ("seq_len", "batch_size")]
+    assert found.si.transpose(at)[::48] == pytest.approx(some.si.transpose(at), rel=1e-12)
+
+
 @pytest.mark.parametrize(
     ("target", "values", "unknown"),
     [
