@@ -11,6 +11,7 @@ from mlsysim_opt.cli.output import Answer, Screen
 from mlsysim_opt.errors import UsageError
 
 if TYPE_CHECKING:
+    from mlsysim_opt.physics.candidates import Fitting
     from mlsysim_opt.physics.inverse import SolvedFor
 
 SHOWN = 12
@@ -26,7 +27,9 @@ def solve_for(target: str, using: str, unknown: str, box: str | None, given: Map
     found = solve(
         target, unknown=unknown, using=model_named(using), box=None if box is None else ends(box, "--box"), **given
     )
-    return Answer(found.as_dict(), lambda screen: _show(screen, found))
+    fitting = found.matching() if found.on_entry else None
+    data = {**found.as_dict(), "matching": None if fitting is None else fitting.as_dict()}
+    return Answer(data, lambda screen: _show(screen, found, fitting))
 
 
 def inputs_of(extra: Sequence[str]) -> dict[str, Any]:
@@ -55,7 +58,7 @@ def inputs_of(extra: Sequence[str]) -> dict[str, Any]:
     return found
 
 
-def _show(screen: Screen, found: SolvedFor) -> None:
+def _show(screen: Screen, found: SolvedFor, fitting: Fitting | None) -> None:
     screen.line(str(found), "bold green")
     if found.violated:
         screen.line("there, the model says no to: " + "; ".join(found.violated), "bold red")
@@ -69,17 +72,20 @@ def _show(screen: Screen, found: SolvedFor) -> None:
         screen.line(f"formula: {found.target} = {text}")
     if found.residual:
         screen.line(f"substituted back, {found.target} differs by {found.residual:.1e} of the target")
-    if found.on_entry:
-        _show_entries(screen, found)
+    if fitting is not None:
+        _show_entries(screen, found, fitting)
 
 
-def _show_entries(screen: Screen, found: SolvedFor) -> None:
+def _show_entries(screen: Screen, found: SolvedFor, fitting: Fitting) -> None:
     from mlsysim_opt.units import show
 
-    fitting = found.matching()
+    place = found.unknown.partition(".")[0]
     if not fitting:
-        screen.line("no entry of the catalog meets it, everything else being equal")
-        return
+        screen.line(f"no entry of the catalog, as a whole in the place of {place}, meets it")
     rows = [(item.name, show(value, found.target_dimension)) for item, value in fitting[:SHOWN]]
-    more = f", the best {SHOWN} of {len(fitting)}" if len(fitting) > SHOWN else ""
-    screen.table(f"In the catalog, everything else being equal{more}", ("entry", f">{found.target}"), rows)
+    more = f" (the best {SHOWN} of {len(fitting)})" if len(fitting) > SHOWN else ""
+    screen.table(f"Meet it, each entry as a whole in the place of {place}{more}", ("entry", f">{found.target}"), rows)
+    more = f" ({SHOWN} of {len(fitting.aside)})" if len(fitting.aside) > SHOWN else ""
+    screen.table(f"Meet it, and cannot be used{more}", ("entry", "reason"),
+                 [(item.entry.name, item.reason) for item in fitting.aside[:SHOWN]])  # fmt: skip
+    screen.line(f"{len(fitting.missed)} others do not meet it; --json has the reason of each")

@@ -23,7 +23,7 @@ from mlsysim_opt.errors import MlsysimError, NotInvertibleError
 from mlsysim_opt.physics.base import Model
 from mlsysim_opt.physics.inverse_answer import BOUNDARY, SolvedFor
 from mlsysim_opt.physics.inverse_equation import InverseEquation
-from mlsysim_opt.physics.inverse_question import InverseQuestion, placeholder
+from mlsysim_opt.physics.inverse_question import InverseQuestion, named, placeholder
 from mlsysim_opt.physics.inverse_whole import solve_whole
 from mlsysim_opt.physics.parts import Array, Part, Space, is_list
 from mlsysim_opt.units import Dimension, quantity, readable_unit
@@ -94,7 +94,7 @@ def solve_for_many(
         InputError: an input is wrong.
         NotInvertibleError: no point has an answer.
     """
-    real = model.aliases.get(unknown, unknown)
+    real = named(model, unknown)
     item = next((one for one in model.inputs if one.name == real), None)
     given = {model.aliases.get(name, name): value for name, value in given.items()}
     first = {name: next(iter(value)) if is_list(value) else value for name, value in given.items()}
