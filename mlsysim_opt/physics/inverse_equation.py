@@ -38,6 +38,8 @@ class InverseEquation:
     """Whether other inputs follow from the unknown, so that each value of it is a question of its own."""
     askable = False
     """Whether a model can be asked about another value of the unknown."""
+    unit: str | None = None
+    """The unit in which the output is stated, where it is stated in one."""
     field: FieldNumber | None = None
     """What the catalog says of the unknown."""
     entry: str | None = None
@@ -116,9 +118,13 @@ class InverseEquation:
         return low, high
 
     def goal_of(self, wanted: Any) -> float:
-        """Return a value that is wanted in base units."""
-        measure = as_time(as_measure(wanted, self.target), self.root.dimension)
-        return to_si(measure, self.root.dimension, self.target)
+        """Return a value that is wanted in base units; whatever is wrong with it, the error says of which output."""
+        try:
+            measure = as_time(as_measure(wanted, self.target), self.root.dimension)
+            return to_si(measure, self.root.dimension, self.target, self.unit)
+        except InputError as error:
+            error.path = error.path or self.target
+            raise
 
     def goals_of(self, wanted: Any) -> list[float]:
         """Return several values that are wanted in base units; of an array with one unit, the unit is read once."""

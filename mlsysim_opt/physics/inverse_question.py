@@ -65,6 +65,10 @@ class InverseQuestion(InverseEquation):
         return None if default is None or self.item is None else float(self.item.read(default)) or None
 
     @property
+    def unit(self) -> str | None:  # type: ignore[override]
+        return self.traced.result.units.get(self.target)
+
+    @property
     def field(self) -> FieldNumber | None:  # type: ignore[override]
         """What the catalog says of the unknown."""
         return limits_of(self.leaf.name, self.values) if self.item is None else None

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from mlsysim_opt import solve_for
-from mlsysim_opt.physics import EconomicsModel, ServingModel, SustainabilityModel
+from mlsysim_opt.errors import DimensionError, InputError
+from mlsysim_opt.physics import EconomicsModel, OrchestrationModel, ServingModel, SustainabilityModel
 
 BANDWIDTH = "hardware.memory.bandwidth"
 ALONE: dict[str, Any] = {"using": ServingModel, "model": "Llama3_70B", "hardware": "H200", "seq_len": 4096}
@@ -50,3 +51,56 @@ def test_an_entry_is_asked_about_by_its_other_names_over_axes() -> None:
     for row in found.rows():
         one = solve_for(f"opex_energy_usd = {row['opex_energy_usd']!r} USD", **asked, grid=row["datacenter"])
         assert row["datacenter.electricity_price"] == pytest.approx(one.value, rel=1e-9)
+
+
+def test_limits_are_an_axis_of_one_relation() -> None:
+    sla = [f"<= {22 + step} ms" for step in range(20)]
+    found = solve_for("itl", sla, unknown="batch_size", **{**ALONE, "tp_size": 2})
+    assert found.relation == "<="
+    for text, batch in zip(sla, found.si, strict=True):
+        one = solve_for("itl", text, unknown="batch_size", **{**ALONE, "tp_size": 2})
+        assert batch == one.value
+    assert list(found.si) == sorted(found.si)  # more time, more requests
+    assert found.si[0] < found.si[-1]
+
+
+@pytest.mark.parametrize(
+    ("target", "value", "message"),
+    [
+        ("itl", ["<= 10 ms", ">= 20 ms"], "'<=' and '>=' stand in one list"),
+        ("itl", ["<= 10 ms", "20 ms"], "'<=' and '=' stand in one list"),
+        ("itl <= 20 ms", "30 ms", "the target is given twice: in 'itl <= 20 ms', and as '30 ms'"),
+        ("itl <= 20 ms", ["30 ms"], "the target is given twice"),
+    ],
+)
+def test_a_target_is_one_relation_and_given_once(target: str, value: Any, message: str) -> None:
+    with pytest.raises(InputError, match=message) as caught:
+        solve_for(target, value, unknown="batch_size", **ALONE)
+    assert caught.value.path == "value"
+
+
+@pytest.mark.parametrize(
+    ("asked", "hint"),
+    [
+        ({"target": "carbon_footprint_kg <= 10000", "unknown": "pue", "using": SustainabilityModel}, "10000 kgCO2e"),
+        ({"target": "tco_usd = 5e6", "unknown": "kwh_price", "using": EconomicsModel}, "5000000 USD"),
+        ({"target": "avg_wait_time_days <= 0.1", "unknown": "job_size", "using": OrchestrationModel}, "0.1 day"),
+        ({"target": "itl", "value": ["<= 20 ms", "<= 30"], "unknown": "batch_size", **ALONE}, "30 ms"),
+    ],
+)
+def test_a_number_without_a_unit_is_answered_with_that_of_the_output(asked: dict[str, Any], hint: str) -> None:
+    given: dict[type, dict[str, Any]] = {
+        SustainabilityModel: {**RUN, "grid": "Poland"},
+        EconomicsModel: {**RUN, "grid": "Poland"},
+        OrchestrationModel: {"fleet": "Research_256", "arrival_rate_jobs_per_day": 12, "avg_job_duration_days": 0.5},
+    }
+    with pytest.raises(DimensionError) as caught:
+        solve_for(**asked, **given.get(asked["using"], {}))
+    assert str(caught.value.hint).endswith(f"'{hint}'")
+    assert "dimensionless" not in caught.value.message
+
+
+def test_a_value_that_cannot_be_read_says_of_which_output() -> None:
+    with pytest.raises(InputError) as caught:
+        solve_for("itl", ["<= 10 ms", "<= soon"], unknown="batch_size", **ALONE)
+    assert caught.value.path == "itl"
