@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from mlsysim_opt import solve_for
-from mlsysim_opt.errors import DimensionError, InputError
+from mlsysim_opt.errors import DimensionError, InputError, NotInvertibleError
 from mlsysim_opt.physics import EconomicsModel, OrchestrationModel, ServingModel, SustainabilityModel
 
 BANDWIDTH = "hardware.memory.bandwidth"
@@ -104,3 +104,28 @@ def test_a_value_that_cannot_be_read_says_of_which_output() -> None:
     with pytest.raises(InputError) as caught:
         solve_for("itl", ["<= 10 ms", "<= soon"], unknown="batch_size", **ALONE)
     assert caught.value.path == "itl"
+
+
+def test_points_out_of_reach_are_counted_and_the_first_says_what_is_attained() -> None:
+    axes = {**ALONE, "model": ["Llama3_8B", "Llama3_70B"], "precision": "fp8"}
+    found = solve_for("itl", ["30 ms", "1 ms"], unknown=BANDWIDTH, **{**axes, "hardware": ["H200", "H100"]})
+    assert found.excluded[0].startswith("4 of 8 points have no answer; the first, itl = 1 ms, model Llama3_8B, hardware")
+    with pytest.raises(NotInvertibleError) as alone:
+        solve_for("itl = 1 ms", unknown=BANDWIDTH, **{**axes, "model": "Llama3_8B"})
+    assert alone.value.hint
+    assert alone.value.hint in found.excluded[0]
+    missing = found.missing()
+    assert [row["model"] for row in missing] == ["Llama3_8B", "Llama3_8B", "Llama3_70B", "Llama3_70B"]
+    assert missing[0]["reason"] != missing[2]["reason"]  # each has a range of its own
+    with pytest.raises(NotInvertibleError, match="the first of 2, model Llama3_8B") as none:
+        solve_for("itl = 1 ms", unknown=BANDWIDTH, **axes)
+    assert none.value.hint == alone.value.hint
+
+
+def test_a_point_that_cannot_be_asked_about_hides_no_other() -> None:
+    axes = {**ALONE, "model": "Llama3_8B", "hardware": ["A100", "H100"], "precision": "fp8"}
+    found = solve_for("itl", ["30 ms", "1 ms"], unknown=BANDWIDTH, **axes)
+    first, other = found.excluded
+    assert first.startswith("3 of 4 points have no answer; the first, itl = 30 ms, hardware A100: A100 has no rate")
+    assert other.startswith("another, itl = 1 ms, hardware H100: no hardware.memory.bandwidth")
+    assert found.si[0, 1] > 0
