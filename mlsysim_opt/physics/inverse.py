@@ -14,7 +14,7 @@ from mlsysim_opt.physics.base import Model, model_of
 from mlsysim_opt.physics.inverse_answer import Relation, SolvedFor
 from mlsysim_opt.physics.inverse_equation import InverseEquation
 from mlsysim_opt.physics.inverse_question import InverseQuestion
-from mlsysim_opt.physics.inverse_whole import solve_whole
+from mlsysim_opt.physics.inverse_whole import solve_between
 from mlsysim_opt.physics.parts import is_list
 
 TARGET = re.compile(r"\s*([A-Za-z_]\w*)\s*(<=|>=|==?)\s*(\S.*?)\s*", re.DOTALL)
@@ -75,7 +75,7 @@ def answered(task: InverseEquation, wanted: Any, box: tuple[Any, Any] | None) ->
     """Return the answer to a question whose target is wanted to be this, between the bounds of a box."""
     task.aim(wanted)
     limits = None if box is None else (task.read(box[0]), task.read(box[1]))
-    return solve_whole(task, limits) if task.leaf.integer else task.continuous(limits)
+    return solve_between(task, limits)
 
 
 def asked(target: str, value: Any) -> tuple[str, Relation, Any]:

@@ -68,9 +68,8 @@ class InverseQuestion(InverseEquation):
     def unit(self) -> str | None:  # type: ignore[override]
         return self.traced.result.units.get(self.target)
 
-    @property
-    def field(self) -> FieldNumber | None:  # type: ignore[override]
-        """What the catalog says of the unknown."""
+    @cached_property
+    def field(self) -> FieldNumber | None:
         return limits_of(self.leaf.name, self.values) if self.item is None else None
 
     @cached_property

@@ -24,7 +24,7 @@ from mlsysim_opt.physics.inverse_answer import BOUNDARY, Relation, SolvedFor
 from mlsysim_opt.physics.inverse_equation import InverseEquation
 from mlsysim_opt.physics.inverse_question import InverseQuestion, named, placeholder
 from mlsysim_opt.physics.inverse_sweep_answer import SolvedSweep
-from mlsysim_opt.physics.inverse_whole import solve_whole
+from mlsysim_opt.physics.inverse_whole import solve_between, solve_whole
 from mlsysim_opt.physics.parts import Array, Part, Space, is_list
 
 GROWTH, STEPS = 16.0, 12
@@ -63,12 +63,12 @@ def solve_for_many(
         point = {key: space.raw[key][place] for key, place in zip(list(space.swept)[1:], at[1:], strict=True)}
         task = InverseQuestion(model, target, relation, unknown, {**given, **point})
         task.goal = goals[at[0]]
-        return solve_whole(task, asked) if task.leaf.integer else task.continuous(asked)
+        return solve_between(task, asked)
 
     if ask.alone and (ask.leaf.integer or ask.askable):
         _each_asked(alone, result)
     else:
-        limits = ask.limits(asked) if ask.leaf.integer else asked or (ask.leaf.low, ask.leaf.high)
+        limits = ask.limits(asked)
         parts, failed = space.parts([target])
         result.excluded = list(dict.fromkeys(error.message for error in failed))
         whole: Array | None = None

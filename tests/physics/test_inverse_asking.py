@@ -109,7 +109,9 @@ def test_a_value_that_cannot_be_read_says_of_which_output() -> None:
 def test_points_out_of_reach_are_counted_and_the_first_says_what_is_attained() -> None:
     axes = {**ALONE, "model": ["Llama3_8B", "Llama3_70B"], "precision": "fp8"}
     found = solve_for("itl", ["30 ms", "1 ms"], unknown=BANDWIDTH, **{**axes, "hardware": ["H200", "H100"]})
-    assert found.excluded[0].startswith("4 of 8 points have no answer; the first, itl = 1 ms, model Llama3_8B, hardware")
+    assert found.excluded[0].startswith(
+        "4 of 8 points have no answer; the first, itl = 1 ms, model Llama3_8B, hardware"
+    )
     with pytest.raises(NotInvertibleError) as alone:
         solve_for("itl = 1 ms", unknown=BANDWIDTH, **{**axes, "model": "Llama3_8B"})
     assert alone.value.hint
@@ -129,3 +131,24 @@ def test_a_point_that_cannot_be_asked_about_hides_no_other() -> None:
     assert first.startswith("3 of 4 points have no answer; the first, itl = 30 ms, hardware A100: A100 has no rate")
     assert other.startswith("another, itl = 1 ms, hardware H100: no hardware.memory.bandwidth")
     assert found.si[0, 1] > 0
+
+
+@pytest.mark.parametrize("unknown", ["calibration.memory_bandwidth_efficiency", "efficiency"])
+def test_a_share_is_at_most_one(unknown: str) -> None:
+    asked: dict[str, Any] = {**ALONE, "model": "Llama3_8B", "unknown": unknown}
+    for target in ("itl = 1 ms", "itl <= 1 ms"):
+        with pytest.raises(NotInvertibleError) as caught:
+            solve_for(target, **asked)
+        assert "even at 1 itl is " in str(caught.value.hint)
+    with pytest.raises(NotInvertibleError, match="the first of 2, itl = 1 ms"):
+        solve_for("itl", ["1 ms", "2 ms"], **asked)
+    with pytest.raises(InputError, match="not between these bounds"):
+        solve_for("itl = 1 ms", **asked, box=(2, 3))
+
+
+def test_what_a_number_of_the_catalog_can_be_bounds_the_answer() -> None:
+    asked = {"using": SustainabilityModel, **RUN, "datacenter": "AWS_us_east_1"}
+    found = solve_for("carbon_footprint_kg <= 100 tCO2e", unknown="datacenter.pue", **asked)
+    assert found.region[0].low == 1.0  # no facility draws less than what stands in it
+    with pytest.raises(NotInvertibleError, match=r"no datacenter\.pue makes"):
+        solve_for("carbon_footprint_kg <= 50 tCO2e", unknown="datacenter.pue", **asked)
