@@ -9,7 +9,7 @@ import pytest
 
 from mlsysim_opt import solve_for
 from mlsysim_opt.errors import DimensionError, InputError, NotInvertibleError
-from mlsysim_opt.physics import EconomicsModel, OrchestrationModel, ServingModel, SustainabilityModel
+from mlsysim_opt.physics import EconomicsModel, OrchestrationModel, ServingModel, SingleNodeModel, SustainabilityModel
 
 BANDWIDTH = "hardware.memory.bandwidth"
 ALONE: dict[str, Any] = {"using": ServingModel, "model": "Llama3_70B", "hardware": "H200", "seq_len": 4096}
@@ -152,3 +152,13 @@ def test_what_a_number_of_the_catalog_can_be_bounds_the_answer() -> None:
     assert found.region[0].low == 1.0  # no facility draws less than what stands in it
     with pytest.raises(NotInvertibleError, match=r"no datacenter\.pue makes"):
         solve_for("carbon_footprint_kg <= 50 tCO2e", unknown="datacenter.pue", **asked)
+
+
+def test_the_class_of_a_model_answers_as_an_instance_does() -> None:
+    given = {name: value for name, value in ALONE.items() if name != "using"}
+    found = ServingModel.solve_for("itl <= 60 ms", unknown="batch_size", **given)
+    assert found.value == ServingModel().solve_for("itl <= 60 ms", unknown="batch_size", **given).value
+    assert ServingModel.solve("Llama3_70B", "H200", 4096).itl == ServingModel().solve(**given).itl
+    assert SingleNodeModel.solve("Llama3_8B", "H100", raise_errors=True).feasible  # with a `solve` of its own
+    assert ServingModel.sweep(**{**given, "seq_len": [1024, 4096]}).si("itl").shape == (2,)
+    assert ServingModel.sensitivity("itl", **given) == ServingModel().sensitivity("itl", **given)
