@@ -35,6 +35,13 @@ def meets(output: float, relation: Relation, goal: float) -> bool:
     return output >= goal - room if relation == ">=" else abs(output - goal) <= room
 
 
+def shown(value: float, of: Dimension, *, whole: bool) -> str:
+    """Return a value of an unknown as text."""
+    if math.isinf(value):
+        return "-infinity" if value < 0 else "infinity"
+    return f"{value:,.0f}" if whole else show(value, of, 6)
+
+
 @dataclass(frozen=True)
 class SolvedFor:
     """What an unknown must be for an output to meet a target.
@@ -166,9 +173,7 @@ class SolvedFor:
 
     def shown(self, value: float) -> str:
         """Return a value of the unknown as text."""
-        if math.isinf(value):
-            return "-infinity" if value < 0 else "infinity"
-        return f"{value:,.0f}" if self.fails_at or self.method in WHOLE else show(value, self.dimension, 6)
+        return shown(value, self.dimension, whole=bool(self.fails_at) or self.method in WHOLE)
 
     def __str__(self) -> str:
         if self.relation == "=" and self.method not in WHOLE:

@@ -79,7 +79,9 @@ def solve_for_many(
         if whole is not None:
             result.si = whole
     result._alone = alone
+    result.whole = ask.leaf.integer
     if not is_list(wanted):
+        result.goal = goals[0]
         result.si, result.axes = result.si[0], {key: values for key, values in axes.items() if key != target}
         result._alone = lambda at: alone((0, *at))
     result.explain()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -10,9 +11,9 @@ from typing import Any
 import numpy as np
 
 from mlsysim_opt.errors import MlsysimError, NotInvertibleError
-from mlsysim_opt.physics.inverse_answer import SolvedFor
+from mlsysim_opt.physics.inverse_answer import SolvedFor, shown
 from mlsysim_opt.physics.parts import Array
-from mlsysim_opt.units import Dimension, quantity, readable_unit, show
+from mlsysim_opt.units import Dimension, base_unit, quantity, readable_unit, show
 
 FIRST = 10
 """Points without an answer that are asked why, unless more are wanted."""
@@ -24,8 +25,10 @@ class SolvedSweep(Mapping[str, Any]):
     """What `solve_for` returns over many points: ``found.values`` has one axis for each input given as a list.
 
     Attributes:
-        unknown, target, relation: what was asked. axes: the inputs that were lists, the target first where it was one.
+        unknown, target, relation: what was asked. goal: the target in base units; None where it is an axis.
+        axes: the inputs that were lists, the target first where it was one.
         si: the unknown in base units; NaN where nothing meets the target.
+        whole: whether the unknown is a whole number.
         methods: how many points were found how. proven: whether it is proven everywhere that there is no other value.
         excluded: why points have no answer: how many, the first of them and what is attained there, and then one line
             for each other cause. `missing` has the reason of each point.
@@ -39,6 +42,8 @@ class SolvedSweep(Mapping[str, Any]):
         self.excluded: list[str] = []
         self.dimension: Dimension = ()
         self.target_dimension: Dimension = ()
+        self.goal: float | None = None
+        self.whole = False
         self._alone: Callable[[tuple[int, ...]], SolvedFor] | None = None
 
     @property
@@ -66,6 +71,22 @@ class SolvedSweep(Mapping[str, Any]):
             {**dict(zip(self.axes, point, strict=True)), self.unknown: value}
             for point, value in zip(itertools.product(*self.axes.values()), flat, strict=True)
         ]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the answer as plain data, in base units; the unknown is None where there is none."""
+        points = [{**row, self.unknown: None if math.isnan(row[self.unknown]) else row[self.unknown]}
+                  for row in self.rows()]  # fmt: skip
+        return {
+            "unknown": self.unknown, "target": self.target, "relation": self.relation, "goal": self.goal,
+            "unit": base_unit(self.dimension).text, "axes": list(self.axes), "points": points,
+            "methods": dict(self.methods), "proven": self.proven, "excluded": list(self.excluded),
+        }  # fmt: skip
+
+    def shown(self, value: float) -> str:
+        """Return a value of the unknown as text."""
+        if math.isnan(value):
+            return "none"
+        return shown(value, self.dimension, whole=self.whole)
 
     def missing(self, most: int | None = FIRST) -> list[dict[str, Any]]:
         """Return the points without an answer, as in `rows`, each with the ``reason``: it is asked alone.
