@@ -673,13 +673,13 @@ def _short_name(name: str) -> str:
     return name
 
 
-def to_si(value: Any, of: Dimension, what: str) -> float:
+def to_si(value: Any, of: Dimension, what: str, unit: str | None = None) -> float:
     """Return `value` in base units, insisting on its dimension.
 
     Args:
         value: text (``"30 ms"``), a pint quantity, a `Measure`, or a bare number where `of` is dimensionless.
         of: the dimension expected.
-        what: the name shown in messages.
+        what: the name shown in messages. unit: the unit of examples in messages; the customary one when absent.
     Raises:
         DimensionError: the value has another dimension (or none, where a unit is needed).
     """
@@ -687,10 +687,12 @@ def to_si(value: Any, of: Dimension, what: str) -> float:
     if measure.dimension != of:
         given = dimension_text(measure.dimension)
         if measure.dimension == NONE:
+            number = f"{measure.magnitude:.12g}"
             raise DimensionError(
-                f"{value!s} has no unit; a unit of {dimension_text(of)} is needed",
+                f"{number if isinstance(value, Measure) else value} has no unit; "
+                f"a unit of {dimension_text(of)} is needed",
                 path=what,
-                hint=f"write it with its unit, for example '{measure.magnitude:g} {customary_unit(of).text}'",
+                hint=f"write it with its unit, for example '{number} {unit or customary_unit(of).text}'",
             )
         raise DimensionError(
             f"{value!s} is {given}, but {dimension_text(of)} is expected",

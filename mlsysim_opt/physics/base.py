@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from mlsysim_opt.algebra.expression import Expression
 from mlsysim_opt.errors import InputError, MlsysimError, UnknownNameError
+from mlsysim_opt.physics.asked import asked
 from mlsysim_opt.physics.inputs import REQUIRED, Input, check_all
 from mlsysim_opt.physics.traced import ALL, CONSTRAINTS, Bound, Traced
 from mlsysim_opt.registry import default_catalog
@@ -202,8 +203,7 @@ class Model:
         cls._keyed = tuple(item for item in cls.inputs if type(item).key is not Input.key)
         cls._optional = tuple(item.name for item in cls.inputs if item not in cls._keyed and item.default is None)
         cls._compound = tuple(item for item in cls.inputs if type(item).bind is not Input.bind)
-        if "solve" not in cls.__dict__:
-            cls.solve = _documented(cls)  # type: ignore[method-assign]
+        cls.solve = asked(cls.__dict__.get("solve") or _documented(cls))  # type: ignore[method-assign]
 
     def equations(self, **inputs: Any) -> Result:
         """Return the equations for these leaves. Arguments may be symbols, choices or expressions; the body is one."""
@@ -267,6 +267,7 @@ class Model:
         self.refuse(values)
         return values
 
+    @asked
     def solve(self, *args: Any, **given: Any) -> Any:
         """Evaluate the model at one point; all inputs known.
 
@@ -320,6 +321,7 @@ class Model:
         """Return the value of every leaf of the equations, by name, for checked inputs."""
         return {**values, **self.entry_values(values)}  # what most inputs bind is their own name
 
+    @asked
     def sweep(self, *, outputs: Sequence[str] | None = None, **given: Any) -> Sweep:
         """Evaluate the model for every combination of the inputs that are given as lists, as arrays.
 
@@ -344,12 +346,14 @@ class Model:
         names = list(traced.expressions) if outputs is None else outputs
         return equations_latex({name: self.output(name, traced) for name in names})
 
+    @asked
     def solve_for(self, target: str, value: Any = None, *, unknown: str, **given: Any) -> Any:
         """Return the value of `unknown` that gives the output `target` this value; see `inverse.solve_for`."""
         from mlsysim_opt.physics.inverse import solve_for
 
         return solve_for(target, value, unknown=unknown, using=self, **given)
 
+    @asked
     def sensitivity(self, output: str, **given: Any) -> dict[str, float]:
         """Return the elasticity of an output to every continuous number; see `questions.sensitivity`."""
         from mlsysim_opt.physics.questions import sensitivity
@@ -412,7 +416,7 @@ def _read_defaults(model: Any) -> tuple[tuple[str, Any, str], ...]:
 
 def _documented(model: type[Model]) -> Any:
     """Return `Model.solve` with the arguments of a model in its signature and documentation."""
-    base = Model.solve
+    base: Any = Model.solve.__func__  # type: ignore[attr-defined]
     named = types.FunctionType(base.__code__, base.__globals__, "solve", base.__defaults__, base.__closure__)
     kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
     arguments = sorted(model.inputs, key=lambda item: item.default is not REQUIRED)

@@ -14,7 +14,7 @@ from mlsysim_opt.physics.base import Model, model_of
 from mlsysim_opt.physics.inverse_answer import Relation, SolvedFor
 from mlsysim_opt.physics.inverse_equation import InverseEquation
 from mlsysim_opt.physics.inverse_question import InverseQuestion
-from mlsysim_opt.physics.inverse_whole import solve_whole
+from mlsysim_opt.physics.inverse_whole import solve_between
 from mlsysim_opt.physics.parts import is_list
 
 TARGET = re.compile(r"\s*([A-Za-z_]\w*)\s*(<=|>=|==?)\s*(\S.*?)\s*", re.DOTALL)
@@ -37,7 +37,7 @@ def solve_for(
     Args:
         target: name of an output of the model, or all in one: ``"itl <= 30 ms"``.
         value: what it should be, with its unit; ``"<= 30 ms"`` for at most, ``">= 30 ms"`` for at least.
-            Several values, as a list, are an axis of the answer.
+            Several values, as a list, are an axis of the answer (``["<= 10 ms", "<= 20 ms"]``).
         unknown: a numeric input of the model, or a number of an entry by its path
             (``fleet.node.accelerator.memory.bandwidth``; the end of the path will do where only one ends so).
         using: the model, or the solution of an optimization, whose design's metrics are asked about.
@@ -75,7 +75,7 @@ def answered(task: InverseEquation, wanted: Any, box: tuple[Any, Any] | None) ->
     """Return the answer to a question whose target is wanted to be this, between the bounds of a box."""
     task.aim(wanted)
     limits = None if box is None else (task.read(box[0]), task.read(box[1]))
-    return solve_whole(task, limits) if task.leaf.integer else task.continuous(limits)
+    return solve_between(task, limits)
 
 
 def asked(target: str, value: Any) -> tuple[str, Relation, Any]:
@@ -89,8 +89,23 @@ def asked(target: str, value: Any) -> tuple[str, Relation, Any]:
             raise InputError(f"{target!r} is not of the form output = value", path="target",
                              hint="for example 'itl <= 30 ms'")  # fmt: skip
         return found[1], _relation(found[2]), found[3]
-    limited = VALUE.fullmatch(value) if isinstance(value, str) else None
-    return (target, "=", value) if limited is None else (target, _relation(limited[1]), limited[2])
+    if TARGET.fullmatch(target):
+        raise InputError(f"the target is given twice: in {target!r}, and as {value!r}", path="value",
+                         hint="leave one of them out")  # fmt: skip
+    if isinstance(value, list | tuple):
+        parts = [_limited(item) for item in value]
+        relations = list(dict.fromkeys(relation for relation, _ in parts))
+        if len(relations) > 1:
+            raise InputError(f"{' and '.join(map(repr, relations))} stand in one list of values", path="value",
+                             hint="one question is about one of =, <= and >=")  # fmt: skip
+        return target, relations[0] if relations else "=", [item for _, item in parts]
+    return target, *_limited(value)
+
+
+def _limited(value: Any) -> tuple[Relation, Any]:
+    """Return what a value says that the output should be to it, and the value itself."""
+    found = VALUE.fullmatch(value) if isinstance(value, str) else None
+    return ("=", value) if found is None else (_relation(found[1]), found[2])
 
 
 def _check_box(box: Any) -> None:

@@ -11,6 +11,7 @@ from mlsysim_opt.algebra.expression import Expression
 from mlsysim_opt.algebra.interval import Interval
 from mlsysim_opt.algebra.invert import TOLERANCE
 from mlsysim_opt.errors import InputError, MlsysimError
+from mlsysim_opt.physics.candidates import Fitting, Missed, violations
 from mlsysim_opt.registry import default_catalog
 from mlsysim_opt.registry.entry import Entry
 from mlsysim_opt.units import Dimension, base_unit, quantity, readable_unit, show
@@ -32,6 +33,13 @@ def meets(output: float, relation: Relation, goal: float) -> bool:
     if relation == "<=":
         return output <= goal + room
     return output >= goal - room if relation == ">=" else abs(output - goal) <= room
+
+
+def shown(value: float, of: Dimension, *, whole: bool) -> str:
+    """Return a value of an unknown as text."""
+    if math.isinf(value):
+        return "-infinity" if value < 0 else "infinity"
+    return f"{value:,.0f}" if whole else show(value, of, 6)
 
 
 @dataclass(frozen=True)
@@ -96,11 +104,12 @@ class SolvedFor:
         """Whether the unknown is a number of an entry of the catalog that was given."""
         return self._entry is not None
 
-    def matching(self, entries: Iterable[Entry] | None = None) -> tuple[tuple[Entry, float], ...]:
-        """Return the entries of the catalog (or these) that meet the target in place of the one asked about, each with
-        its output in base units, the best first.
+    def matching(self, entries: Iterable[Entry] | None = None) -> Fitting:
+        """Return the entries of the catalog (or these) that meet the target, each as a whole in the place of the one
+        asked about, with its output in base units, the best first.
 
-        For ``=``, what is on the good side of the target meets it: that of a larger unknown.
+        For ``=``, what is on the good side of the target meets it: that of a larger unknown. Entries with which the
+        model's own constraints do not hold (no room for the weights) are put aside, each with the reason.
 
         Raises:
             InputError: the unknown is no number of an entry that was given.
@@ -108,15 +117,23 @@ class SolvedFor:
         if self._entry is None:
             raise InputError(f"{self.unknown} is no number of an entry of the catalog", path="unknown")
         least = self.relation == ">=" or (self.relation == "=" and self._rises is True)
-        found = []
+        met: list[tuple[Entry, float]] = []
+        aside, missed = [], []
         for name, item in self._alternatives(entries):
             try:
-                output = float(self._ask({name: item}).si(self.target))
-            except MlsysimError:  # no such format, a number that is not published
+                solved = self._ask({name: item})
+                output = float(solved.si(self.target))
+                violated = violations(solved)
+            except MlsysimError as error:  # no such format, a number that is not published
+                missed.append(Missed(item, error.message))
                 continue
-            if meets(output, ">=" if least else "<=", self.goal):
-                found.append((item, output))
-        return tuple(sorted(found, key=lambda pair: -pair[1] if least else pair[1]))
+            if not meets(output, ">=" if least else "<=", self.goal):
+                missed.append(Missed(item, f"{self.target} is {show(output, self.target_dimension)}"))
+            elif violated:
+                aside.append(Missed(item, "; ".join(violated)))
+            else:
+                met.append((item, output))
+        return Fitting.of(sorted(met, key=lambda pair: -pair[1] if least else pair[1]), aside, missed)
 
     def _alternatives(self, entries: Iterable[Entry] | None) -> Iterator[tuple[str, Entry]]:
         assert self._entry is not None
@@ -156,9 +173,7 @@ class SolvedFor:
 
     def shown(self, value: float) -> str:
         """Return a value of the unknown as text."""
-        if math.isinf(value):
-            return "-infinity" if value < 0 else "infinity"
-        return f"{value:,.0f}" if self.fails_at or self.method in WHOLE else show(value, self.dimension, 6)
+        return shown(value, self.dimension, whole=bool(self.fails_at) or self.method in WHOLE)
 
     def __str__(self) -> str:
         if self.relation == "=" and self.method not in WHOLE:

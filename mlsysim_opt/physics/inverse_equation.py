@@ -19,6 +19,7 @@ from mlsysim_opt.algebra.monotone import Prover
 from mlsysim_opt.algebra.roots import middle_of
 from mlsysim_opt.errors import InputError, MlsysimError, NotInvertibleError
 from mlsysim_opt.physics.inverse_answer import Relation, SolvedFor, meets
+from mlsysim_opt.registry.limits import limits_of
 from mlsysim_opt.units import as_measure, as_time, show, to_si
 
 if TYPE_CHECKING:
@@ -38,8 +39,8 @@ class InverseEquation:
     """Whether other inputs follow from the unknown, so that each value of it is a question of its own."""
     askable = False
     """Whether a model can be asked about another value of the unknown."""
-    field: FieldNumber | None = None
-    """What the catalog says of the unknown."""
+    unit: str | None = None
+    """The unit in which the output is stated, where it is stated in one."""
     entry: str | None = None
     """The input whose entry holds the unknown, and the kind of the entry; None for other unknowns."""
 
@@ -77,6 +78,11 @@ class InverseEquation:
         return float(self.ask(self.change(x)).si(self.target)) if self.askable else self.function(x)
 
     @cached_property
+    def field(self) -> FieldNumber | None:
+        """What the catalog says of the unknown."""
+        return limits_of(self.leaf.name, {})
+
+    @cached_property
     def program(self) -> ScalarProgram:
         """The equation of the output, compiled."""
         return ScalarProgram([self.root])
@@ -99,7 +105,7 @@ class InverseEquation:
                 for name in leaves}  # fmt: skip
 
     def limits(self, asked: tuple[float, float] | None) -> tuple[float, float]:
-        """Return the lowest and the highest value that a whole unknown can have, within those that are asked for.
+        """Return the lowest and the highest value that the unknown can have, within those that are asked for.
 
         Raises:
             InputError: there is none.
@@ -107,18 +113,32 @@ class InverseEquation:
         low, high = self.leaf.low, self.leaf.high
         field = self.field
         if field is not None:  # what the catalog says of it is what it may be
-            low = field.minimum + field.above_minimum
+            low = field.minimum + field.above_minimum if self.leaf.integer else max(low, field.minimum)
             high = high if field.maximum is None else field.maximum
+        whole = low, high
         if asked is not None:
+            if not asked[0] <= asked[1]:
+                ends = (show(end, self.leaf.dimension, 6) for end in asked)
+                raise InputError("the lower bound {} is not below the upper bound {}".format(*ends), path="box")
             low, high = max(low, asked[0]), min(high, asked[1])
         if not low <= high:
-            raise InputError(f"{self.leaf.name} is not between these bounds", path="box")
+            said = " to ".join(show(end, self.leaf.dimension, 6) for end in whole)
+            raise InputError(f"{self.leaf.name} is not between these bounds", path="box", hint=f"it is within {said}")
         return low, high
 
+    def box(self, asked: tuple[float, float] | None) -> tuple[float, float] | None:
+        """Return the same of a continuous unknown; None where all numbers that its leaf can be are looked at."""
+        found = self.limits(asked)
+        return None if asked is None and found == (self.leaf.low, self.leaf.high) else found
+
     def goal_of(self, wanted: Any) -> float:
-        """Return a value that is wanted in base units."""
-        measure = as_time(as_measure(wanted, self.target), self.root.dimension)
-        return to_si(measure, self.root.dimension, self.target)
+        """Return a value that is wanted in base units; whatever is wrong with it, the error says of which output."""
+        try:
+            measure = as_time(as_measure(wanted, self.target), self.root.dimension)
+            return to_si(measure, self.root.dimension, self.target, self.unit)
+        except InputError as error:
+            error.path = error.path or self.target
+            raise
 
     def goals_of(self, wanted: Any) -> list[float]:
         """Return several values that are wanted in base units; of an array with one unit, the unit is read once."""

@@ -41,7 +41,7 @@ class InverseQuestion(InverseEquation):
         self.model, self.target = model, target
         inputs = {item.name: item for item in model.inputs}
         asked = {model.aliases.get(name, name): value for name, value in given.items()}
-        real = model.aliases.get(unknown, unknown)
+        real = named(model, unknown)
         self.given = asked
         self.item: Input | None = inputs.get(real)
         if self.item is not None and asked.get(real) is not None:
@@ -65,8 +65,11 @@ class InverseQuestion(InverseEquation):
         return None if default is None or self.item is None else float(self.item.read(default)) or None
 
     @property
-    def field(self) -> FieldNumber | None:  # type: ignore[override]
-        """What the catalog says of the unknown."""
+    def unit(self) -> str | None:  # type: ignore[override]
+        return self.traced.result.units.get(self.target)
+
+    @cached_property
+    def field(self) -> FieldNumber | None:
         return limits_of(self.leaf.name, self.values) if self.item is None else None
 
     @cached_property
@@ -182,8 +185,9 @@ class InverseQuestion(InverseEquation):
     def entry(self) -> str | None:  # type: ignore[override]
         """The input whose entry holds the unknown, and the kind of the entry; None for other unknowns."""
         name, dot, _ = self.leaf.name.partition(".")
-        found = next((item for item in self.model.inputs if item.name == name and isinstance(item, Given)), None)
-        return f"{name}:{found.kind}" if dot and found is not None else None
+        held = self.values.get(name)
+        takes = any(item.name == name and isinstance(item, Given) for item in self.model.inputs)
+        return f"{name}:{held.kind}" if dot and takes and isinstance(held, Entry) else None
 
     # continuous unknowns ----------------------------------------------------------------------------------------------
     def continuous(self, limits: tuple[float, float] | None) -> SolvedFor:
@@ -333,6 +337,12 @@ class InverseQuestion(InverseEquation):
                 inside, outside = (middle, outside) if self._confirms(middle) else (inside, middle)
             ends.append(outside if self._confirms(outside) else inside)
         return Interval(*ends)
+
+
+def named(model: Model, unknown: str) -> str:
+    """Return an unknown by the names of the model: inputs, and the first steps of paths, may be given by others."""
+    first, dot, path = unknown.partition(".")
+    return f"{model.aliases.get(first, first)}{dot}{path}"
 
 
 def placeholder(item: Input) -> Any:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from copy import copy
 from typing import Any
@@ -20,74 +19,26 @@ from mlsysim_opt.algebra.expression import Choice, Expression, Symbol, constant,
 from mlsysim_opt.algebra.interval import Interval
 from mlsysim_opt.algebra.invert import TOLERANCE, invert, isolate, whole_box
 from mlsysim_opt.algebra.monotone import Prover
-from mlsysim_opt.errors import MlsysimError, NotInvertibleError
+from mlsysim_opt.errors import MlsysimError, UnknownNameError
 from mlsysim_opt.physics.base import Model
-from mlsysim_opt.physics.inverse_answer import BOUNDARY, SolvedFor
+from mlsysim_opt.physics.inverse_answer import BOUNDARY, Relation, SolvedFor
 from mlsysim_opt.physics.inverse_equation import InverseEquation
-from mlsysim_opt.physics.inverse_question import InverseQuestion, placeholder
-from mlsysim_opt.physics.inverse_whole import solve_whole
+from mlsysim_opt.physics.inverse_question import InverseQuestion, named, placeholder
+from mlsysim_opt.physics.inverse_sweep_answer import SolvedSweep
+from mlsysim_opt.physics.inverse_whole import solve_between, solve_whole
 from mlsysim_opt.physics.parts import Array, Part, Space, is_list
-from mlsysim_opt.units import Dimension, quantity, readable_unit
 
 GROWTH, STEPS = 16.0, 12
 """The first step of a bracket is this factor, the next its square, its cube; so many at most."""
+TRIED = 1000
+"""Points of which the first that can be asked about is looked for."""
 ITERATIONS, FINE = 100, 1e-14
 """Steps towards a root at most, and the relative difference from the target that ends them."""
 CLOSED, BRACKETED, ALONE = "closed form", "bracketed root", "each alone"
 
 
-class SolvedSweep(Mapping[str, Any]):
-    """What `solve_for` returns over many points: ``found.values`` has one axis for each input given as a list.
-
-    Attributes:
-        unknown, target, relation: what was asked. axes: the inputs that were lists, the target first where it was one.
-        si: the unknown in base units; NaN where nothing meets the target.
-        methods: how many points were found how. proven: whether it is proven everywhere that there is no other value.
-        excluded: why points have no answer, one line for each cause.
-    """
-
-    def __init__(self, unknown: str, target: str, relation: str, axes: dict[str, tuple[Any, ...]]) -> None:
-        self.unknown, self.target, self.relation, self.axes = unknown, target, relation, axes
-        self.si: Array = np.full([len(values) for values in axes.values()], np.nan)
-        self.methods: Counter[str] = Counter()
-        self.proven = True
-        self.excluded: list[str] = []
-        self.dimension: Dimension = ()
-
-    @property
-    def quantity(self) -> Any:
-        """The unknown with its unit; plain numbers where it has none."""
-        finite = self.si[np.isfinite(self.si)]
-        unit = readable_unit(float(np.median(finite)) if finite.size else 1.0, self.dimension)
-        return quantity(self.si, unit) if self.dimension else self.si  # type: ignore[arg-type]
-
-    def __getitem__(self, name: str) -> Any:
-        if name != self.unknown:
-            raise KeyError(name)
-        return self.quantity
-
-    def __iter__(self) -> Any:
-        return iter((self.unknown,))
-
-    def __len__(self) -> int:
-        return 1
-
-    def rows(self) -> list[dict[str, Any]]:
-        """Return one flat record per point: the inputs, then the unknown in base units."""
-        flat = self.si.reshape(-1).tolist()
-        return [
-            {**dict(zip(self.axes, point, strict=True)), self.unknown: value}
-            for point, value in zip(itertools.product(*self.axes.values()), flat, strict=True)
-        ]
-
-    def __repr__(self) -> str:
-        size = " x ".join(f"{name}: {len(values)}" for name, values in self.axes.items())
-        how = ", ".join(f"{count:,} {method}" for method, count in self.methods.items())
-        return f"<{self.unknown} for {self.target} {self.relation} over {size}; {how}>"
-
-
 def solve_for_many(
-    model: Model, target: str, relation: str, wanted: Any, unknown: str, box: Any, given: Mapping[str, Any]
+    model: Model, target: str, relation: Relation, wanted: Any, unknown: str, box: Any, given: Mapping[str, Any]
 ) -> SolvedSweep:
     """Return the unknown at every combination of the inputs (and wanted values) that are lists; see `solve_for`.
 
@@ -95,57 +46,73 @@ def solve_for_many(
         InputError: an input is wrong.
         NotInvertibleError: no point has an answer.
     """
-    real = model.aliases.get(unknown, unknown)
+    real = named(model, unknown)
     item = next((one for one in model.inputs if one.name == real), None)
     given = {model.aliases.get(name, name): value for name, value in given.items()}
-    first = {name: next(iter(value)) if is_list(value) else value for name, value in given.items()}
-    ask = InverseQuestion(model, target, relation, unknown, first)  # type: ignore[arg-type]
+    ask = _first(model, target, relation, unknown, given)
     goals = ask.goals_of(wanted if is_list(wanted) else [wanted])
     space = Space.of(model, given if item is None else {**given, item.name: placeholder(item)})
     name = f"{target}\n"  # the axis of wanted values; no input has such a name
     space = space.with_axis(name, goals)
     axes = {target if key == name else key: values for key, values in space.axes.items()}
     result = SolvedSweep(ask.leaf.name, target, relation, axes)
-    result.dimension = ask.leaf.dimension
+    result.dimension, result.target_dimension = ask.leaf.dimension, ask.root.dimension
     asked = None if box is None else (ask.read(box[0]), ask.read(box[1]))
+
+    def alone(at: Sequence[int]) -> SolvedFor:
+        """Return the answer at one point, by its position along each axis, that of wanted values included."""
+        point = {key: space.raw[key][place] for key, place in zip(list(space.swept)[1:], at[1:], strict=True)}
+        task = InverseQuestion(model, target, relation, unknown, {**given, **point})
+        task.goal = goals[at[0]]
+        return solve_between(task, asked)
+
     if ask.alone and (ask.leaf.integer or ask.askable):
-        _each_asked(model, target, relation, unknown, given, goals, asked, result)
-        if not is_list(wanted):
-            result.si, result.axes = result.si[0], {key: values for key, values in axes.items() if key != target}
-        return result
-    limits = ask.limits(asked) if ask.leaf.integer else asked or (ask.leaf.low, ask.leaf.high)
-    parts, failed = space.parts([target])
-    result.excluded = list(dict.fromkeys(error.message for error in failed))
-    whole: Array | None = None
-    for part in parts:
-        if target in part.traced.expressions:
-            solved = _Many(part, target, name, ask.leaf.name, limits, result).values()
-            whole = part.write(part.in_order(solved), whole, math.nan)
-    if whole is not None:
-        result.si = whole if is_list(wanted) else whole[0]
+        _each_asked(alone, result)
+    else:
+        limits = ask.limits(asked)
+        parts, failed = space.parts([target])
+        result.excluded = list(dict.fromkeys(error.message for error in failed))
+        whole: Array | None = None
+        for part in parts:
+            if target in part.traced.expressions:
+                solved = _Many(part, target, name, ask.leaf.name, limits, result).values()
+                whole = part.write(part.in_order(solved), whole, math.nan)
+        if whole is not None:
+            result.si = whole
+    result._alone = alone
+    result.whole = ask.leaf.integer
     if not is_list(wanted):
-        result.axes = {key: values for key, values in axes.items() if key != target}
-    if not np.isfinite(result.si).any():
-        raise NotInvertibleError(f"no point has an answer: {'; '.join(result.excluded[:3])}")
+        result.goal = goals[0]
+        result.si, result.axes = result.si[0], {key: values for key, values in axes.items() if key != target}
+        result._alone = lambda at: alone((0, *at))
+    result.explain()
     return result
 
 
-def _each_asked(
-    model: Model, target: str, relation: Any, unknown: str, given: Mapping[str, Any], goals: Sequence[float],
-    limits: tuple[float, float] | None, result: SolvedSweep,
-) -> None:  # fmt: skip
-    """Fill in unknowns that other inputs follow from: every point is a question of its own.
+def _first(model: Model, target: str, relation: Relation, unknown: str, given: Mapping[str, Any]) -> InverseQuestion:
+    """Return the question at the first point that can be asked about.
 
     Raises:
-        NotInvertibleError: no point has an answer.
+        MlsysimError: the first point cannot, nor can others.
     """
+    first: MlsysimError | None = None
     swept = {name: list(value) for name, value in given.items() if is_list(value)}
-    for at in np.ndindex(*result.si.shape):
-        point = {name: values[place] for (name, values), place in zip(swept.items(), at[1:], strict=True)}
+    for values in itertools.islice(itertools.product(*swept.values()), TRIED):
         try:
-            task = InverseQuestion(model, target, relation, unknown, {**given, **point})
-            task.goal = goals[at[0]]
-            found = solve_whole(task, limits) if task.leaf.integer else task.continuous(limits)
+            return InverseQuestion(model, target, relation, unknown, {**given, **dict(zip(swept, values, strict=True))})
+        except UnknownNameError:
+            raise
+        except MlsysimError as error:  # a device without this precision
+            first = first or error
+    assert first is not None
+    raise first
+
+
+def _each_asked(alone: Callable[[tuple[int, ...]], SolvedFor], result: SolvedSweep) -> None:
+    """Fill in unknowns that other inputs follow from: every point is a question of its own."""
+    for at in np.ndindex(*result.si.shape):
+        try:
+            found = alone(at)
         except MlsysimError as error:
             if error.message not in result.excluded and len(result.excluded) < 10:
                 result.excluded.append(error.message)
@@ -153,8 +120,6 @@ def _each_asked(
         result.si[at] = found.value
         result.methods[ALONE] += 1
         result.proven = result.proven and found.complete
-    if not result.methods:
-        raise NotInvertibleError(f"no point has an answer: {'; '.join(result.excluded[:3])}")
 
 
 class _Many:
@@ -181,7 +146,8 @@ class _Many:
         """
         shape = self.shape
         if self.unknown is None or self.prover is None:
-            self.result.excluded.append(f"{self.target} does not depend on {self.result.unknown} at some points")
+            count = math.prod(shape)
+            self.result.excluded.append(f"{self.target} does not depend on {self.result.unknown} at {count:,} points")
             return np.full(shape, np.nan)
         move = self.prover.direction(self._box())
         if move not in (1, -1) and math.prod(shape) > 1 and self._first()._proven:
@@ -191,15 +157,15 @@ class _Many:
         if move in (1, -1) and self.unknown.integer:
             ends = self._boundaries(move, shape)
             self.result.methods[BOUNDARY] += int(np.isfinite(ends).sum())
-            return self._said(ends)
+            return ends
         if move in (1, -1):
             found = self._closed(shape)
             if found is not None:
                 self.result.methods[CLOSED] += int(np.isfinite(found).sum())
-                return self._said(found)
+                return found
             found = self._bracketed(move, shape)
             self.result.methods[BRACKETED] += int(np.isfinite(found).sum())
-            return self._said(found)
+            return found
         return self._alone(shape)
 
     @property
@@ -223,12 +189,6 @@ class _Many:
         part.shape = (*self.shape[:axis], len(at), *self.shape[axis + 1 :])
         part.known, part.goals = {name: cut(value) for name, value in self.known.items()}, cut(self.goals)
         return part
-
-    def _said(self, found: Array) -> Array:
-        if np.isnan(found).any():
-            missed = f"{self.target} is never what is wanted for any {self.result.unknown} at some points"
-            self.result.excluded += [missed] if missed not in self.result.excluded else []
-        return found
 
     def _box(self) -> dict[str, Any]:
         """Return all values that leaves have at some point."""

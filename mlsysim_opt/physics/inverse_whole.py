@@ -28,6 +28,39 @@ MANY, FEW = 1 << 17, 1 << 11
 """Whole numbers that are looked at where no bounds are given: evaluated as arrays, or each as a question of its own."""
 
 
+def solve_between(task: InverseEquation, asked: tuple[float, float] | None) -> SolvedFor:
+    """Return what meets the target, of the values that the unknown can be: a share is at most 1.
+
+    Args:
+        asked: the lowest and the highest value to look at; None for all that it can be.
+    Raises:
+        NotInvertibleError: nothing does; the message says what comes nearest. InputError: there is nothing between.
+    """
+    if task.leaf.integer:
+        return solve_whole(task, asked)
+    box = task.box(asked)
+    try:
+        return task.continuous(box)
+    except NotInvertibleError as error:
+        said = None if asked is not None and box == asked else _at_the_end(task, *task.limits(asked))
+        if said is None:
+            raise
+        raise NotInvertibleError(error.message, hint="; ".join(filter(None, (error.hint, said)))) from error
+
+
+def _at_the_end(task: InverseEquation, *ends: float) -> str | None:
+    """Return what the output is at the end of a box that comes nearest to the target."""
+    seen = {}
+    for end in filter(math.isfinite, ends):
+        with suppress(MlsysimError, ArithmeticError):
+            seen[end] = task.at(end)
+    near = {end: output for end, output in seen.items() if math.isfinite(output)}
+    if not near:
+        return None
+    best = min(near, key=lambda end: abs(near[end] - task.goal))
+    return f"even at {show(best, task.leaf.dimension, 6)} {task.target} is {show(near[best], task.root.dimension, 6)}"
+
+
 def solve_whole(task: InverseEquation, limits: tuple[float, float] | None) -> SolvedFor:
     """Return the whole numbers that meet the target: by proof where the output rises or falls, else by looking.
 

@@ -13,6 +13,7 @@ from mlsysim_opt.algebra.expression import Expression, Symbol
 from mlsysim_opt.algebra.parse import parse
 from mlsysim_opt.errors import InputError, MissingFieldError, MlsysimError, UsageError
 from mlsysim_opt.physics.base import Model
+from mlsysim_opt.physics.candidates import Missed, violations
 from mlsysim_opt.physics.traced import Traced
 from mlsysim_opt.registry import default_catalog
 from mlsysim_opt.registry.catalog import Catalog
@@ -51,14 +52,6 @@ class Ranked:
     accelerator: Accelerator
     value: float
     shown: str
-
-
-@dataclass(frozen=True)
-class Missed:
-    """An accelerator that is not among the ranked ones, and why."""
-
-    accelerator: Accelerator
-    reason: str
 
 
 @dataclass(frozen=True)
@@ -223,7 +216,7 @@ class Matches(tuple["Accelerator", ...]):
             try:
                 values = model.check(**{**inputs, "hardware": item})
                 solved = model.solved(values)
-                reasons = [*_unmet(solved), *_short(model, values, kept)]
+                reasons = [*violations(solved), *_short(model, values, kept)]
             except InputError as error:  # no such number format, or a number that is not published
                 missed.append(Missed(item, error.message))
                 continue
@@ -266,10 +259,6 @@ class Matches(tuple["Accelerator", ...]):
 
     def __repr__(self) -> str:
         return f"<Matches {', '.join(item.name for item in self) or 'none'}>"
-
-
-def _unmet(solved: Any) -> list[str]:
-    return [f"violates {name!r}" for name, holds in solved.constraints.items() if not holds]
 
 
 def _short(model: Model, values: Mapping[str, Any], kept: Kept) -> list[str]:

@@ -255,7 +255,7 @@ def test_what_is_not_proven_for_all_points_is_asked_alone() -> None:
 
 
 def test_what_is_proven_of_fewer_points_is_answered_for_them_at_once() -> None:
-    # The prompt rises and falls with FLOP/s over the box of all lengths, as far as bounds can tell; over that of few not.
+    # Over the box of all lengths bounds cannot tell that the prompt only falls with FLOP/s; over those of few they can.
     given: dict[str, Any] = {"using": ServingModel, "model": "Llama3_8B", "hardware": "H100", "batch_size": [1, 3, 16]}
     lengths = list(range(256, 1256, 7))
     found = solve_for("ttft", "2 s", unknown="hardware.compute.peak.fp16", seq_len=lengths, **given)

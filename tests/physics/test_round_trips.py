@@ -26,6 +26,7 @@ from mlsysim_opt.physics.base import Model
 from mlsysim_opt.physics.inputs import Number
 from mlsysim_opt.physics.inverse import SolvedFor
 from mlsysim_opt.registry.entry import Entry
+from mlsysim_opt.registry.limits import limits_of
 from mlsysim_opt.units import base_unit
 
 MODELS = [
@@ -122,6 +123,9 @@ class Trip:
         """Return other values of the number, the one to be found again first."""
         low, high, start = self.leaf.low, self.leaf.high, self.start
         if not self.leaf.integer:
+            known = limits_of(self.leaf.name, self.values)  # a share is at most one
+            if known is not None:
+                low, high = max(low, known.minimum), high if known.maximum is None else known.maximum
             drawn = [start * rnd.uniform(0.7, 1.4) or rnd.random(), *(start * x for x in (0.9, 1e-3, 0.5, 2, 1e3))]
             return [min(max(x, low), high) for x in drawn]
         numbers = [round(start * rnd.uniform(0.7, 1.4)), start + 1, start - 1, start * 2, start // 2, start * 4]
