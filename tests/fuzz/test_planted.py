@@ -20,5 +20,5 @@ def test_equations_with_a_plan_are_possible(tally: Tally) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("first", range(QUICK, QUICK + CAMPAIGN, STEP))
 def test_campaign(first: int, tally: Tally) -> None:
-    for seed in range(first, first + STEP):
-        meets_seed(seed, tally)
+    found = [meets_seed(seed, tally) for seed in range(first, first + STEP)]
+    assert found.count(REFUSED) <= 2
