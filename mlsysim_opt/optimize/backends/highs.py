@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from types import ModuleType
 from typing import Any, Literal
@@ -22,6 +22,7 @@ import numpy as np
 from mlsysim_opt.errors import MlsysimError
 from mlsysim_opt.optimize.backends._imports import load_highs
 from mlsysim_opt.optimize.coupled.program import Array, LinearProgram
+from mlsysim_opt.optimize.coupled.rounding import up_to_rounding
 from mlsysim_opt.optimize.coupled.scaling import TINIEST, Scaling
 
 Stop = Literal["optimal", "infeasible", "unbounded", "limit", "interrupted"]
@@ -95,6 +96,7 @@ class HighsProgram:
         self.program = program
         self._scaling = Scaling.of(program, size)
         self._costs = program.cost
+        self._tolerance = tolerance
         self._highs = self._highspy.Highs()
         self._set(output_flag=False, threads=1, random_seed=0, small_matrix_value=TINIEST)
         self._set(mip_feasibility_tolerance=tolerance, primal_feasibility_tolerance=tolerance)
@@ -187,13 +189,56 @@ class HighsProgram:
         # HiGHS counts the time of all runs of one object
         spent = self._highs.getRunTime()
         self._set(time_limit=math.inf if time_limit is None else spent + max(0.0, time_limit))
-        highspy = self._highspy
         with self._watched(watch) as pressed:
+            result = self._once(whole)
+            if result.stop == "infeasible" and not pressed:
+                result = self._confirmed(result, whole)
+        return replace(result, stop="interrupted") if pressed else result
+
+    def _confirmed(self, result: Result, whole: bool) -> Result:
+        """Return an outcome without plans if it is no matter of rounding; see `rounding`."""
+        held = self._held()
+
+        def solve(roomy: LinearProgram, tolerance: float) -> tuple[Result, Array | None]:
+            self._set(mip_feasibility_tolerance=tolerance, primal_feasibility_tolerance=tolerance)
+            self._change_rows(roomy)
+            again = self._once(whole)
+            return again, None if again.x is None else again.x / self._scaling.columns
+
+        try:
+            return up_to_rounding(held, result, solve, self._tolerance, whole=whole)
+        finally:
+            self._set(mip_feasibility_tolerance=self._tolerance, primal_feasibility_tolerance=self._tolerance)
+            self._change_rows(held)
+
+    def _held(self) -> LinearProgram:
+        """Return the scaled program as HiGHS holds it by now, without costs."""
+        lp = self._highs.getLp()
+        matrix, whole = lp.a_matrix_, self._scaling.program.whole
+        return LinearProgram(
+            cost=np.zeros(lp.num_col_),
+            low=np.array(lp.col_lower_),
+            high=np.array(lp.col_upper_),
+            whole=np.concatenate([whole, np.zeros(lp.num_col_ - len(whole), dtype=bool)]),
+            row_low=np.array(lp.row_lower_),
+            row_high=np.array(lp.row_upper_),
+            start=np.array(matrix.start_, dtype=np.int32),
+            index=np.array(matrix.index_, dtype=np.int32),
+            value=np.array(matrix.value_, dtype=float),
+        )
+
+    def _change_rows(self, like: LinearProgram) -> None:
+        rows = np.arange(like.rows, dtype=np.int32)
+        self._highs.changeRowsBounds(like.rows, rows, like.row_low, like.row_high)
+
+    def _once(self, whole: bool) -> Result:
+        """Return what one run of HiGHS finds."""
+        highspy = self._highspy
+        status = self._highs.run()
+        if self._highs.getModelStatus() == highspy.HighsModelStatus.kNotset:  # the dual simplex gave up
+            self._set(simplex_strategy=PRIMAL)
             status = self._highs.run()
-            if self._highs.getModelStatus() == highspy.HighsModelStatus.kNotset:  # the dual simplex gave up
-                self._set(simplex_strategy=PRIMAL)
-                status = self._highs.run()
-                self._set(simplex_strategy=DUAL)
+            self._set(simplex_strategy=DUAL)
         why = self._highs.getModelStatus()
         info = self._highs.getInfo()
         stops = {
@@ -228,8 +273,6 @@ class HighsProgram:
         elif not whole and stop != "optimal":
             bound = -math.inf
         bound = bound * self._scaling.cost + self.program.offset if math.isfinite(bound) else bound
-        if pressed:
-            stop = "interrupted"
         return Result(stop, x, value, bound, duals, max(0, int(info.mip_node_count)))
 
     @contextmanager

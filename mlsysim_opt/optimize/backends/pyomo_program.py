@@ -6,6 +6,7 @@ The model is made from the arrays; so what Pyomo's solvers are asked is what HiG
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -22,6 +23,8 @@ from mlsysim_opt.optimize.backends.milp import interrupts_raised, one_at_a_time
 from mlsysim_opt.optimize.coupled.compile import Compiled
 from mlsysim_opt.optimize.coupled.outcome import Found, Options, finished, pruned
 from mlsysim_opt.optimize.coupled.program import Array, LinearProgram
+from mlsysim_opt.optimize.coupled.ratio import left
+from mlsysim_opt.optimize.coupled.rounding import up_to_rounding
 from mlsysim_opt.optimize.coupled.scaling import TINIEST, Scaling
 
 FORMATS = (".lp", ".mps")
@@ -53,12 +56,17 @@ class PyomoBackend:
         if not len(part.program.value):  # Pyomo's HiGHS calls a model without limits and costs unknown
             return finished(part, _apart(part.program), self._told(), "bounds")
         scaling = Scaling.of(part.program)
-        model = model_of(scaling.program, _plain(part.program.columns, "x"), _plain(part.program.rows, "row"))
+        began = time.monotonic()
+
+        def solve(scaled: LinearProgram, tolerance: float) -> tuple[Result, Array | None]:
+            found = self._run(scaled, left(options, began), tolerance)
+            return found, found.x
+
         with one_at_a_time, interrupts_raised():
-            if self.solver == "highs":
-                result = self._highs(model, options)
-            else:
-                result = self._other(model, scaling.program, options)
+            result, _ = solve(scaling.program, TOLERANCE)
+            if result.stop == "infeasible":
+                whole = bool(scaling.program.whole.any())
+                result = up_to_rounding(scaling.program, result, solve, TOLERANCE, whole=whole)
         if result.stop == "unbounded":  # or infeasible, which solvers do not always tell apart
             free = replace(program, cost=np.zeros(program.columns), offset=0.0)
             if np.any(program.cost) and self.solve(free, replace(options, start=None)).status == "infeasible":
@@ -68,11 +76,18 @@ class PyomoBackend:
         bound = result.bound * scaling.cost + program.offset if np.isfinite(result.bound) else result.bound
         return finished(part, Result(result.stop, x, value, bound), self._told(), "branch and bound")
 
+    def _run(self, program: LinearProgram, options: Options, tolerance: float) -> Result:
+        """Return what a solver finds of a scaled program; the tolerance is for HiGHS."""
+        model = model_of(program, _plain(program.columns, "x"), _plain(program.rows, "row"))
+        if self.solver == "highs":
+            return self._highs(model, options, tolerance)
+        return self._other(model, program, options)
+
     def _told(self) -> str:
         pyomo = f"Pyomo {version('pyomo')}"
         return f"HiGHS {version('highspy')} through {pyomo}" if self.solver == "highs" else f"{self.solver} by {pyomo}"
 
-    def _highs(self, model: Any, options: Options) -> Result:
+    def _highs(self, model: Any, options: Options, tolerance: float) -> Result:
         load_highs()
         load_pyomo()
         from pyomo.contrib.solver.common.factory import SolverFactory
@@ -89,8 +104,8 @@ class PyomoBackend:
             solver_options={
                 "random_seed": 0,
                 "small_matrix_value": TINIEST,
-                "mip_feasibility_tolerance": TOLERANCE,
-                "primal_feasibility_tolerance": TOLERANCE,
+                "mip_feasibility_tolerance": tolerance,
+                "primal_feasibility_tolerance": tolerance,
                 "dual_feasibility_tolerance": TOLERANCE,
             },
         )

@@ -163,13 +163,23 @@ class LinearProgram:
             row_high=np.append(self.row_high, high),
         )
 
+    def row_sizes(self, x: Array) -> Array:
+        """Return what each row adds up without signs, or its limit where that is more: rounding is a share of it."""
+        size = np.bincount(self.index, weights=np.abs(self.value * x[self.entry_column]), minlength=self.rows)
+        sizes: Array = np.maximum(size, finite_sizes(self.row_low, self.row_high))
+        return sizes
+
     def row_violations(self, x: Array) -> Array:
         """Return by how much each row is violated, relative to what it adds up."""
-        entry = self.value * x[self.entry_column]
-        activity = np.bincount(self.index, weights=entry, minlength=self.rows)
-        size = np.bincount(self.index, weights=np.abs(entry), minlength=self.rows)
+        activity = self.activity(x)
         with np.errstate(invalid="ignore"):
             over = np.maximum(self.row_low - activity, activity - self.row_high)
-            ends = np.where(np.isfinite(self.row_low), np.abs(self.row_low), 0.0)
-            ends = np.maximum(ends, np.where(np.isfinite(self.row_high), np.abs(self.row_high), 0.0))
-        return np.maximum(over, 0.0) / np.maximum(np.maximum(size, ends), 1e-300)
+        shares: Array = np.maximum(over, 0.0) / np.maximum(self.row_sizes(x), 1e-300)
+        return shares
+
+
+def finite_sizes(low: Array, high: Array) -> Array:
+    """Return the larger size of two ends that is finite; zero where none is."""
+    ends = np.abs(np.stack([low, high]))
+    sizes: Array = np.max(ends, axis=0, initial=0.0, where=np.isfinite(ends))
+    return sizes

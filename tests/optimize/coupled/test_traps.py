@@ -245,3 +245,60 @@ def test_infeasible_by_all_backends() -> None:
         with pytest.raises(InfeasibleError) as found:
             optimize(problem, objective="min_x", constraints=["x >= 4"], backend=backend)
         assert found.value.conflict == ("x >= 4",)
+
+
+# without plans, or not quite ------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("large", [1e5, 1e6, 1e7, 1e8])
+@pytest.mark.parametrize("backend", ["milp", "pyomo"])
+def test_what_is_closed_stays_infeasible(large: float, backend: str) -> None:
+    # At a solver's own tolerance three servers stand in a region that is opened by 3e-7.
+    problem = CoupledProblem("closed")
+    servers = problem.amounts("servers", [], whole=True)
+    opened = problem.amounts("opened", [], whole=True, high=1)
+    problem.require("only where opened", servers <= opened * large)
+    problem.require("demand", servers >= 3)
+    problem.measure("cost", servers * 1 + opened * 100_000)
+    with pytest.raises(InfeasibleError):
+        optimize(problem, objective="min_cost", constraints=["cost <= 99999"], backend=backend)
+
+
+@pytest.mark.parametrize("backend", ["milp", "pyomo"])
+@pytest.mark.parametrize("size", [1e2, 1e4, 1e6, 1e8])
+def test_an_odd_difference_of_an_even_sum_stays_infeasible(size: float, backend: str) -> None:
+    # x + y = size and x - y = 1 have no whole numbers where size is even.
+    problem = CoupledProblem("odd")
+    x, y = (problem.amounts(name, [], whole=True, high=size) for name in "xy")
+    problem.require("sum", (x + y).equals(size))
+    problem.require("difference", (x * 0.1 - y * 0.1).equals(0.1))
+    problem.measure("cost", x + y)
+    with pytest.raises(InfeasibleError):
+        optimize(problem, objective="min_cost", backend=backend)
+
+
+@pytest.mark.parametrize("backend", ["milp", "pyomo"])
+def test_large_whole_amounts_that_meet_equations_are_a_plan(backend: str) -> None:
+    # Solved for one another in floating-point numbers, amounts of 1e6 are whole to 1e-9 or so: the tolerance itself.
+    plan = np.array([391084.0, 437881.0, 372748.0])
+    weights = np.array([[0.7, 0.3, 3.0], [0.3, 0.7, 1 / 7], [1.1, 1 / 7, 1.1]])
+    problem = CoupledProblem("large")
+    row, item = problem.choose("row", range(3)), problem.choose("item", range(3))
+    x = problem.amounts("x", [item], whole=True, high=3e6)
+    limits = [math.fsum(line) for line in (weights * plan).tolist()]
+    total = x * problem.table("weight", [row, item], weights)
+    problem.require("balance", (total - problem.table("limit", [row], limits)).equals(0), each=[row])
+    problem.measure("cost", x)
+    answer = optimize(problem, objective="min_cost", backend=backend)
+    assert [entry["amount"] for entry in answer.amounts["x"]] == plan.tolist()
+
+
+@pytest.mark.parametrize("backend", ["milp", "pyomo"])
+def test_an_equation_that_leaves_digits_to_the_others(backend: str) -> None:
+    # x = (288400.1614 - 700 * 412) / 3e-4: the rounding of the sum, 5e-11, moves x by 2e-7 and the third sum by 2e-5.
+    problem = CoupledProblem("digits")
+    x, y = (problem.amounts(name, [], whole=True, high=3000) for name in "xy")
+    problem.require("first", (y * 200).equals(200 * 412))
+    problem.require("second", (x * 3e-4 + y * 700).equals(3e-4 * 538 + 700 * 412))
+    problem.require("third", (y * 0.0157819825 - x * 100).equals(0.0157819825 * 412 - 100 * 538))
+    problem.measure("cost", x + y)
+    answer = optimize(problem, objective="min_cost", backend=backend)
+    assert (answer.amounts["x"][0]["amount"], answer.amounts["y"][0]["amount"]) == (538, 412)
