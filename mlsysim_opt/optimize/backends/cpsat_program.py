@@ -17,7 +17,7 @@ import numpy as np
 
 from mlsysim_opt.errors import InputError, MlsysimError, ScaleError
 from mlsysim_opt.optimize.backends._imports import load_cpsat
-from mlsysim_opt.optimize.backends.cpsat import COARSEST, interruptible
+from mlsysim_opt.optimize.backends.cpsat import COARSEST, interruptible, solver_of
 from mlsysim_opt.optimize.backends.highs import Result, Stop
 from mlsysim_opt.optimize.coupled.outcome import EXACT, Found, Options, finished, pruned, within
 from mlsysim_opt.optimize.coupled.program import Array, LinearProgram
@@ -160,19 +160,12 @@ class _Run:
         model.add_bool_or(parts)
 
     def _solve(self, model: Any, variables: list[Any]) -> tuple[str, Array | None, float]:
-        cp_model = load_cpsat()
         invalid = model.validate()
         if invalid:
             raise ScaleError(f"CP-SAT rejects the model: {invalid}", path="backend", hint="use backend='milp'")
-        solver = cp_model.CpSolver()
-        solver.parameters.num_workers = 1
-        solver.parameters.random_seed = 0
-        solver.parameters.cp_model_probing_level = 0
-        solver.parameters.catch_sigint_signal = False
+        limit = self.options.time_limit
+        solver = solver_of(None if limit is None else max(0.0, limit - (time.monotonic() - self.began)))
         solver.parameters.relative_gap_limit = self.options.gap
-        if self.options.time_limit is not None:
-            left = self.options.time_limit - (time.monotonic() - self.began)
-            solver.parameters.max_time_in_seconds = max(0.0, left)
         code = interruptible(lambda: solver.solve(model), solver.stop_search)
         status: str = solver.status_name(code)
         if status not in ("OPTIMAL", "FEASIBLE", "INFEASIBLE", "UNKNOWN"):
