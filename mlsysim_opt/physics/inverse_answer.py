@@ -24,7 +24,8 @@ SPANS = 4
 """Stretches that the text of an answer lists."""
 EVERY = "every whole number"
 BOUNDARY = "whole number at the boundary"
-WHOLE = (EVERY, BOUNDARY)
+CHOICE = "every value of the choice"
+WHOLE = (EVERY, BOUNDARY, CHOICE)
 
 
 def meets(output: float, relation: Relation, goal: float) -> bool:
@@ -189,7 +190,7 @@ class SolvedFor:
         others = ""
         if not self.complete:
             others = "; other values are not excluded"
-        elif self.method in ("all roots", EVERY):
+        elif self.method in ("all roots", EVERY, CHOICE):
             others = f"; nothing else between {self.shown(self.box.low)} and {self.shown(self.box.high)}"
         return f"{said} ({self.method}{others})"
 
