@@ -91,8 +91,8 @@ def _show(screen: Screen, found: SolvedFor, fitting: Fitting | None) -> None:
     screen.line(str(found), "bold green")
     if found.violated:
         screen.line("there, the model says no to: " + "; ".join(found.violated), "bold red")
-    if found.fails_at and len(found.fails_at) <= 2:
-        screen.line("not met any more at " + " and ".join(f"{item:,}" for item in found.fails_at))
+    if found.fails_at:
+        screen.line(f"not met any more at {found.beside}")
     if found.formula is not None:
         screen.line(f"formula: {found.unknown} = {found.formula}")
         if found.conditions:
