@@ -53,6 +53,7 @@ if TYPE_CHECKING:
         evaluate,
         optimize,
         pareto,
+        solve_for,
     )
     from mlsysim_opt.physics import (
         CheckpointModel,
@@ -79,7 +80,6 @@ if TYPE_CHECKING:
         TransformationModel,
         WeightStreamingModel,
         sensitivity,
-        solve_for,
     )
     from mlsysim_opt.physics.walls import (
         walls,
@@ -245,6 +245,7 @@ _MODULES: dict[str, tuple[str, ...]] = {
         "evaluate",
         "optimize",
         "pareto",
+        "solve_for",
     ),
     "mlsysim_opt.physics": (
         "CheckpointModel",
@@ -271,7 +272,6 @@ _MODULES: dict[str, tuple[str, ...]] = {
         "TransformationModel",
         "WeightStreamingModel",
         "sensitivity",
-        "solve_for",
     ),
     "mlsysim_opt.physics.walls": ("walls",),
     "mlsysim_opt.registry": (

@@ -370,7 +370,10 @@ def synthesize(
     ] = None,
     rank_by: Annotated[
         str,
-        typer.Option(help="latency, price_per_hour, price_per_million_tokens, tdp, or an expression of outputs."),
+        typer.Option(
+            help="latency, price_per_hour, price_per_million_tokens, tdp, a number of one accelerator by its path "
+            "(memory.bandwidth), or an expression of these and of outputs; max_... turns it round."
+        ),
     ] = "latency",
     limit: Annotated[int, typer.Option(min=1, help="Accelerators to show at most.")] = 10,
     using: Using = "ServingModel",

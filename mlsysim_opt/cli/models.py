@@ -9,6 +9,7 @@ from mlsysim_opt.cli import arguments
 from mlsysim_opt.errors import UnknownNameError, UsageError
 
 if TYPE_CHECKING:
+    from mlsysim_opt.optimize import Formulation
     from mlsysim_opt.physics.base import Model
 
 
@@ -29,6 +30,23 @@ def model_named(name: str) -> type[Model]:
     if name not in known:
         raise UnknownNameError("model", name, known, path="--using")
     return known[name]
+
+
+def asked_named(name: str) -> type[Model] | Formulation:
+    """Return a model by the name of its class, or a formulation by its name.
+
+    Raises:
+        UnknownNameError: there is neither.
+    """
+    known = models()
+    if name in known:
+        return known[name]
+    from mlsysim_opt.optimize import formulation, formulation_names
+
+    formulations = formulation_names()
+    if name not in formulations:
+        raise UnknownNameError("model or formulation", name, [*known, *formulations], path="--using")
+    return formulation(name)
 
 
 def inputs(named: Mapping[str, str | None], texts: Sequence[str]) -> dict[str, Any]:

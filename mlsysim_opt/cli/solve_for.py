@@ -6,11 +6,12 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from mlsysim_opt.cli import arguments
-from mlsysim_opt.cli.models import ends, model_named
+from mlsysim_opt.cli.models import asked_named, ends
 from mlsysim_opt.cli.output import Answer, Screen
 from mlsysim_opt.errors import UsageError
 
 if TYPE_CHECKING:
+    from mlsysim_opt.optimize import Formulation
     from mlsysim_opt.physics.base import Model
     from mlsysim_opt.physics.candidates import Fitting
     from mlsysim_opt.physics.inverse import SolvedFor
@@ -27,10 +28,13 @@ READABLE = 1000
 def solve_for(target: str, using: str, unknown: str, box: str | None, given: Mapping[str, str]) -> Answer:
     """Return what one number must be for a model's output to meet a target; over axes where anything is a list."""
     from mlsysim_opt.physics.inverse import asked
-    from mlsysim_opt.physics.inverse import solve_for as solve
     from mlsysim_opt.physics.inverse_sweep_answer import SolvedSweep
 
-    model = model_named(using)
+    model = asked_named(using)
+    if isinstance(model, type):
+        from mlsysim_opt.physics.inverse import solve_for as solve
+    else:
+        from mlsysim_opt.optimize import solve_for as solve
     output, relation, wanted = asked(target, None)
     found = solve(
         output, [f"{relation} {value}" for value in listed(wanted)] if "," in wanted else f"{relation} {wanted}",
@@ -48,7 +52,7 @@ def listed(text: str) -> list[str]:
     return [part.strip() for part in text.split(",")]
 
 
-def read_lists(model: type[Model], given: Mapping[str, str]) -> dict[str, Any]:
+def read_lists(model: type[Model] | Formulation, given: Mapping[str, str]) -> dict[str, Any]:
     """Return what the texts of inputs mean; several values between commas are an axis."""
     verbatim = {item.name for item in model.inputs if item.verbatim}
     return {
@@ -87,8 +91,8 @@ def _show(screen: Screen, found: SolvedFor, fitting: Fitting | None) -> None:
     screen.line(str(found), "bold green")
     if found.violated:
         screen.line("there, the model says no to: " + "; ".join(found.violated), "bold red")
-    if found.fails_at and len(found.fails_at) <= 2:
-        screen.line("not met any more at " + " and ".join(f"{item:,}" for item in found.fails_at))
+    if found.fails_at:
+        screen.line(f"not met any more at {found.beside}")
     if found.formula is not None:
         screen.line(f"formula: {found.unknown} = {found.formula}")
         if found.conditions:

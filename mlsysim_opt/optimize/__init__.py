@@ -15,6 +15,7 @@ from mlsysim_opt.optimize.coupled.task import CoupledTask
 from mlsysim_opt.optimize.explain import WhyNot
 from mlsysim_opt.optimize.formulation import Formulation, extended, formulation, formulation_names, infer
 from mlsysim_opt.optimize.front import Front, FrontObjective
+from mlsysim_opt.optimize.inverse import solve_for
 from mlsysim_opt.optimize.problem import Constraint, Decision, Metric, Objective, Problem
 from mlsysim_opt.optimize.request import ConstraintSpec, ObjectiveSpec
 from mlsysim_opt.optimize.run import BACKENDS, Task, solve, to_seconds
@@ -254,5 +255,6 @@ __all__ = [
     "BACKENDS", "Certificate", "Constraint", "CoupledProblem", "CoupledTask", "Decision", "Formulation", "Front",
     "FrontObjective", "Largest", "Metric", "Metrics", "Objective", "PlanSolution", "Problem", "Progress", "Relaxation",
     "Robustness", "Runner", "Slack", "Solution", "Task", "Value", "WhyNot", "evaluate", "formulation",
-    "formulation_names", "optimize", "pareto", "question", "solve", "solve_coupled", "task",
+    "formulation_names", "optimize", "pareto", "question", "solve", "solve_coupled", "solve_for",
+    "task",
 ]  # fmt: skip

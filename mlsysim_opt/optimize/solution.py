@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from mlsysim_opt.errors import InputError, UnknownNameError
+from mlsysim_opt.errors import InputError
 from mlsysim_opt.optimize.answer import Answered, Value
 
 if TYPE_CHECKING:
@@ -226,22 +226,14 @@ class Solution(Answered):
         Args:
             target: name of a metric, or all in one: ``"step_time <= 5 s"``. value: what it should be, with its unit;
                 ``"<= 5 s"`` for at most.
-            unknown: a number by the path of its leaf (``fleet.fabric.bandwidth``). box: where to look.
+            unknown: a number by the path of its leaf (``fleet.fabric.bandwidth``), or a decision, of which every value
+                is looked at that goes with the others of the design. box: where to look.
         Raises:
             NotInvertibleError: no value gives the target. UnknownNameError: there is no such metric or number.
         """
-        from mlsysim_opt.algebra.expression import symbols
-        from mlsysim_opt.physics.inverse import answered, asked
-        from mlsysim_opt.physics.inverse_equation import InverseEquation
+        from mlsysim_opt.optimize.inverse import of_design
 
-        name, relation, wanted = asked(target, value)
-        problem = self._task().problem
-        root = problem.metric(name)
-        leaves = {leaf.name: leaf for leaf in symbols(root)}
-        if unknown not in leaves:
-            raise UnknownNameError(f"number that {name} depends on", unknown, list(leaves))
-        known = {**problem.values, **self.design}
-        return answered(InverseEquation(name, root, relation, leaves[unknown], known, known.get(unknown)), wanted, box)
+        return of_design(self._task(), self.design, target, value, unknown, box)
 
     # showing ----------------------------------------------------------------------------------------------------------
     def __str__(self) -> str:

@@ -24,7 +24,8 @@ SPANS = 4
 """Stretches that the text of an answer lists."""
 EVERY = "every whole number"
 BOUNDARY = "whole number at the boundary"
-WHOLE = (EVERY, BOUNDARY)
+CHOICE = "every value of the choice"
+WHOLE = (EVERY, BOUNDARY, CHOICE)
 
 
 def meets(output: float, relation: Relation, goal: float) -> bool:
@@ -42,7 +43,7 @@ def shown(value: float, of: Dimension, *, whole: bool) -> str:
     return f"{value:,.0f}" if whole else show(value, of, 6)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class SolvedFor:
     """What an unknown must be for an output to meet a target.
 
@@ -189,9 +190,20 @@ class SolvedFor:
         others = ""
         if not self.complete:
             others = "; other values are not excluded"
-        elif self.method in ("all roots", EVERY):
+        elif self.method in ("all roots", EVERY, CHOICE):
             others = f"; nothing else between {self.shown(self.box.low)} and {self.shown(self.box.high)}"
         return f"{said} ({self.method}{others})"
+
+    def __repr__(self) -> str:
+        return f"<{self}>"
+
+    @property
+    def beside(self) -> str:
+        """Where a whole unknown does not meet the target any more, as text; of many such numbers the first and last."""
+        numbers = [f"{item:,}" for item in self.fails_at]
+        if len(numbers) > SPANS:
+            return f"{', '.join(numbers[:2])}, ..., {numbers[-1]} ({len(numbers):,} such numbers)"
+        return " and ".join(numbers)
 
     def _span(self, span: Interval) -> str:
         if span.low == span.high:

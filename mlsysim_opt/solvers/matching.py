@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -35,6 +36,10 @@ DEVICE_NUMBERS: dict[str, Dimension] = {
     "devices": NONE,
 }
 """What can be ranked by beside the outputs of the model: numbers of all accelerators of the replica together."""
+ENTRY = "hardware."
+"""Where the numbers of one accelerator stand, as for the models."""
+MOST = re.compile(r"max_(.+)|-\s*([A-Za-z_][\w.]*)")
+"""What is ranked by where the most is best."""
 SPELT = {"price": "price_per_hour", "price per hour": "price_per_hour",
          "price per million tokens": "price_per_million_tokens", "energy per token": "energy_per_token"}  # fmt: skip
 LARGE_UNITS = {RENT: (3600.0, "USD/h"), PER_TOKEN: (1e6, "USD per million tokens")}
@@ -56,22 +61,25 @@ class Ranked:
 
 @dataclass(frozen=True)
 class Ranking:
-    """What the best is judged by; the least is best.
+    """What the best is judged by.
 
     Attributes:
         text: how it was asked. of: the dimension of the number, None where a function makes it. value: makes it.
+        most: whether the most is best, not the least.
     """
 
     text: str
     of: Dimension | None
     value: Value
+    most: bool = False
 
     @classmethod
     def by(cls, wanted: Any, first: str, model: Model, probe: Mapping[str, Any]) -> Ranking:
         """Return the ranking by a text or by a function of the model's result.
 
         Args:
-            wanted: an output, an expression of outputs and `DEVICE_NUMBERS`, or a function of a result.
+            wanted: an output, an expression of outputs, `DEVICE_NUMBERS` and numbers of an accelerator by their path
+                (``memory.bandwidth``, ``hardware.tdp``), or a function of a result.
             first: the output that ``latency`` stands for. model, probe: the model, and inputs it can be asked with.
         Raises:
             UnknownNameError: a name is none of these. InputError: the text is no number.
@@ -81,9 +89,8 @@ class Ranking:
         if not isinstance(wanted, str):
             raise InputError(f"expected an output, an expression or a function, got {wanted!r}", path="rank_by")
         written = SPELT.get(wanted.strip(), wanted.strip())
-        for prefix, sign in (("min_", ""), ("max_", "-")):
-            if written.startswith(prefix):
-                written = sign + written.removeprefix(prefix)
+        turned = MOST.fullmatch(written)
+        written = (turned[1] or turned[2]) if turned else written.removeprefix("min_")
         node = parse(written, _names(first, model, probe), what="ranking")
         if node.sort != "number":
             raise InputError(f"{wanted!r} is a {node.sort}; only numbers can be ranked by", path="rank_by")
@@ -92,7 +99,7 @@ class Ranking:
         def value(solved: Any, item: Any) -> float:
             return float(program.run([_number(leaf.name, solved, item) for leaf in program.leaves])[0])
 
-        return cls(wanted, node.dimension, value)
+        return cls(wanted, node.dimension, value, most=turned is not None)
 
     def show(self, value: float) -> str:
         """Return a value as text."""
@@ -114,7 +121,10 @@ def _returned(value: Any) -> float:
 
 def _names(first: str, model: Model, probe: Mapping[str, Any]) -> dict[str, Expression]:
     traced = model.trace(model.check(**probe))
-    names: dict[str, Expression] = {name: Symbol(name, of) for name, of in DEVICE_NUMBERS.items()}
+    names: dict[str, Expression] = {}
+    for path, of in _paths(default_catalog()).items():
+        names[path] = names[f"{ENTRY}{path}"] = Symbol(f"{ENTRY}{path}", of)
+    names.update((name, Symbol(name, of)) for name, of in DEVICE_NUMBERS.items())
     for name in traced.result.field_names():
         node, unit = traced.expressions.get(name), traced.result.units.get(name)
         if node is not None and node.sort == "number":
@@ -132,6 +142,8 @@ def _number(name: str, solved: Any, item: Any) -> float:
     Raises:
         MissingFieldError: the catalog does not have what it takes.
     """
+    if name.startswith(ENTRY):
+        return float(item.parameter(name.removeprefix(ENTRY)).si)
     if name not in DEVICE_NUMBERS:
         getattr(solved, name)  # raises what is missing
         return float(solved.si(name))
@@ -142,6 +154,12 @@ def _number(name: str, solved: Any, item: Any) -> float:
         return devices * float(item.parameter("tdp").si)
     rent = devices * hourly_rate(item)
     return rent if name == "price_per_hour" else rent / float(solved.si("throughput"))
+
+
+@lru_cache(maxsize=4)
+def _paths(catalog: Catalog) -> dict[str, Dimension]:
+    """Return the paths of all numbers that some accelerator has, each with its dimension."""
+    return {path: datum.dimension for item in catalog.all("accelerator") for path, datum in item.leaves()}
 
 
 def replica_size(values: Mapping[str, Any]) -> int:
@@ -234,7 +252,7 @@ class Matches(tuple["Accelerator", ...]):
                 ranked.append(Ranked(item, value, ranking.show(value)))
             else:
                 unranked.append(Missed(item, f"{ranking.text} is {value}"))
-        ranked.sort(key=lambda found: found.value)
+        ranked.sort(key=lambda found: -found.value if ranking.most else found.value)
         return cls.of(ranking.text, ranked, unranked, missed)
 
     def __reduce__(self) -> tuple[Any, ...]:

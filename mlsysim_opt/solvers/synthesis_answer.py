@@ -117,8 +117,9 @@ class SynthesisResult:
             accelerators: those to look at, as entries or by name; all of the catalog when absent.
             rank_by: ``latency`` (the output of the first target), ``price_per_hour`` of the replica by the lowest
                 on-demand rate of the catalog, ``price_per_million_tokens``, ``tdp`` of the replica, any output of the
-                model (``energy_per_token``), an expression of these (``price_per_hour * itl``), or a function of the
-                model's result. The least is best; ``max_throughput`` or ``-throughput`` turns it round.
+                model (``energy_per_token``), a number of one accelerator by its path (``memory.bandwidth``,
+                ``hardware.tdp``, ``embodied_carbon``), an expression of these (``price_per_hour * itl``), or a function
+                of the model's result. The least is best; ``max_throughput`` or ``-throughput`` turns it round.
         Returns:
             the accelerators in order, with what they were ranked by (`ranked`), those that meet the targets and lack
             what the ranking needs (`unranked`), and all others (`missed`), each with the reason.

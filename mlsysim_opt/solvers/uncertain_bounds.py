@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from mlsysim_opt.algebra.enclose import Enclosure, enclose, truth
-from mlsysim_opt.algebra.expression import Expression
+from mlsysim_opt.algebra.expression import Expression, symbols
 from mlsysim_opt.algebra.interval import Interval
 from mlsysim_opt.solvers.uncertain_answer import (
     OutputBounds,
@@ -53,7 +53,11 @@ def _bounds_of(name: str, root: Expression, question: UncertainQuestion, box: Ma
         "guaranteed": True, "method": method, "excess": found.excess if math.isfinite(found.excess) else None,
         "at_low": at_low, "at_high": at_high,
     }  # fmt: skip
-    cells = (end_text(traced, name, found.low, -1), end_text(traced, name, found.high, 1), _how(found))
+    if any(leaf.name in box for leaf in symbols(root)):
+        cells = (end_text(traced, name, found.low, -1), end_text(traced, name, found.high, 1), _how(found))
+    else:  # the ends differ by outward rounding alone
+        one = traced.shown(name, found.low)
+        cells = (one, one, "does not depend on what is uncertain")
     return OutputBounds(
         name, low, high, at_low, at_high, method, found.excess, (), (found.low, found.high), cells, plain
     )

@@ -61,6 +61,8 @@ def _spread_of(
     finite = bool(np.isfinite(good).all())
     picked = np.quantile(good, shares, method="linear" if finite else "inverted_cdf")
     mean, sd = (float(np.mean(good)), float(np.std(good, ddof=1)) if len(good) > 1 else 0.0) if finite else (None, None)
+    if finite and good.min() == good.max():  # of equal numbers, mean and deviation are not off by rounding
+        mean, sd, lack = float(good[0]), 0.0, " ".join(filter(None, ("does not vary", lack)))
     unit = unit_for(traced, name, [float(item) for item in picked])
 
     def seen(value: float | None) -> Any:

@@ -56,3 +56,15 @@ def test_wrong_questions(refused: Callable[..., str]) -> None:
     refused("solve-for", "itl <= 30 ms,", *ASKED, says=("stand in one list",))
     refused("solve-for", "itl <= 30 ms", *ASKED, "--tp-size", "1,", says=("tp_size", "whole number"))
     refused("solve-for", "itl <= 1 ms, 2 us", *ASKED, code=5, says=("no point has an answer", "its values lie within"))
+
+
+def test_a_formulation_is_asked_by_name(ask: Ask, refused: Callable[..., str]) -> None:
+    job = ("--using", "parallelism", "--model", "Llama3_8B", "--fleet", "Lab_64_H100", "--global-batch-size", "512",
+           "--seq-len", "8192", "--objective", "min_step_time")  # fmt: skip
+    done = ask("solve-for", "step_time <= 7 s", *job, "--unknown", "gemm_efficiency", "--tp-size", "2")
+    assert done.code == 0
+    assert "calibration.gemm_efficiency at least" in done.out
+    refused(
+        "solve-for", "step_time <= 7 s", *job, "--unknown", "gemm_efficiency", "--tp-sise", "2", says=("'tp_size'",)
+    )
+    refused("solve-for", "itl <= 7 s", "--using", "Serving", "--unknown", "x", says=("--using", "ServingModel"))

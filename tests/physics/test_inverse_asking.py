@@ -9,7 +9,14 @@ import pytest
 
 from mlsysim_opt import solve_for
 from mlsysim_opt.errors import DimensionError, InputError, NotInvertibleError
-from mlsysim_opt.physics import EconomicsModel, OrchestrationModel, ServingModel, SingleNodeModel, SustainabilityModel
+from mlsysim_opt.physics import (
+    DistributedModel,
+    EconomicsModel,
+    OrchestrationModel,
+    ServingModel,
+    SingleNodeModel,
+    SustainabilityModel,
+)
 
 BANDWIDTH = "hardware.memory.bandwidth"
 ALONE: dict[str, Any] = {"using": ServingModel, "model": "Llama3_70B", "hardware": "H200", "seq_len": 4096}
@@ -162,3 +169,14 @@ def test_the_class_of_a_model_answers_as_an_instance_does() -> None:
     assert SingleNodeModel.solve("Llama3_8B", "H100", raise_errors=True).feasible  # with a `solve` of its own
     assert ServingModel.sweep(**{**given, "seq_len": [1024, 4096]}).si("itl").shape == (2,)
     assert ServingModel.sensitivity("itl", **given) == ServingModel().sensitivity("itl", **given)
+
+
+def test_many_neighbours_that_do_not_meet_it_are_said_shortly() -> None:
+    # Only sizes that divide the batch can be: each has two neighbours that do not.
+    job = {"using": DistributedModel, "model": "Llama3_8B", "fleet": "Research_256", "tp_size": 8, "seq_len": 4096}
+    found = solve_for("step_time <= 20 s", unknown="fleet.size", batch_size=1024, **job)
+    assert len(found.fails_at) > 4
+    assert f"({len(found.fails_at)} such numbers)" in found.beside
+    assert len(repr(found)) < 300
+    few = solve_for("itl <= 60 ms", unknown="batch_size", **ALONE)
+    assert few.beside == f"{few.fails_at[0]:,}"

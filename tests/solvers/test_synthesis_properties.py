@@ -228,6 +228,28 @@ def test_rankings_agree_with_each_other() -> None:
         assert item.value == pytest.approx(by_name[item.accelerator.name] / rate)
 
 
+def test_numbers_of_an_accelerator_rank_by_their_path() -> None:
+    specs = solve(target_latency="30 ms", precision="fp8")
+    for name, path in (("hardware.tdp", "tdp"), ("memory.bandwidth", "memory.bandwidth"), ("embodied_carbon",) * 2):
+        found = specs.matching(rank_by=name)
+        numbers = [item.accelerator.parameter(path).si for item in found.ranked]
+        assert [item.value for item in found.ranked] == numbers == sorted(numbers)
+        assert all(f"no '{path}'" in item.reason for item in found.unranked)
+    assert specs.matching(rank_by="embodied_carbon").unranked
+    # the replica has two accelerators
+    both, one = (specs.matching(rank_by=name).ranked[0].value for name in ("tdp", "hardware.tdp"))
+    assert both == 2 * one
+
+
+@pytest.mark.parametrize("ranking", ["max_throughput", "-throughput", "max_throughput / hardware.tdp"])
+def test_the_most_is_best_and_keeps_its_sign(ranking: str) -> None:
+    found = solve(target_latency="30 ms", precision="fp8").matching(rank_by=ranking)
+    values = [item.value for item in found.ranked]
+    assert values == sorted(values, reverse=True)
+    assert values[-1] > 0
+    assert "-" not in found.ranked[0].shown
+
+
 def test_accelerators_may_be_named_and_rankings_must_be_numbers() -> None:
     specs = solve(target_latency="30 ms", precision="fp8")
     assert [item.name for item in specs.matching(["H100", "A100"])] == ["H100"]

@@ -475,6 +475,18 @@ def test_a_number_that_is_not_used_is_said_to_be() -> None:
         mo.uncertain(outputs="itl", **SERVING, **given)
 
 
+def test_an_output_that_does_not_depend_says_so() -> None:
+    asked: dict[str, Any] = {"using": mo.ServingModel, "model": "Llama3_8B", "hardware": "H100", "seq_len": 1024}
+    sure = mo.ServingModel().solve(**{name: value for name, value in asked.items() if name != "using"}).itl
+    bounds = mo.uncertain(outputs=["itl"], **asked, memory_reserve=mo.Between("1 GiB", "3 GiB"))
+    row = next(line for line in str(bounds).splitlines() if "does not depend on what is uncertain" in line)
+    assert row.split()[:5] == ["itl", *[f"{sure.to('ms').magnitude:.4g}", "ms"] * 2]
+    spread = mo.uncertain(outputs=["itl"], **asked, memory_reserve=mo.Uniform("1 GiB", "3 GiB"))
+    assert spread["itl"].sd.magnitude == 0
+    assert spread["itl"].mean == spread["itl"].quantiles[0.5]
+    assert "does not vary" in str(spread)
+
+
 def test_an_old_scipy_is_named(monkeypatch: pytest.MonkeyPatch, root: Path) -> None:
     import scipy
 
