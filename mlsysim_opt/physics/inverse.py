@@ -74,7 +74,7 @@ def solve_for(
 def answered(task: InverseEquation, wanted: Any, box: tuple[Any, Any] | None) -> SolvedFor:
     """Return the answer to a question whose target is wanted to be this, between the bounds of a box."""
     task.aim(wanted)
-    limits = None if box is None else (task.read(box[0]), task.read(box[1]))
+    limits = task.read_box(box)
     return solve_whole(task, limits) if task.leaf.integer else task.continuous(limits)
 
 

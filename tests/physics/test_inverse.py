@@ -140,7 +140,7 @@ def test_bad_boxes() -> None:
         ({"hardware": []}, "hardware: is an axis without values"),
         ({"unknown": "x" * 5000}, "unknown number that the output depends on 'xxx"),
         ({"box": ("5 TB/s", "4 TB/s")}, "the lower bound 5 TB/s is not below the upper bound 4 TB/s"),
-        ({"target": "itl <= 0 s"}, "its values lie within 5.7"),
+        ({"target": "itl <= 0 s"}, "attainable is 5.7"),
     ],
 )
 def test_what_is_no_question_is_named(asked: dict[str, Any], message: str) -> None:
