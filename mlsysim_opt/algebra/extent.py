@@ -17,8 +17,8 @@ from mlsysim_opt.algebra.roots import Function, Study, middle_of
 
 ROUNDING = 1e-12
 """Share of a value that rounding may come to."""
-TOLERANCE = 1e-6
-"""Relative difference between a bound and an attained value at which the search ends."""
+TOLERANCE, FINE = 1e-6, 1e-10
+"""Relative difference between a bound and an attained value that counts as none, and at which the search ends."""
 PARTS = 600
 """Pieces that are looked at for each side."""
 MOST = 1e100
@@ -74,13 +74,15 @@ class Extent:
         if not self.tight:
             found = f"{show(least, digits)} to {show(greatest, digits)} were found"
             return f"its values lie within {reach}; {found}" if low > -math.inf or high < math.inf else found
-        return f"attainable is {reach}" + (f", {show(goal, digits)} only in the limit" if goal in (low, high) else "")
+        return f"attainable is {reach}" + (
+            f", {show(goal, digits)} only in the limit" if goal in (self.infimum, self.supremum) else ""
+        )
 
 
-def _met(bound: float, found: float) -> bool:
+def _met(bound: float, found: float, tolerance: float = TOLERANCE) -> bool:
     if math.isinf(bound) or math.isnan(found):
         return bound == found
-    return abs(bound - found) <= TOLERANCE * max(abs(bound), abs(found))
+    return abs(bound - found) <= tolerance * max(abs(bound), abs(found))
 
 
 def extent(function: Function, study: Study, low: float, high: float, parts: int = PARTS) -> Extent:
@@ -101,9 +103,10 @@ def extent(function: Function, study: Study, low: float, high: float, parts: int
 def _limit(function: Function, at: float) -> float | None:
     """Return what a function nears beyond a number that stands for infinity or zero: zero or infinity, where it still
     moves by a share; None for other numbers, and where it has settled."""
-    if not (abs(at) == MOST or abs(at) == 1 / MOST):
+    large, small = MOST / 2 <= abs(at) <= MOST, 1 / MOST <= abs(at) <= 2 / MOST
+    if not (large or small):
         return None
-    here, before = function(at), function(at / 1e10 if abs(at) == MOST else at * 1e10)
+    here, before = function(at), function(at / 1e10 if large else at * 1e10)
     if here * before > 0.0 and abs(here) > 1.01 * abs(before):
         return math.copysign(math.inf, here)
     return 0.0 if here * before > 0.0 and abs(here) < 0.99 * abs(before) else None
@@ -143,7 +146,7 @@ class _Descent:
         return sign * self.best + 0.0, self.where, sign * proven + 0.0
 
     def _met(self, bound: float) -> bool:
-        return not math.isnan(self.best) and (bound >= self.best or _met(bound, self.best))
+        return not math.isnan(self.best) and (bound >= self.best or _met(bound, self.best, FINE))
 
     def _bound(self, a: float, b: float, sign: float) -> float:
         """Return a bound below the values of a piece: one that is attained, where it only rises or falls."""

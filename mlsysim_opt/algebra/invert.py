@@ -338,7 +338,7 @@ class _Task:
     @cached_property
     def extent(self) -> Extent:
         """Between which values the expression lies over the box."""
-        parts = max(FEWEST, min(PARTS, PARTS * USUAL // self.prover.size))
+        parts = max(FEWEST // 5, min(PARTS, PARTS * USUAL // self.prover.size))
         return extent(self.function, lambda a, b: self.prover.growing(self.box(a, b)), self.low, self.high, parts)
 
     def within_reach(self) -> None:

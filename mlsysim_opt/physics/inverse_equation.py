@@ -310,14 +310,14 @@ class InverseEquation:
         bounds, move = Prover(self.root, self.leaf).study({**self.fixed, self.leaf.name: box})
         everywhere = meets(bounds.low, self.relation, self.goal) and meets(bounds.high, self.relation, self.goal)
         region = (box,) if everywhere and not self.alone else self.region(box)
-        if not region and not self.alone:  # where the output is most likely to be what is wanted
-            reach = self._extent(box)
-            if reach is not None and reach.least <= reach.greatest:
+        if not region:
+            reach = None if self.alone else self._extent(box)
+            if reach is not None:  # where the output is most likely to be what is wanted
                 region = self.region(box, others=[reach.at_least if self.relation == "<=" else reach.at_greatest])
         if not region:
             raise NotInvertibleError(
                 f"no {self.leaf.name} makes {self.target} {self.relation} {show(self.goal, self.root.dimension)}",
-                hint=self._reach(box),
+                hint=self.looked_at() if reach is None else reach.described(self.goal, self.shown, complete=False),
             )
         inner = [end for span in region for end in span if box.low < end < box.high]
         end = box.low if math.isfinite(box.low) else box.high
@@ -331,11 +331,6 @@ class InverseEquation:
             return extent_of(self.root, self.leaf, self.known, box)
         except NotInvertibleError:
             return None
-
-    def _reach(self, box: Interval) -> str | None:
-        """Return between which values the output lies, as a text for a target that is not met."""
-        reach = None if self.alone else self._extent(box)
-        return self.looked_at() if reach is None else reach.described(self.goal, self.shown, complete=False)
 
     def looked_at(self) -> str | None:
         """Return the range of the outputs that were looked at, as a text; None where there were none."""
