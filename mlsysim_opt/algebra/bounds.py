@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 from mlsysim_opt.algebra.expression import Choice, Constant, Expression, Operation, Symbol, topological
@@ -11,6 +12,9 @@ from mlsysim_opt.errors import InputError
 Box = Mapping[str, Interval | float | str]
 """For each symbol, by name, its interval or value in base units. For a choice, the interval of its values or one
 value; for a choice of labels, the interval of their positions or one label."""
+
+EPSILONS = 2.0**50
+"""By this, a few roundings of a number become its size."""
 
 
 def all_bounds(roots: Sequence[Expression], box: Box, order: Sequence[Expression] | None = None) -> dict[int, Interval]:
@@ -42,6 +46,16 @@ def bounds(root: Expression, box: Box | None = None) -> Interval:
     Symbols not in the box range over their declared bounds, choices over all their values. Rounding is outward.
     """
     return all_bounds([root], box or {})[id(root)]
+
+
+def size_of_terms(root: Expression, box: Box) -> float:
+    """Return how large the terms are of which the value of `root` at a point is made, by what rounding may come to.
+
+    1 - x for x near to 1 is made of terms of size 1, 1 / x of nothing but itself.
+    """
+    low, high = bounds(root, box)
+    sizes = (high - low) * EPSILONS, max(abs(low), abs(high))
+    return next((size for size in sizes if 0.0 < size < math.inf), 1.0)
 
 
 def _leaf(node: Symbol | Choice, box: Box) -> Interval:

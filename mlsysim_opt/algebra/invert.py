@@ -9,9 +9,10 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Literal
 
-from mlsysim_opt.algebra.bounds import Box
+from mlsysim_opt.algebra.bounds import Box, size_of_terms
 from mlsysim_opt.algebra.evaluate import ScalarProgram
 from mlsysim_opt.algebra.expression import (
     Choice,
@@ -20,10 +21,12 @@ from mlsysim_opt.algebra.expression import (
     Operand,
     Operation,
     Symbol,
+    constant,
     expression,
     short,
     topological,
 )
+from mlsysim_opt.algebra.extent import PARTS, Extent, extent
 from mlsysim_opt.algebra.fold import folded
 from mlsysim_opt.algebra.interval import EVERYTHING, Interval
 from mlsysim_opt.algebra.monotone import Prover
@@ -137,6 +140,7 @@ def invert(
     box: tuple[float, float] | None = None,
     near: float | None = None,
     effort: int = 4000,
+    explain: bool = True,
 ) -> Inverse:
     """Return the values of `unknown` for which `root` equals `target`.
 
@@ -150,26 +154,38 @@ def invert(
             of this value first.
         effort: how many pieces of the box are looked at, at most, where all roots are searched; in proportion fewer
             for an expression of more than `USUAL` nodes, its derivative included.
+        explain: whether the attainable range is looked for where nothing gives the target.
     Raises:
-        NotInvertibleError: no value gives the target; the message says what can be attained.
+        NotInvertibleError: no value gives the target; the hint says what can be attained.
         DimensionError: the target has another dimension than the expression.
         InputError: a leaf has no value, or the unknown is not in the expression.
     """
-    task = _Task(root, _target(root, target), unknown, values or {}, box)
+    task = _Task(root, _target(root, target), unknown, values or {}, box, explain)
     closed = task.closed_form()
     if closed is not None:
         return closed
     bounds, move = task.prover.study(task.box(task.low, task.high))
     if not bounds.contains(task.goal):
-        raise task.failure(bounds)
+        raise task.failure()
     if move == 0:
         raise NotInvertibleError(f"{short(root)} does not change with {unknown.name} between the given bounds")
     found = None if move is None else task.bracketed(move)
-    if found is None and task.indifferent(near):
-        raise NotInvertibleError(f"{short(root)} does not change with {unknown.name} by more than rounding")
-    if found is None and near and box is None:
-        found = task.nearby(near, effort)
-    return found or task.all_roots(effort, bounds)
+    if found is None:
+        seen = task.seen(near)
+        if task.indifferent(seen):
+            raise NotInvertibleError(f"{short(root)} does not change with {unknown.name} by more than rounding")
+        if not (min(seen, default=math.inf) <= task.goal <= max(seen, default=-math.inf)):
+            task.within_reach()
+        if near and box is None:
+            found = task.nearby(near, effort)
+    return found or task.all_roots(effort)
+
+
+def extent_of(
+    root: Expression, unknown: Symbol, values: Mapping[str, Any], box: tuple[float, float] | None = None
+) -> Extent:
+    """Return between which values `root` lies as `unknown` moves over a box; arguments are those of `invert`."""
+    return _Task(root, constant(0, root.dimension), unknown, values, box).extent
 
 
 def invert_integer(
@@ -254,6 +270,7 @@ class _Task:
         unknown: Symbol,
         values: Mapping[str, Any],
         box: tuple[float, float] | None,
+        explain: bool = True,
     ) -> None:
         if unknown.integer:
             raise InputError("this unknown is a whole number", path=unknown.name, hint="use invert_integer")
@@ -277,6 +294,7 @@ class _Task:
         if not math.isfinite(self.goal):
             raise InputError(f"the target {short(target)} is not a finite number")
         self.prover = Prover(work, unknown)
+        self.explain = explain
         self.isolated = isolate(root, target, unknown)
 
         def value(x: float) -> float:
@@ -289,11 +307,16 @@ class _Task:
         return {**self.fixed, self.unknown.name: Interval(low, high)}
 
     def residual(self, x: float) -> float:
-        """Return the relative difference from the target at `x`; infinite where there is no value."""
+        """Return the relative difference from the target at `x`; infinite where there is no value.
+
+        A target of zero has no size: then the difference is one from the terms that cancel.
+        """
         gap = abs(self.function(x) - self.goal)
         if math.isnan(gap):
             return math.inf
-        return gap / abs(self.goal) if self.goal else gap
+        if self.goal or not gap:
+            return gap / abs(self.goal) if gap else 0.0
+        return gap / size_of_terms(self.prover.root, self.box(x, x))
 
     def answer(self, roots: list[tuple[float, Interval]], **facts: Any) -> Inverse:
         formula, conditions = self.isolated or (None, ())
@@ -307,19 +330,34 @@ class _Task:
             **{"box": Interval(self.low, self.high), **facts},
         )
 
-    def show(self, value: float) -> str:
-        return show(value, self.root.dimension, 6) if math.isfinite(value) else ("-" if value < 0 else "") + "infinity"
+    def show(self, value: float, digits: int = 6) -> str:
+        if math.isinf(value):
+            return "-infinity" if value < 0 else "infinity"
+        return show(value, self.root.dimension, digits)
 
-    def failure(self, attainable: Interval) -> NotInvertibleError:
+    @cached_property
+    def extent(self) -> Extent:
+        """Between which values the expression lies over the box."""
+        parts = max(FEWEST // 5, min(PARTS, PARTS * USUAL // self.prover.size))
+        return extent(self.function, lambda a, b: self.prover.growing(self.box(a, b)), self.low, self.high, parts)
+
+    def within_reach(self) -> None:
+        """Raise the error that nothing gives the target, where it is proven to lie outside of what can be attained."""
+        if not self.extent.contains(self.goal, TOLERANCE * abs(self.goal)):
+            raise self.failure()
+
+    def failure(self, *, complete: bool = True) -> NotInvertibleError:
+        """Return the error that nothing gives the target, which is proven where the search was `complete`."""
         unknown = self.unknown
         low, high = (
             show(item, unknown.dimension, 6) if math.isfinite(item) else f"{item:+}" for item in (self.low, self.high)
         )
-        reach = f"{self.show(attainable.low)} to {self.show(attainable.high)}"
-        skipped = attainable.low < self.goal < attainable.high
+        said = f"no {unknown.name} between {low} and {high} gives {short(self.root)} the value {self.show(self.goal)}"
+        reach = self.extent.described(self.goal, self.show, complete=complete) if self.explain else None
+        if complete:
+            return NotInvertibleError(said, hint=reach)
         return NotInvertibleError(
-            f"no {unknown.name} between {low} and {high} gives {short(self.root)} the value {self.show(self.goal)}",
-            hint=f"its values lie within {reach}, but jump over this one" if skipped else f"attainable is {reach}",
+            f"{said}, as far as the search went", hint="; ".join(filter(None, [reach, "a box narrows the search"]))
         )
 
     # (a) ----------------------------------------------------------------------------------------------------
@@ -365,7 +403,7 @@ class _Task:
         if found.root is None:
             end = min((found.low, found.high), key=self.residual)
             if self.residual(end) > ROUNDING:
-                raise self.failure(Interval(*sorted(self.function(item) for item in (found.low, found.high))))
+                raise self.failure()
             return self.answer([(end, Interval(end, end))], method="bracketed root", complete=True)
         x = found.root
         if self.residual(x) > TOLERANCE:
@@ -375,30 +413,36 @@ class _Task:
                 f"{show(x, self.unknown.dimension, 6)} it jumps between {below} and {above}"
             )
         span = self.plateau(x, self.low, self.high)
-        return self.answer([(span.low if span.low < span.high else x, span)], method="bracketed root", complete=True)
+        lowest = span.low if span.low < span.high and math.isfinite(span.low) else x
+        return self.answer([(lowest, span)], method="bracketed root", complete=True)
 
     # (c) ----------------------------------------------------------------------------------------------------
-    def indifferent(self, near: float | None) -> bool:
-        """Whether the expression has the same value up to rounding wherever it is looked at: terms that cancel."""
+    def seen(self, near: float | None) -> list[float]:
+        """Return the values at numbers of all sizes, as far as there are any."""
         powers = range(-12, 13) if near else range(-30, 31, 2)
         points = [min(max(abs(near or 1.0) * 10.0**power, self.low), self.high) for power in powers]
-        seen = [self.function(point) for point in points]
-        return all(map(math.isfinite, seen)) and max(seen) - min(seen) <= TOLERANCE * max(map(abs, seen))
+        return [value for value in map(self.function, points) if not math.isnan(value)]
+
+    @staticmethod
+    def indifferent(seen: Sequence[float]) -> bool:
+        """Whether values are the same up to rounding: those of terms that cancel."""
+        return bool(seen) and max(seen) - min(seen) <= TOLERANCE * max(map(abs, seen)) < math.inf
 
     def nearby(self, near: float, effort: int) -> Inverse | None:
         """Return all roots within a factor of a thousand of a value; None if there are none, or not all were found."""
         low, high = sorted((near / 1e3, near * 1e3))
-        around = _Task(self.root, self.target, self.unknown, self.values, (max(low, self.low), min(high, self.high)))
+        part = max(low, self.low), min(high, self.high)
+        around = _Task(self.root, self.target, self.unknown, self.values, part, explain=False)
         bounds, _ = around.prover.study(around.box(around.low, around.high))
         if not bounds.contains(self.goal):
             return None
         try:
-            found = around.all_roots(effort, bounds)
+            found = around.all_roots(effort)
         except NotInvertibleError:
             return None
         return found if found.complete else None
 
-    def all_roots(self, effort: int, bounds: Interval) -> Inverse:
+    def all_roots(self, effort: int) -> Inverse:
         search = Search(
             self.function,
             self.goal,
@@ -409,13 +453,7 @@ class _Task:
         effort = min(effort, max(FEWEST, effort * USUAL // self.prover.size))
         found = search.run(self.low, self.high, effort)
         if not found.roots:
-            if found.complete:
-                raise self.failure(bounds)
-            raise NotInvertibleError(
-                f"no {self.unknown.name} was found that gives {short(self.root)} the value {self.show(self.goal)}, "
-                f"but the search stopped after {effort} pieces",
-                hint="narrow the bounds of the unknown",
-            )
+            raise self.failure(complete=found.complete)
         return self.answer(
             found.roots, method="all roots", complete=found.complete, resolution=found.resolution, box=found.box
         )
@@ -466,7 +504,9 @@ def _boxed(root: Expression, values: Mapping[str, Any], unknown: Symbol) -> dict
 
 
 def _edge(same: Callable[[float], bool], inside: float, end: float) -> float:
-    """Return the last float from `inside` towards `end` at which `same` holds, by halving."""
+    """Return the last float from `inside` towards `end` at which `same` holds, by halving; an infinite end where the
+    largest numbers are among them."""
+    asked = end
     if math.isinf(end):
         outside = inside or math.copysign(1.0, end)
         while same(outside) and abs(outside) < 1e300:
@@ -475,7 +515,7 @@ def _edge(same: Callable[[float], bool], inside: float, end: float) -> float:
             )
         end = outside
     if same(end):
-        return end
+        return asked
     while True:
         middle = inside + (end - inside) / 2
         if middle in (inside, end):

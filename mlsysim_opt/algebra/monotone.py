@@ -8,6 +8,7 @@ from functools import cached_property
 from mlsysim_opt.algebra.bounds import Box, all_bounds
 from mlsysim_opt.algebra.derive import gradient
 from mlsysim_opt.algebra.expression import Expression, Operation, Symbol, topological
+from mlsysim_opt.algebra.growth import growth
 from mlsysim_opt.algebra.interval import Interval
 from mlsysim_opt.errors import InputError
 
@@ -61,14 +62,17 @@ class Prover:
         """Return how the expression moves over `box`."""
         return self.study(box)[1]
 
-    def piece(self, box: Box) -> tuple[Interval | None, Direction, bool]:
-        """Return the bounds over `box` (None where it is proven to have no value there), how it moves, and whether the
-        values for which it is defined are proven to be neighbours: each operation gets what only rises or falls."""
-        found = all_bounds(self._roots, box, self._every)
+    def piece(self, box: Box) -> tuple[Interval | None, Direction, bool, Interval | None]:
+        """Return the bounds over `box` (None where it is proven to have no value there), how it moves, whether the
+        values for which it is defined are proven to be neighbours (each operation gets what only rises or falls), and
+        where no direction is proven the bounds of the slope, if no jump hides in between."""
+        return self._piece(all_bounds(self._roots, box, self._every))
+
+    def _piece(self, found: dict[int, Interval]) -> tuple[Interval | None, Direction, bool, Interval | None]:
         if any(node.atom.nowhere([found[id(item)] for item in node.args]) for node in self._needed):
-            return None, None, False
-        bounds, move, _, composed = self._looked(found)
-        return bounds, move, composed
+            return None, None, False, None
+        bounds, move, slope, composed = self._looked(found)
+        return bounds, move, composed, slope
 
     @cached_property
     def _needed(self) -> list[Operation]:
@@ -107,8 +111,23 @@ class Prover:
             return bounds, 1, None, False
         return bounds, *((-1, None, False) if slope.high <= 0.0 else (None, slope, False))
 
+    def growing(self, box: Box) -> tuple[Interval | None, Direction, bool, Interval | None]:
+        """Return the same as `piece`, where it does not say how the expression moves by how fast it grows: then what
+        is proven to stay may differ by rounding."""
+        found = all_bounds(self._roots, box, self._every)
+        bounds, move, together, slope = self._piece(found)
+        if bounds is None or move is not None or not self.depends or found[id(self.unknown)].low < 0.0:
+            return bounds, move, together, slope
+        grown = growth(self._order, self.unknown, found, self._moves(found)[0])
+        return bounds, 1 if grown.low >= 0.0 else -1 if grown.high <= 0.0 else None, together, slope
+
     def _compose(self, found: dict[int, Interval]) -> tuple[Direction, bool]:
         """Return the direction composed from the operations, and whether there is no jump in between."""
+        moves, continuous = self._moves(found)
+        return moves[id(self.root)], continuous
+
+    def _moves(self, found: dict[int, Interval]) -> tuple[dict[int, Direction], bool]:
+        """Return the directions of what depends on the symbol, and whether there is no jump in between."""
         moves: dict[int, Direction] = {id(self.unknown): 1}
         smooth: set[int] = {id(self.unknown)}
         for node in self._order:
@@ -134,7 +153,7 @@ class Prover:
             moves[id(node)] = total
             if continuous:
                 smooth.add(id(node))
-        return moves[id(self.root)], id(self.root) in smooth
+        return moves, id(self.root) in smooth
 
     @staticmethod
     def _no_jump(node: Operation, index: int, intervals: list[Interval]) -> bool:

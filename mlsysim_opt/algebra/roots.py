@@ -11,6 +11,7 @@ from itertools import pairwise
 from mlsysim_opt.algebra.interval import EVERYTHING, Interval
 
 Function = Callable[[float], float]
+Study = Callable[[float, float], tuple[Interval | None, int | None, bool, Interval | None]]
 LARGEST = 1e300
 FINEST = 1e-14
 """Relative width at which a piece of the box is not divided further."""
@@ -178,7 +179,8 @@ class Search:
         function: the function.
         goal: the wanted value.
         study: for an interval, bounds of the function over it (None where it has no value there), whether it rises,
-            falls, stays (None: not known), and whether the values for which it is defined are known to be neighbours.
+            falls, stays (None: not known), whether the values for which it is defined are known to be neighbours, and
+            bounds of its slope (None: not known).
         residual: the relative difference from the goal at a point.
         plateau: for a root and an interval over which the function never falls or never rises, how far around the
             root the goal is attained.
@@ -188,7 +190,7 @@ class Search:
         self,
         function: Function,
         goal: float,
-        study: Callable[[float, float], tuple[Interval | None, int | None, bool]],
+        study: Study,
         residual: Function,
         plateau: Callable[[float, float, float], Interval],
     ) -> None:
@@ -207,7 +209,7 @@ class Search:
         while waiting and pieces < effort:
             a, b = waiting.popleft()
             pieces += 1
-            bounds, move, together = self.study(a, b)
+            bounds, move, together, _ = self.study(a, b)
             if bounds is None or not bounds.contains(self.goal):
                 continue
             if self._attained(a, b, bounds, found) or self._settled(a, b, move, together, found):
@@ -300,7 +302,7 @@ class Search:
     def _attained(self, a: float, b: float, bounds: Interval, found: Found) -> bool:
         """Deal with a piece over all of which the goal is attained: proven by its bounds, or, where terms cancel that
         bounds do not see, as far as samples show."""
-        room = SAME * (abs(self.goal) or 1.0)
+        room = SAME * abs(self.goal)
         if not (self.goal - room <= bounds.low and bounds.high <= self.goal + room):
             if math.isinf(b) or any(self.residual(a + (b - a) * at) > SAME for at in SAMPLES):
                 return False

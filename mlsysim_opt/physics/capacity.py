@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 from mlsysim_opt.algebra.atoms import argmax_label, minimum
 from mlsysim_opt.algebra.expression import constant, expression
+from mlsysim_opt.errors import ScaleError
 from mlsysim_opt.physics.base import Model, Result
 from mlsysim_opt.physics.batching import Batching
 from mlsysim_opt.physics.inputs import Given, Number
@@ -133,8 +134,11 @@ class ServingCapacityModel(Model):
             return [bool(found[at]) for at in rules]
 
         stable = _smallest(lambda count: holds(count)[0], 1)
+        if stable is None:
+            raise ScaleError(f"no number of replicas up to {MOST_REPLICAS:,} keeps the queue stable", path="qps",
+                             hint="a lower qps, or num_replicas")  # fmt: skip
         enough = _smallest(lambda count: all(holds(count)), stable)
-        return {**values, "num_replicas": enough or stable or 1}
+        return {**values, "num_replicas": enough or stable}
 
     def equations(self, **leaves: Any) -> ServingCapacityResult:
         pool = pool_of(leaves)
@@ -177,13 +181,11 @@ class ServingCapacityModel(Model):
         )
 
 
-def _smallest(holds: Callable[[int], bool], start: int | None) -> int | None:
+def _smallest(holds: Callable[[int], bool], start: int) -> int | None:
     """Return the smallest count from `start` on for which something holds that goes on to hold; None where none does.
 
     More replicas never make a request slower: each has less to do, and all serve one queue.
     """
-    if start is None:
-        return None
     high = start
     while not holds(high):
         high *= 2

@@ -74,8 +74,7 @@ def solve_for(
 def answered(task: InverseEquation, wanted: Any, box: tuple[Any, Any] | None) -> SolvedFor:
     """Return the answer to a question whose target is wanted to be this, between the bounds of a box."""
     task.aim(wanted)
-    limits = None if box is None else (task.read(box[0]), task.read(box[1]))
-    return solve_between(task, limits)
+    return solve_between(task, task.read_box(box))
 
 
 def asked(target: str, value: Any) -> tuple[str, Relation, Any]:

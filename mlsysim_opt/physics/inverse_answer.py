@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from mlsysim_opt.algebra.expression import Expression
 from mlsysim_opt.algebra.interval import Interval
 from mlsysim_opt.algebra.invert import TOLERANCE
+from mlsysim_opt.algebra.roots import LARGEST
 from mlsysim_opt.errors import InputError, MlsysimError
 from mlsysim_opt.physics.candidates import Fitting, Missed, violations
 from mlsysim_opt.registry import default_catalog
@@ -29,8 +30,8 @@ WHOLE = (EVERY, BOUNDARY, CHOICE)
 
 
 def meets(output: float, relation: Relation, goal: float) -> bool:
-    """Return whether an output is what is wanted, to `TOLERANCE`."""
-    room = TOLERANCE * (abs(goal) or 1.0)
+    """Return whether an output is what is wanted, to `TOLERANCE` of it: zero is not nearly attained."""
+    room = TOLERANCE * abs(goal)
     if relation == "<=":
         return output <= goal + room
     return output >= goal - room if relation == ">=" else abs(output - goal) <= room
@@ -55,7 +56,10 @@ class SolvedFor:
         method: how it was found. complete: whether it is proven that there is nothing else in `box`.
         formula: the unknown as an expression of everything else, where there is one; valid while `conditions` hold.
         fails_at: for a whole number, the neighbours of the region that do not meet the target.
-        residual: the largest relative difference from the target when a value is substituted back.
+        residual: the largest relative difference from the target when a value is substituted back; where that is zero,
+            from the terms that cancel.
+        notes: where the region ends although the target is not known to be missed beyond: the search, or what can be
+            computed, ends there.
     """
 
     unknown: str
@@ -78,6 +82,7 @@ class SolvedFor:
     _entry: str | None = field(repr=False, compare=False)
     _rises: bool | None = field(repr=False, compare=False)
     _equation: Callable[[], Expression] = field(repr=False, compare=False)
+    notes: tuple[str, ...] = ()
 
     @property
     def equation(self) -> Expression:
@@ -170,10 +175,14 @@ class SolvedFor:
             "equation": str(self.equation),
             "conditions": [str(item) for item in self.conditions], "fails_at": list(self.fails_at),
             "residual": self.residual, "searched": list(self.box), "violated": list(self.violated),
+            "notes": list(self.notes),
         }  # fmt: skip
 
     def shown(self, value: float) -> str:
-        """Return a value of the unknown as text."""
+        """Return a value of the unknown as text; numbers next to infinity and to zero as these."""
+        if abs(value) >= LARGEST:
+            return "-infinity" if value < 0 else "infinity"
+        value = 0.0 if abs(value) <= 1 / LARGEST else value
         return shown(value, self.dimension, whole=bool(self.fails_at) or self.method in WHOLE)
 
     def __str__(self) -> str:
@@ -181,7 +190,7 @@ class SolvedFor:
             found = " or ".join(map(self.shown, self.values))
             spans = [span for span in self.region if span.low < span.high]
             if spans:
-                found += f" (anything from {self.shown(spans[0].low)} to {self.shown(spans[0].high)})"
+                found += f" ({self._span(spans[0])})"
             said = f"{self.unknown} = {found}"
         else:
             said = f"{self.unknown} " + " or ".join(self._span(span) for span in self.region[:SPANS])
@@ -192,7 +201,7 @@ class SolvedFor:
             others = "; other values are not excluded"
         elif self.method in ("all roots", EVERY, CHOICE):
             others = f"; nothing else between {self.shown(self.box.low)} and {self.shown(self.box.high)}"
-        return f"{said} ({self.method}{others})"
+        return "; ".join([f"{said} ({self.method}{others})", *self.notes])
 
     def __repr__(self) -> str:
         return f"<{self}>"
@@ -206,10 +215,13 @@ class SolvedFor:
         return " and ".join(numbers)
 
     def _span(self, span: Interval) -> str:
+        low, high = self.shown(span.low), self.shown(span.high)
         if span.low == span.high:
-            return f"= {self.shown(span.low)}"
-        if span.low <= self.box.low:
-            return f"at most {self.shown(span.high)}"
-        if span.high >= self.box.high:
-            return f"at least {self.shown(span.low)}"
-        return f"from {self.shown(span.low)} to {self.shown(span.high)}"
+            return f"= {low}"
+        from_start = span.low <= self.box.low or low == self.shown(self.box.low)
+        to_end = span.high >= self.box.high or high == self.shown(self.box.high)
+        if from_start and to_end:
+            return "any value" if math.isinf(self.box.high) else f"anything from {low} to {high}"
+        if from_start:
+            return f"at most {high}"
+        return f"at least {low}" if to_end else f"from {low} to {high}"

@@ -10,14 +10,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mlsysim_opt.algebra.arrays import ArrayProgram
+from mlsysim_opt.algebra.bounds import size_of_terms
 from mlsysim_opt.algebra.evaluate import ScalarProgram
 from mlsysim_opt.algebra.expression import Expression, Symbol, constant, short
+from mlsysim_opt.algebra.extent import Extent
 from mlsysim_opt.algebra.fold import folded
 from mlsysim_opt.algebra.interval import Interval
-from mlsysim_opt.algebra.invert import invert
+from mlsysim_opt.algebra.invert import TOLERANCE, extent_of, invert
 from mlsysim_opt.algebra.monotone import Prover
 from mlsysim_opt.algebra.roots import middle_of
-from mlsysim_opt.errors import InputError, MlsysimError, NotInvertibleError
+from mlsysim_opt.errors import InputError, MlsysimError, NotInvertibleError, ScaleError
 from mlsysim_opt.physics.inverse_answer import Relation, SolvedFor, meets
 from mlsysim_opt.registry.limits import limits_of
 from mlsysim_opt.units import as_measure, as_time, show, to_si
@@ -56,6 +58,7 @@ class InverseEquation:
         self.target, self.root, self.relation, self.leaf = target, root, relation, leaf
         self.known, self.near, self.goal = {**known}, near, math.nan
         self.known.pop(leaf.name, None)
+        self.seen: list[float] = []  # outputs that were looked at
 
     def ask(self, changed: Mapping[str, Any]) -> Any:
         """Return the model's own answer with the unknown (or an entry) replaced.
@@ -152,19 +155,52 @@ class InverseEquation:
         """Read the value that is wanted."""
         self.goal = self.goal_of(wanted)
 
-    def read(self, value: Any) -> float:
-        """Return a bound of the unknown in base units."""
-        return to_si(as_measure(value, self.leaf.name), self.leaf.dimension, self.leaf.name)
+    def read_box(self, box: tuple[Any, Any] | None) -> tuple[float, float] | None:
+        """Return the bounds to look between in base units; None where none are given.
+
+        Raises:
+            InputError: one is a value that the unknown, not being whole, cannot have.
+        """
+        if box is None:
+            return None
+        low, high = (to_si(as_measure(end, self.leaf.name), self.leaf.dimension, self.leaf.name) for end in box)
+        least, most = self.leaf.low, self.leaf.high
+        if self.field is not None:
+            least = self.field.minimum
+            most = math.inf if self.field.maximum is None else self.field.maximum
+        for end in () if self.leaf.integer else (low, high):
+            if not least <= end <= most:
+                limit, said = (least, "below {}, the least") if end < least else (most, "above {}, the most")
+                said = said.format(show(limit, self.leaf.dimension, 6))
+                raise InputError(f"{show(end, self.leaf.dimension, 6)} is {said} that {self.leaf.name} can be",
+                                 path="box")  # fmt: skip
+        return low, high
 
     def answer(self, **facts: Any) -> SolvedFor:
         """Return the answer with what all have in common."""
         usual: dict[str, Any] = {"formula": None, "conditions": (), "fails_at": ()}
+        if self.relation != "=":
+            facts["notes"] = self.notes(facts["region"], facts["box"]) + facts.get("notes", ())
         return SolvedFor(
             unknown=self.leaf.name, target=self.target, relation=self.relation, goal=self.goal,
             dimension=self.leaf.dimension, target_dimension=self.root.dimension, _ask=self.ask, _entry=self.entry,
             _change=self.change, _equation=lambda: folded(self.root, self.known),
             **{**usual, **facts},
         )  # fmt: skip
+
+    def notes(self, region: Sequence[Interval], box: Interval) -> tuple[str, ...]:
+        """Return where a region ends only because nothing can be computed beyond."""
+        found = []
+        for end, beyond in ((region[0].low, -math.inf), (region[-1].high, math.inf)):
+            if box.low < end < box.high:
+                try:
+                    self.at(end + math.copysign(1, beyond) if self.leaf.integer else math.nextafter(end, beyond))
+                except ScaleError as error:
+                    end_text = f"{end:,.0f}" if self.leaf.integer else show(end, self.leaf.dimension, 6)
+                    found.append(f"beyond {end_text} it cannot be computed: {error.message}")
+                except MlsysimError:  # no value that the model takes
+                    continue
+        return tuple(found)
 
     def continuous(self, limits: tuple[float, float] | None) -> SolvedFor:
         """Return where an unknown that is not whole meets the target.
@@ -176,7 +212,8 @@ class InverseEquation:
         """
         goal = constant(self.goal, self.root.dimension)
         try:
-            found = invert(self.root, goal, self.leaf, values=self.known, box=limits, near=self.near)
+            found = invert(self.root, goal, self.leaf, values=self.known, box=limits, near=self.near,
+                           explain=self.relation == "=")  # fmt: skip
             roots = self.accepted(list(zip(found.values, found.ranges, strict=True)))
         except NotInvertibleError as error:
             if self.relation == "=":
@@ -219,22 +256,34 @@ class InverseEquation:
     def holds(self, x: float) -> bool:
         """Return whether the target is met for a value of the unknown."""
         try:
-            return meets(self.at(x) if self.alone else self.function(x), self.relation, self.goal)
+            output = self.at(x) if self.alone else self.function(x)
+            self.seen.append(output)
+            return meets(output, self.relation, self.goal)
         except MlsysimError:  # sizes that do not divide, numbers too large to be computed with
             return False
+
+    def size(self, x: float) -> float:
+        """Return how large the terms are of which the output is made."""
+        return size_of_terms(self.root, {**self.fixed, self.leaf.name: x})
+
+    def meets(self, output: float, x: float) -> bool:
+        """Return whether an output for a value of the unknown equals the target, to what rounding may come to."""
+        return abs(output - self.goal) <= TOLERANCE * (abs(self.goal) or self.size(x))
 
     def steady(self, box: Interval) -> bool:
         """Return whether it is proven that an inequality starts or stops to hold at a root only, or only once: the
         output never jumps, or only rises or falls."""
         return Prover(self.root, self.leaf).steady({**self.fixed, self.leaf.name: box})
 
-    def region(self, box: Interval, roots: Sequence[Interval] = ()) -> tuple[Interval, ...]:
-        """Return where an inequality holds, as far as numbers of all sizes show: beside each root, and where it starts
-        or stops to hold between two of them, by halving."""
+    def region(
+        self, box: Interval, roots: Sequence[Interval] = (), others: Sequence[float] = ()
+    ) -> tuple[Interval, ...]:
+        """Return where an inequality holds, as far as numbers of all sizes (and others) show: beside each root, and
+        where it starts or stops to hold between two of them, by halving."""
         ends = [end for span in roots for end in span if math.isfinite(end)]
         near = [x for end in ends for x in _beside(end)]
         far = [(abs(self.near or 0.0) or 1.0) * 10.0**power for power in (-12, -9, -6, 6, 9, 12)]
-        points = sorted({x for x in (*near, *self.sizes(box), *far, *ends) if box.low <= x <= box.high})
+        points = sorted({x for x in (*near, *self.sizes(box), *far, *ends, *others) if box.low <= x <= box.high})
         held: list[Interval] = []
         before: tuple[float, bool] | None = None
         for x in points:
@@ -282,19 +331,39 @@ class InverseEquation:
         everywhere = meets(bounds.low, self.relation, self.goal) and meets(bounds.high, self.relation, self.goal)
         region = (box,) if everywhere and not self.alone else self.region(box)
         if not region:
-            reach = " to ".join(
-                show(end, self.root.dimension) if math.isfinite(end) else "infinity" if end > 0 else "-infinity"
-                for end in bounds
-            )
+            reach = None if self.alone else self._extent(box)
+            if reach is not None:  # where the output is most likely to be what is wanted
+                region = self.region(box, others=[reach.at_least if self.relation == "<=" else reach.at_greatest])
+        if not region:
             raise NotInvertibleError(
                 f"no {self.leaf.name} makes {self.target} {self.relation} {show(self.goal, self.root.dimension)}",
-                hint=f"its values lie within {reach}" if any(map(math.isfinite, bounds)) and not self.alone else None,
+                hint=self.looked_at() if reach is None else reach.described(self.goal, self.shown, complete=False),
             )
         inner = [end for span in region for end in span if box.low < end < box.high]
         end = box.low if math.isfinite(box.low) else box.high
         return self.answer(values=tuple(inner or [end]), region=region, box=box, residual=0.0, _rises=None,
                            method="boundary by halving" if inner else "holds everywhere",
                            complete=not self.alone and (everywhere or move in (1, -1)))  # fmt: skip
+
+    def _extent(self, box: Interval) -> Extent | None:
+        """Return between which values the output lies; None where the unknown plays no part in it."""
+        try:
+            return extent_of(self.root, self.leaf, self.known, box)
+        except NotInvertibleError:
+            return None
+
+    def looked_at(self) -> str | None:
+        """Return the range of the outputs that were looked at, as a text; None where there were none."""
+        seen = [output for output in self.seen if not math.isnan(output)]
+        if not seen:
+            return None
+        return f"where it was looked at, {self.target} is {self.shown(min(seen))} to {self.shown(max(seen))}"
+
+    def shown(self, output: float, digits: int = 6) -> str:
+        """Return an output as text."""
+        if math.isinf(output):
+            return "infinity" if output > 0 else "-infinity"
+        return show(output, self.root.dimension, digits)
 
 
 def _beside(end: float) -> tuple[float, float]:

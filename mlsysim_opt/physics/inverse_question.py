@@ -18,7 +18,7 @@ from mlsysim_opt.errors import InputError, MlsysimError, NotInvertibleError, Sca
 from mlsysim_opt.physics.base import Model
 from mlsysim_opt.physics.follows import input_text, reads
 from mlsysim_opt.physics.inputs import REQUIRED, Degree, Given, Input, Number
-from mlsysim_opt.physics.inverse_answer import Relation, SolvedFor, meets
+from mlsysim_opt.physics.inverse_answer import Relation, SolvedFor
 from mlsysim_opt.physics.inverse_equation import InverseEquation
 from mlsysim_opt.registry.entry import Entry
 from mlsysim_opt.registry.limits import limits_of
@@ -204,7 +204,8 @@ class InverseQuestion(InverseEquation):
             found = self._as_others_follow(limits)
         except NotInvertibleError:
             return self.where_it_holds(box)
-        return replace(found, region=self.region(box, found.region), _rises=self._rises(found.value), box=box)
+        region = self.region(box, found.region)
+        return replace(found, region=region, _rises=self._rises(found.value), box=box, notes=self.notes(region, box))
 
     def holds(self, x: float) -> bool:
         return super().holds(x) and (not (self.askable and self.model.refuses) or self._taken(x))
@@ -265,15 +266,16 @@ class InverseQuestion(InverseEquation):
             for known in ends.values():
                 roots += self._crossed(known, Interval(*box))
         if not roots:
+            hints = [self.looked_at(), "give those that follow from it"]
             raise NotInvertibleError(
                 f"no {self.leaf.name} was found that gives {self.target} the value "
                 f"{show(self.goal, self.root.dimension, 6)}: other inputs follow from it",
-                hint="give those that follow from it",
+                hint="; ".join(filter(None, hints)),
             )
         roots = merged_roots(roots, lambda x: abs(self.at(x) - self.goal))
         roots = [(x, self._widened(span, [*settings]) if span.low < span.high else span) for x, span in roots]
         values = tuple(x for x, _ in roots)
-        off = max(abs(self.at(x) - self.goal) / (abs(self.goal) or 1.0) for x in values)
+        off = max(abs(self.at(x) - self.goal) / (abs(self.goal) or self.size(x)) for x in values)
         return self.answer(values=values, region=tuple(span for _, span in roots), method="all roots", complete=False,
                            residual=off, box=Interval(low, high), _rises=None)  # fmt: skip
 
@@ -284,14 +286,16 @@ class InverseQuestion(InverseEquation):
             at = [float(self.program.run_named({**known, self.leaf.name: end})[0]) for end in box]
         except ScaleError:  # too large to be computed with
             return []
-        on = [meets(output, "=", self.goal) for output in at]
+        self.seen += at
+        on = [self.meets(output, end) for output, end in zip(at, box, strict=True)]
         found: list[tuple[float, Interval]] = []
         if all(on):
             found = [(box.low, box)]
         elif any(on) or (at[0] - self.goal) * (at[1] - self.goal) < 0:
             with suppress(NotInvertibleError, ScaleError):
                 goal = constant(self.goal, self.root.dimension)
-                inverse = invert(self.root, goal, self.leaf, values=known, box=box, effort=EFFORT)
+                inverse = invert(self.root, goal, self.leaf, values=known, box=box, effort=EFFORT,
+                                 explain=False)  # fmt: skip
                 found = list(zip(inverse.values, inverse.ranges, strict=True))
         roots = []
         for x, span in found:
@@ -303,7 +307,7 @@ class InverseQuestion(InverseEquation):
     def _confirms(self, x: float) -> bool:
         """Return whether the model itself gives the target for a value of the unknown."""
         try:
-            return meets(self.at(x), "=", self.goal)
+            return self.meets(self.at(x), x)
         except MlsysimError:
             return False
 

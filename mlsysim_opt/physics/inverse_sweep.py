@@ -57,7 +57,7 @@ def solve_for_many(
     axes = {target if key == name else key: values for key, values in space.axes.items()}
     result = SolvedSweep(ask.leaf.name, target, relation, axes)
     result.dimension, result.target_dimension = ask.leaf.dimension, ask.root.dimension
-    asked = None if box is None else (ask.read(box[0]), ask.read(box[1]))
+    asked = ask.read_box(box)
 
     def alone(at: Sequence[int]) -> SolvedFor:
         """Return the answer at one point, by its position along each axis, that of wanted values included."""
@@ -259,7 +259,7 @@ class _Many:
         """Return the whole numbers at which outputs that only rise (`move` 1) or fall stop or start to meet the target:
         the last one where smaller ones do, the first where larger ones do."""
         first, last = whole_box(self._whole_unknown, self.limits)
-        room = TOLERANCE * np.where(self.goals == 0, 1.0, np.abs(self.goals))
+        room = TOLERANCE * np.abs(self.goals)
         until = self.result.relation == ("<=" if move > 0 else ">=")
 
         def beyond(numbers: Array) -> Array:
@@ -343,7 +343,7 @@ class _Many:
             goal = constant(float(goals[at]), self.root.dimension)
             try:
                 one = self._one(values, float(goals[at])) if self.unknown.integer else invert(
-                    self.root, goal, self.unknown, values=values, near=self._near(), box=box
+                    self.root, goal, self.unknown, values=values, near=self._near(), box=box, explain=False
                 )  # fmt: skip
             except MlsysimError as error:
                 if error.message not in self.result.excluded and len(self.result.excluded) < 10:

@@ -26,6 +26,7 @@ from mlsysim_opt.units import show
 
 MANY, FEW = 1 << 17, 1 << 11
 """Whole numbers that are looked at where no bounds are given: evaluated as arrays, or each as a question of its own."""
+FARTHER = "a box looks farther"
 
 
 def solve_between(task: InverseEquation, asked: tuple[float, float] | None) -> SolvedFor:
@@ -77,7 +78,8 @@ def solve_whole(task: InverseEquation, limits: tuple[float, float] | None) -> So
     low, high = _range(task, limits, MANY)
     if limits is None:
         high = int(min(task.limits(None)[1], max(high, 4 * (task.near or 0), low), low + 16 * MANY - 1))
-    return _among(task, low, high, _by_equation(task, low, high), EVERY, complete=True)
+    more = limits is None and high < task.limits(None)[1]
+    return _among(task, low, _by_equation(task, low, high), complete=True, more=more)
 
 
 def _proven(task: InverseEquation, low: float, high: float) -> SolvedFor | None:
@@ -114,7 +116,7 @@ def _proven(task: InverseEquation, low: float, high: float) -> SolvedFor | None:
 def _sides(task: InverseEquation, first: int, last: int) -> list[Boundary | None] | None:
     """Return where the output starts to be large enough, and to be small enough, as far as each is asked for; None
     where numbers are met for which it has no value, or which are too large to be computed with exactly."""
-    root, room = task.root, TOLERANCE * (abs(task.goal) or 1.0)
+    root, room = task.root, TOLERANCE * abs(task.goal)
     asked = []
     if task.relation != "<=":
         asked.append(constant(task.goal - room, root.dimension) <= root)
@@ -138,7 +140,37 @@ def _one_by_one(task: InverseQuestion, limits: tuple[float, float] | None) -> So
             found = _as_others_follow(task)
         if found is not None:
             return found
-    return _among(task, low, high, outputs, EVERY, complete=True)
+        outputs, step = _farther(task, low, outputs)
+        skipped = (f"above {high:,} only multiples of {step:,} were looked at",) if step > 1 else ()
+        return _among(task, low, outputs, complete=not skipped, notes=skipped,
+                      more=low + len(outputs) <= task.limits(None)[1])  # fmt: skip
+    return _among(task, low, outputs, complete=True, more=False)
+
+
+def _farther(task: InverseQuestion, low: int, outputs: Sequence[float]) -> tuple[list[float], int]:
+    """Return the outputs of numbers from `low` on, those that are known and more, until the target is no longer met, or
+    as many again were asked about. Where only multiples of a number have an output (of the replicas that share a
+    batch), only those are asked about: it is returned too, 1 where none was left out."""
+    found = [*outputs]
+    step = math.gcd(*(low + at for at, output in enumerate(outputs) if not math.isnan(output))) or 1
+    last, left = int(min(task.limits(None)[1], MOST)), len(outputs)
+    while left > 0 and _held_last(task, found):
+        following = low + len(found)
+        numbers = [*range(-(-following // step) * step, min(last, 2 * following) + 1, step)][:left]
+        if not numbers:
+            break
+        left -= len(numbers)
+        found += [math.nan] * (numbers[-1] + 1 - following)
+        with suppress(MlsysimError):  # none of them has an output
+            for number, output in zip(numbers, task.outputs(numbers), strict=True):
+                found[number - low] = output
+    return found, step if len(found) > len(outputs) else 1
+
+
+def _held_last(task: InverseEquation, outputs: Sequence[float]) -> bool:
+    """Return whether the last number that has an output meets the target."""
+    last = next((output for output in reversed(outputs) if not math.isnan(output)), math.nan)
+    return meets(last, task.relation, task.goal)
 
 
 def _range(task: InverseEquation, limits: tuple[float, float] | None, most: int) -> tuple[int, int]:
@@ -175,7 +207,8 @@ def _confirmed(task: InverseQuestion) -> SolvedFor | None:
     other inputs may follow from the unknown. None where it does not."""
     low, high = _range(task, None, MANY)
     try:
-        found = _among(task, low, high, _by_equation(task, low, high), EVERY, complete=False)
+        more = high < task.limits(None)[1]
+        found = _among(task, low, _by_equation(task, low, high), complete=False, more=more)
         ends = {int(end) for span in (*found.region[:SPANS], found.region[-1]) for end in span}
         seen = {number: task.at(number) for number in {*ends, *found.fails_at[:SPANS]}}
     except MlsysimError:
@@ -193,7 +226,7 @@ def _as_others_follow(task: InverseQuestion) -> SolvedFor | None:
     numbers: set[int] = set()
     for known in dict(filter(None, map(task.setting, sizes))).values():
         outputs = np.array(_by_equation(task, low, high, known))
-        near = np.abs(outputs - task.goal) <= TOLERANCE * (abs(task.goal) or 1.0)
+        near = np.abs(outputs - task.goal) <= TOLERANCE * abs(task.goal)
         for run in _runs((low + np.flatnonzero(near)).tolist()):
             for number in {run[0], run[-1]}:
                 with suppress(MlsysimError):
@@ -205,41 +238,48 @@ def _as_others_follow(task: InverseQuestion) -> SolvedFor | None:
                        residual=0.0, box=Interval(float(low), float(high)), _rises=None)  # fmt: skip
 
 
-def _among(
-    task: InverseEquation, low: int, high: int, outputs: Sequence[float], method: str, *, complete: bool
-) -> SolvedFor:
-    """Return which of the whole numbers of a range meet the target, by their outputs."""
+def _among(task: InverseEquation, low: int, outputs: Sequence[float], *, complete: bool, more: bool,
+           notes: tuple[str, ...] = ()) -> SolvedFor:  # fmt: skip
+    """Return which of the whole numbers from `low` on meet the target, by their outputs; `more` says whether the
+    unknown can be larger."""
+    high = low + len(outputs) - 1
     holds = np.array([meets(output, task.relation, task.goal) for output in outputs])
     if not holds.any():
         known = [(abs(output - task.goal), low + at) for at, output in enumerate(outputs) if output == output]
-        raise _missed(task, low, high, [number for _, number in sorted(known)[:2]], outputs)
+        raise _missed(task, low, high, [number for _, number in sorted(known)[:2]], outputs, more=more)
+    if more and _held_last(task, outputs):
+        notes += (f"{high:,} is where the search ends, not where the target is missed: {FARTHER}",)
     spans = [Interval(float(low + run[0]), float(low + run[-1])) for run in _runs(np.flatnonzero(holds).tolist())]
     inner = [end for span in spans for end in span if low < end < high] or [spans[0].low]
     beside = {span.low - 1 for span in spans} | {span.high + 1 for span in spans}
     defined = [output for output in outputs if output == output]
     return task.answer(
-        values=tuple(dict.fromkeys(inner)), region=tuple(spans), method=method, complete=complete, residual=0.0,
+        values=tuple(dict.fromkeys(inner)), region=tuple(spans), method=EVERY, complete=complete, residual=0.0,
         box=Interval(float(low), float(high)),
         fails_at=tuple(sorted(int(item) for item in beside if low <= item <= high)),
         _rises=defined[-1] > defined[0] if defined else None,
+        notes=notes,
     )  # fmt: skip
 
 
 def _missed(
-    task: InverseEquation, low: int, high: int, nearest: Sequence[int], outputs: Sequence[float] | None = None
-) -> NotInvertibleError:
+    task: InverseEquation, low: int, high: int, nearest: Sequence[int], outputs: Sequence[float] | None = None,
+    *, more: bool = False,
+) -> NotInvertibleError:  # fmt: skip
     """Return the error that no whole number meets the target, with the ones that come nearest to it."""
     wanted = f"{task.target} {task.relation} {show(task.goal, task.root.dimension, 6)}"
     reach = f"from {low} up" if high >= MOST else f"from {low} to {high}"
     said = f"no whole {task.leaf.name} {reach} gives {wanted}"
     seen = {}
-    for number in nearest:
+    for number in filter(lambda at: at < MOST, nearest):  # the largest number stands for all that are larger
         output = task.function(float(number)) if outputs is None else outputs[number - low]
         if not math.isnan(output):
             seen[number] = show(output, task.root.dimension, 6) if math.isfinite(output) else "infinity"
     if not seen:
-        return NotInvertibleError(said, hint="there is no value for any of them")
-    return NotInvertibleError(said, hint="the nearest: " + ", ".join(f"{at} gives {text}" for at, text in seen.items()))
+        hint = "there is no value for any of them"
+    else:
+        hint = "the nearest: " + ", ".join(f"{at} gives {text}" for at, text in seen.items())
+    return NotInvertibleError(said, hint=f"{hint}; {FARTHER}" if more else hint)
 
 
 def _runs(numbers: Sequence[int]) -> list[list[int]]:

@@ -134,6 +134,37 @@ def test_no_solution_says_what_is_attainable(node: Expression, target: float, pa
     assert part in str(caught.value)
 
 
+@pytest.mark.parametrize("node", [1 / (1 + p), p**2 / (1 + p**3) + 1 / (1 + p), 1 / (p + 5) + 1e-30 / p])
+def test_zero_is_not_attained_by_what_only_fades(node: Expression) -> None:
+    with pytest.raises(NotInvertibleError, match="0 only in the limit"):
+        invert(node, 0, p, box=(1, math.inf))
+
+
+@pytest.mark.parametrize(
+    ("node", "root"),
+    [
+        (p * 0.1 - 0.07, 0.7),
+        (p * 0.1 + p * 0.2 - 0.21, 0.7),
+        (p * p - 2 * p * 0.3, 0.6),
+        (1e20 * (p - 0.3), 0.3),
+        (1e-20 * (p * p - 2), math.sqrt(2)),
+    ],
+)
+def test_zero_is_attained_where_terms_cancel_up_to_rounding(node: Expression, root: float) -> None:
+    assert invert(node, 0, p, box=(0.1, 9)).value == pytest.approx(root, rel=1e-9)
+
+
+def test_a_goal_out_of_reach_is_not_searched_for() -> None:
+    # 1/4 at most (at 1): the bounds of a piece around 1 exceed it however small it is, and no search would end.
+    with pytest.raises(NotInvertibleError, match="between 0 and \\+inf gives p / ") as caught:
+        invert(p / (1 + p) ** 2, 0.5, p)
+    assert caught.value.hint == "attainable is 0 to 0.25"
+
+
+def test_a_plateau_without_end_has_none() -> None:
+    assert invert(minimum(p, 3) + p * 0, 3, p).ranges == (Interval(3.0, math.inf),)
+
+
 def test_a_search_that_is_cut_short_says_so() -> None:
     wild = sum((exp(-((x - k) ** 2)) for k in range(-8, 9, 4)), start=expression(0))
     cut = invert(wild, 0.5, x, effort=40)

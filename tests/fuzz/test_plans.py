@@ -20,7 +20,7 @@ def test_all_ways_agree_with_every_plan(seed: int, tally: Tally) -> None:
 
 @pytest.mark.parametrize("seed", [1307])
 def test_seeds_that_failed_once(seed: int) -> None:
-    # 1307: a step of CP-SAT's presolve left out the best plan, and another one was called optimal (google/or-tools#5293).
+    # 1307: a step of CP-SAT's presolve left out the best plan and called another one optimal (google/or-tools#5293).
     agree_seed(plan, seed, every=True)
 
 

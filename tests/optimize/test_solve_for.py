@@ -43,6 +43,16 @@ def test_bad_questions_about_a_solution(solution: Any) -> None:
         mo.solve_for("step_time <= 5 GB", unknown="calibration.gemm_efficiency", using=solution)
 
 
+def test_the_attainable_range_of_a_metric_does_not_contradict_itself(solution: Any) -> None:
+    # Without end, the network leaves 0.485 of the peak: step by step, and by the range that an error says.
+    fast = solution.solve_for("mfu", 0.485, unknown="fleet.fabric.bandwidth")
+    assert fast.residual < 1e-9
+    for target in ("mfu >= 0.5", "mfu = 0.5"):
+        with pytest.raises(NotInvertibleError) as caught:
+            solution.solve_for(target, unknown="fleet.fabric.bandwidth")
+        assert caught.value.hint == "attainable is 0 to 0.485037"
+
+
 def test_at_most_and_at_least(solution: Any) -> None:
     step = solution.metrics["step_time"]
     name = "calibration.gemm_efficiency"

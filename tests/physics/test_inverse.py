@@ -13,7 +13,9 @@ from mlsysim_opt.algebra.evaluate import evaluate
 from mlsysim_opt.algebra.expression import symbols
 from mlsysim_opt.errors import DimensionError, InputError, MlsysimError, NotInvertibleError, UnknownNameError
 from mlsysim_opt.physics import (
+    CheckpointModel,
     DistributedModel,
+    ReliabilityModel,
     ScalingModel,
     ServingCapacityModel,
     ServingModel,
@@ -140,7 +142,7 @@ def test_bad_boxes() -> None:
         ({"hardware": []}, "hardware: is an axis without values"),
         ({"unknown": "x" * 5000}, "unknown number that the output depends on 'xxx"),
         ({"box": ("5 TB/s", "4 TB/s")}, "the lower bound 5 TB/s is not below the upper bound 4 TB/s"),
-        ({"target": "itl <= 0 s"}, "its values lie within 5.7"),
+        ({"target": "itl <= 0 s"}, "attainable is 5.7"),
     ],
 )
 def test_what_is_no_question_is_named(asked: dict[str, Any], message: str) -> None:
@@ -201,6 +203,99 @@ def test_only_what_is_declared_is_derived(given: dict[str, Any]) -> None:
     checked = check_all(model.inputs, {**POOL, **given}, model.aliases, "test")
     prepared = model.prepare(dict(checked))
     assert {name for name in prepared if prepared[name] is not checked[name]} == model.derived
+
+
+# ranges -----------------------------------------------------------------------------------------------------------
+INTERVAL: dict[str, Any] = {"using": ReliabilityModel, "unknown": "checkpoint_interval",
+                            "fleet": "Meta_Llama3_16K_H100", "job_duration_days": 54}  # fmt: skip
+PEAK: dict[str, Any] = {"using": ServingModel, "unknown": "hardware.compute.peak.fp8", **ServingModel.example}
+SIZE: dict[str, Any] = {"using": ScalingModel, "unknown": "target_model_size", "compute_budget": "5.76e23 FLOP"}
+
+
+@pytest.mark.parametrize(
+    ("target", "given", "reach"),
+    [
+        # By hand: 0.97342 (t / M) / (e^((t + 60 s) / M) - 1) with M = 11,136 s is 0.97342 x 0.10031 / 0.11148 at its
+        # best interval, t = 1,117 s.
+        ("goodput = 0.99", INTERVAL, "attainable is 0 to 0.875838"),
+        ("goodput = 0.88", INTERVAL, "attainable is 0 to 0.875838"),
+        ("goodput = -0.88", INTERVAL, "attainable is 0 to 0.875838"),
+        ("goodput >= 0.88", INTERVAL, "attainable is 0 to 0.875838"),
+        ("loss = 1.9", SIZE, "attainable is 1.97444 to infinity"),
+        ("loss <= 1", SIZE, "attainable is 1.97444 to infinity"),
+        ("decode_mfu = 0.5", PEAK, "attainable is 0 to 0.270665"),
+        ("decode_mfu = -0.02", PEAK, "attainable is 0 to 0.270665"),
+    ],
+)
+def test_the_attainable_range_is_the_true_one(target: str, given: dict[str, Any], reach: str) -> None:
+    with pytest.raises(NotInvertibleError) as caught:
+        solve_for(target, **given)
+    assert caught.value.hint == reach
+
+
+def test_the_ends_of_a_range_are_attained() -> None:
+    best = solve_for("goodput = 0.8758378", **INTERVAL)
+    assert len(best.values) == 2  # beside the best interval
+    assert solve_for("loss = 1.974442", **SIZE).complete
+
+
+@pytest.mark.parametrize("target", ["mfu_penalty <= 0", "mfu_penalty = 0"])
+def test_a_penalty_that_only_fades_is_never_zero(target: str) -> None:
+    given = {"using": CheckpointModel, "model": "Llama3_70B", "hardware": "H100", "filesystem_bandwidth": "100 GB/s"}
+    with pytest.raises(NotInvertibleError, match="attainable is 0 to 1, 0 only in the limit"):
+        solve_for(target, unknown="checkpoint_interval", **given)
+    always = solve_for("mfu_penalty >= 0", unknown="checkpoint_interval", **given)
+    assert str(always) == "checkpoint_interval any value (holds everywhere)"
+
+
+@pytest.mark.parametrize(
+    ("box", "message"),
+    [
+        (("-1 TB/s", "2 TB/s"), "box: -1 TB/s is below 0 byte/s, the least that hardware.memory.bandwidth can be"),
+        (("1 TB/s", "-2 TB/s"), "box: -2 TB/s is below 0 byte/s"),
+    ],
+)
+def test_a_box_of_what_cannot_be_is_refused(box: tuple[str, str], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        solve_for("itl = 20 ms", unknown=BANDWIDTH, box=box, **ASKED)
+    with pytest.raises(InputError, match=message):
+        solve_for("itl", ["20 ms", "30 ms"], unknown=BANDWIDTH, box=box, **ASKED)
+
+
+def test_a_limit_beyond_the_numbers_that_are_asked_about_first_is_found() -> None:
+    # Eight replicas share the batch, and 2,048 numbers are looked at before multiples of eight are.
+    job: dict[str, Any] = {name: item for name, item in DistributedModel.example.items() if name != "batch_size"}
+    found = solve_for("step_time <= 200 s", unknown="batch_size", using=DistributedModel, **job)
+    last = int(found.region[-1].high)
+    assert last > 2048
+    assert DistributedModel().solve(batch_size=last, **job).si("step_time") <= 200
+    assert DistributedModel().solve(batch_size=last + 8, **job).si("step_time") > 200
+    assert found.notes == ("above 2,048 only multiples of 8 were looked at",)
+    assert not found.complete
+
+
+def test_where_a_search_ends_is_no_boundary() -> None:
+    job: dict[str, Any] = {name: item for name, item in DistributedModel.example.items() if name != "batch_size"}
+    cut = solve_for("step_time <= 200 h", unknown="batch_size", using=DistributedModel, **job)
+    assert "is where the search ends, not where the target is missed: a box looks farther" in str(cut)
+    wide = solve_for("throughput >= 100 token/s", unknown="tp_size", **{**ASKED, "tp_size": None})
+    assert "131,072 is where the search ends" in str(wide)
+    boxed = solve_for("throughput >= 1 token/s", unknown="tp_size", box=(1, 64), **{**ASKED, "tp_size": None})
+    assert str(boxed).startswith("tp_size anything from 1 to 64 ")
+    assert not boxed.notes
+
+
+def test_where_nothing_can_be_computed_is_no_boundary() -> None:
+    given: dict[str, Any] = {"unknown": "qps", "using": ServingCapacityModel, **POOL}
+    few = solve_for("required_replicas <= 10", **given)
+    many = solve_for("required_replicas >= 10", **given)
+    assert len(few.region) == 1
+    assert few.region[0].high == pytest.approx(109, rel=1e-2)  # ten replicas of 10.9 requests per second
+    assert not few.notes
+    assert len(many.region) == 1
+    assert "it cannot be computed: erlang_c of" in str(many)
+    with pytest.raises(NotInvertibleError, match="where it was looked at, required_replicas is 1 to "):
+        solve_for("required_replicas <= 0", **given)
 
 
 # over axes ------------------------------------------------------------------------------------------------------------

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mlsysim_opt.errors import InputError, MissingFieldError, UnknownNameError, UnsupportedPrecisionError
+from mlsysim_opt.errors import (
+    InputError,
+    MissingFieldError,
+    ScaleError,
+    UnknownNameError,
+    UnsupportedPrecisionError,
+)
 from mlsysim_opt.optimize import task
 from mlsysim_opt.physics.batching import ContinuousBatchingModel
 from mlsysim_opt.physics.capacity import ServingCapacityModel
@@ -193,6 +200,23 @@ def test_a_device_without_a_rate_or_link_is_refused() -> None:
         solve(precision="fp17")
     with pytest.raises(UnknownNameError, match="int3"):
         solve(weight_precision="int3")
+
+
+# replicas -------------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize(("qps", "replicas"), [("1e6 1/s", 91_661), ("1e8 1/s", 9_166_033)])
+def test_more_requests_need_more_replicas(qps: str, replicas: int) -> None:
+    # A replica answers 10.909846 requests per second: so many fewer would not keep up.
+    asked: dict[str, Any] = {"model": "Llama3_8B", "hardware": "H100", "target_p99_latency_ms": "20 s"}
+    assert ServingCapacityModel().solve(qps=qps, **asked).required_replicas == replicas
+    assert replicas == math.ceil(float(qps.split()[0]) / 10.909846257189434)
+
+
+def test_so_many_requests_that_no_number_of_replicas_is_known_to_do() -> None:
+    asked: dict[str, Any] = {"model": "Llama3_8B", "hardware": "H100", "target_p99_latency_ms": "20 s"}
+    with pytest.raises(ScaleError, match="qps: no number of replicas up to 1,073,741,824 keeps the queue stable"):
+        ServingCapacityModel().solve(qps="1.172e10 1/s", **asked)
+    told = ServingCapacityModel().solve(qps="1.172e10 1/s", num_replicas=1, **asked)
+    assert not told.constraints["queue is stable"]
 
 
 # one relation, one value ----------------------------------------------------------------------------------------------
