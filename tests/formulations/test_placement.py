@@ -849,3 +849,21 @@ JOB = {"name": "a", "designs": [design(2, 10.0, 5.0)]}
 def test_faults_say_what_is_wrong(given: dict[str, Any], error: type[Exception], says: str) -> None:
     with pytest.raises(error, match=says):
         place(**given)
+
+
+@pytest.mark.parametrize("pauses", [True, False])
+def test_a_ratio_held_at_its_best_lets_the_next_objective_decide(pauses: bool) -> None:
+    # Each job is 8 accelerators for 2 h. In Stockholm (PUE 1.1, 30 g/kWh, 3 USD/h) one hour of a job is
+    # 8 kW * 1.1 * 30 g = 264 g for 24 USD: 0.011 kg/USD. In Virginia 8 * 1.15 * 400 g = 3680 g for 16 USD: 0.23.
+    # So all four hours are in Stockholm, for 96 USD; nothing is left of 0.264 kg less 0.011 kg/USD of 24 USD.
+    numbers = {"AWS_us_east_1": ("2 USD/h", "400 gCO2e/kWh"), "AWS_eu_north_1": ("3 USD/h", "30 gCO2e/kWh")}
+    assert pue("AWS_eu_north_1") == 1.1
+    plan = place(
+        regions=list(numbers), jobs=[{"name": name, "designs": [design(1, 2.0, 8.0)]} for name in "ab"],
+        price={name: price for name, (price, _) in numbers.items()},
+        carbon_intensity={name: grid for name, (_, grid) in numbers.items()},
+        duration="4 h", periods=4, pauses=pauses, objective=["carbon/cost", "min_cost"],
+    )  # fmt: skip
+    assert plan.status == "optimal"
+    assert plan.objective.value == pytest.approx(0.011)
+    assert plan.metrics["cost"].m_as("USD") == pytest.approx(96)

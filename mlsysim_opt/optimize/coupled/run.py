@@ -24,7 +24,15 @@ from mlsysim_opt.optimize.coupled.linear import metric_symbols
 from mlsysim_opt.optimize.coupled.pooled import pools, solve_pooled
 from mlsysim_opt.optimize.coupled.problem import Coupled, CoupledProblem
 from mlsysim_opt.optimize.coupled.program import Array
-from mlsysim_opt.optimize.coupled.ratio import AGREEMENT, TIE, least_ratio, left, ratio_number, refuse_negative_divisors
+from mlsysim_opt.optimize.coupled.ratio import (
+    AGREEMENT,
+    TIE,
+    TIED,
+    least_ratio,
+    left,
+    ratio_number,
+    refuse_negative_divisors,
+)
 from mlsysim_opt.optimize.coupled.search import ROUNDING, Found, Options, ProgramBackend, within
 from mlsysim_opt.optimize.coupled.solution import PlanSlack, PlanSolution
 from mlsysim_opt.optimize.coupled.task import CoupledTask
@@ -218,12 +226,14 @@ def _refine(
     assert value is not None
     linear = task.linear
     size = abs(value) or ROUNDING * solved.found.size
-    if linear.divisor is None:
-        held = linear.total <= constant(value + TIE * size, linear.total.dimension)
-    else:
-        held = linear.total - linear.divisor * ratio_number(linear, value + TIE * size) <= 0
     name = f"{task.objective.name} stays at its best"
-    narrowed = task.with_relations([Coupled(name, held, structural=True), *linear.relations], name)
+    if linear.divisor is None:
+        most = linear.total <= constant(value + TIE * size, linear.total.dimension)
+        held = Coupled(name, most, structural=True)
+    else:
+        most = linear.total - linear.divisor * ratio_number(linear, value + TIE * size) <= 0
+        held = Coupled(name, most, structural=True, cancelled=TIED)
+    narrowed = task.with_relations([held, *linear.relations], name)
     following = replace(narrowed, objective=objective, then=[])
     found = solve_first(following, engine, replace(options, start=None))
     if found.found.status == "unbounded":
