@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from mlsysim_opt.algebra.derive import gradient
 from mlsysim_opt.algebra.evaluate import ScalarProgram
 from mlsysim_opt.algebra.expression import constant
 from mlsysim_opt.errors import InputError, LimitReachedError, UnboundedError, UnknownNameError, VerificationError
@@ -267,8 +268,9 @@ def solution_of(task: CoupledTask, first: Solved, solved: Solved, backend: str, 
     every = amounts_of(solved.compiled, found.x)
     clean = without_dust(every)
     for amounts in (clean, every) if len(clean) < len(every) else (every,):
-        audit, metrics, value = _audited(task, amounts)
-        size = max(abs(claimed), abs(value), ROUNDING * first.found.size) or 1.0
+        audit, metrics, value, added = _audited(task, amounts)
+        added = max(added, first.found.size)
+        size = max(abs(claimed), abs(value), ROUNDING * added) or 1.0
         deviation = abs(value - claimed) / size
         if not audit.failing and deviation <= room:
             break
@@ -282,7 +284,7 @@ def solution_of(task: CoupledTask, first: Solved, solved: Solved, backend: str, 
     bound = first.found.bound
     gap = None
     if math.isfinite(bound):
-        gap = 0.0 if within(value, bound, 1e-9) else max(0.0, relative(value, bound))
+        gap = 0.0 if within(value, bound, 1e-9, added) else max(0.0, relative(value, bound))
     of = task.objective.expression.dimension
     problem = task.problem
     combinations = solved.compiled.combinations
@@ -331,8 +333,8 @@ def without_dust(amounts: Sequence[Amount]) -> list[Amount]:
     return [amount for amount in amounts if abs(amount.amount) > DUST * largest[item(amount)]]
 
 
-def _audited(task: CoupledTask, amounts: Sequence[Amount]) -> tuple[Audit, Metrics, float]:
-    """Return what the scalar path finds: the audit, the metrics, and the value of what is minimised."""
+def _audited(task: CoupledTask, amounts: Sequence[Amount]) -> tuple[Audit, Metrics, float, float]:
+    """Return what the scalar path finds: the audit, the metrics, what is minimised, what that adds up without signs."""
     problem = task.problem
     families = set(problem.families.values())
     own = [item for item in amounts if item.family in families]
@@ -343,7 +345,10 @@ def _audited(task: CoupledTask, amounts: Sequence[Amount]) -> tuple[Audit, Metri
     for item in task.user:  # with a largest in them, whose stand-in is no amount of the plan
         if item.constraint.sides and not families.issuperset(item.families):
             audit.compare(item.name, ScalarProgram(item.constraint.sides).run_named({**problem.values, **totals}))
-    (value,) = ScalarProgram([task.objective.cost]).run_named({**problem.values, **totals})
+    cost = task.objective.cost
+    parts = metric_symbols(problem, cost)
+    value, *slopes = ScalarProgram([cost, *gradient(cost, parts)]).run_named({**problem.values, **totals})
+    added = math.fsum(abs(slope * totals[part.name]) for slope, part in zip(slopes, parts, strict=True))
     shown: dict[str, Value] = {}
     for name, metric in problem.metrics.items():
         if metric.expression is None or not metric_symbols(problem, metric.expression):
@@ -355,7 +360,12 @@ def _audited(task: CoupledTask, amounts: Sequence[Amount]) -> tuple[Audit, Metri
         else:
             unit = metric.display_unit(amount)
             shown[name] = Value(amount / unit.factor if known else None, unit.text)
-    return audit, Metrics(shown, {name: item.reason for name, item in problem.metrics.items() if item.reason}), value
+    return (
+        audit,
+        Metrics(shown, {name: item.reason for name, item in problem.metrics.items() if item.reason}),
+        value,
+        added,
+    )
 
 
 def shown(problem: CoupledProblem, expression: Any, value: float, of: Any, like: float | None = None) -> Value:
@@ -448,9 +458,9 @@ def audited(task: CoupledTask, solution: PlanSolution, totals: Sequence[Total]) 
 def verify(task: CoupledTask, solution: PlanSolution) -> dict[str, Any]:
     """Return what the scalar path finds of a stored plan; see `CoupledProblemSolution.verify`."""
     amounts = amounts_in(task.problem, solution)
-    audit, metrics, value = _audited(task, amounts)
+    audit, metrics, value, added = _audited(task, amounts)
     sign = 1.0 if solution.sense == "min" else -1.0
-    worst = _deviation(solution.objective, sign * value)
+    worst = _deviation(solution.objective, sign * value, ROUNDING * added)
     for name, shown in solution.metrics.values_with_units.items():
         worst = max(worst, _deviation(shown, metrics.values_with_units[name].si))
     if audit.failing or worst > AGREEMENT * 10:
@@ -464,7 +474,7 @@ def verify(task: CoupledTask, solution: PlanSolution) -> dict[str, Any]:
             raise VerificationError(f"{name} is {exact:.9g} when it is computed again, and {held:.9g} in the plan")
         worst = max(worst, off)
     bound = None if solution.bound is None else solution.bound.si
-    if bound is not None and sign * bound > value + AGREEMENT * 10 * abs(value):
+    if bound is not None and sign * bound > value + AGREEMENT * 10 * max(abs(value), ROUNDING * added):
         raise VerificationError("the plan is better than its own bound")
     return {
         "objective": solution.objective.as_dict(),
@@ -474,8 +484,9 @@ def verify(task: CoupledTask, solution: PlanSolution) -> dict[str, Any]:
     }
 
 
-def _deviation(shown: Value, exact: float) -> float:
+def _deviation(shown: Value, exact: float, least: float = 0.0) -> float:
+    """Return how far a value is off, of the larger of the two or of the least size that counts."""
     if shown.value is None or exact != exact:
         return 0.0
-    size = max(abs(shown.si), abs(exact))
+    size = max(abs(shown.si), abs(exact), least)
     return abs(shown.si - exact) / size if size else 0.0
