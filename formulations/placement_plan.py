@@ -13,6 +13,7 @@ from mlsysim_opt.formulations.placement_metrics import declare_metrics
 from mlsysim_opt.formulations.placement_numbers import HOUR, Numbers, given_numbers, intensities
 from mlsysim_opt.formulations.placement_periods import Grouping, alike
 from mlsysim_opt.formulations.placement_serving import serving_of
+from mlsysim_opt.formulations.placement_times import too_little_time
 
 from mlsysim_opt.algebra.atoms import ceil, maximum, minimum, where
 from mlsysim_opt.algebra.expression import Choice, Expression, constant, expression
@@ -259,9 +260,15 @@ class Plan:
             part = np.minimum(edges[1:], end) - np.maximum(edges[:-1], item["start"])
             inside.append(np.maximum(part, 0.0))
         open_ = self.problem.table("time in the period", (job, self.period), self.grouped(np.array(inside)), "s")
-        total = self.problem.table("time in all", (job,), np.sum(inside, axis=1), "s")
+        there = np.sum(inside, axis=1)
+        total = self.problem.table("time in all", (job,), there, "s")
         if not self.shared:
-            self.problem.allow("jobs end by their deadline", self.run.time <= total)
+            assert self.duration is not None
+            rule = "jobs end by their deadline"
+            self.problem.allow(rule, self.run.time <= total)
+            told = too_little_time(self.jobs, self._least_times(), there, self.duration)
+            if told:
+                self.problem.notes[rule] = f"{told}; or a way to run it that takes less time (more nodes)"
         self.problem.allow("the period is between start and deadline", open_ > constant(0, TIME), structural=True)
         over = (*self.way, self.region, self.period)
         if self.shared:
@@ -308,21 +315,15 @@ class Plan:
         rule = f"jobs end by their deadline, in whole periods of {each}"
         open_ = self.problem.table("whole periods in all", (job,), there)
         self.problem.allow(rule, needed <= open_, structural=True)
-        ((times,), _) = over_product([self.run.time], self.problem.values, self.way)
-        least = np.nan_to_num(times, nan=np.inf).reshape(len(self.jobs), -1).min(axis=1)
-        told = []
-        for item, time, count in zip(self.jobs, least, there, strict=True):
-            if np.ceil(time / self.length) <= count or np.isinf(time):
-                continue
-            end = (
-                "the end of the plan" if item["deadline"] is None else f"its deadline of {item['deadline'] / HOUR:g} h"
-            )
-            told.append(
-                f"{item['name']} takes {time / HOUR:.4g} h at least, which is {np.ceil(time / self.length):g} of them, "
-                f"and has {count:g} from its start to {end}"
-            )
+        assert self.duration is not None
+        told = too_little_time(self.jobs, self._least_times(), there * self.length, self.duration, self.length)
         if told:
-            self.problem.notes[rule] = "; ".join(told) + f": more periods (periods={4 * self.every}), or more time"
+            self.problem.notes[rule] = f"{told}: more periods (periods={4 * self.every}), or more time"
+
+    def _least_times(self) -> Array:
+        """Return the shortest time that each job takes, by any way of running it; infinite where none is known."""
+        ((times,), _) = over_product([self.run.time], self.problem.values, self.way)
+        return np.asarray(np.nan_to_num(times, nan=np.inf).reshape(len(self.jobs), -1).min(axis=1))
 
     # representative periods -------------------------------------------------------------------------------------------
     def alike(self, count: int) -> Grouping:

@@ -867,3 +867,35 @@ def test_a_ratio_held_at_its_best_lets_the_next_objective_decide(pauses: bool) -
     assert plan.status == "optimal"
     assert plan.objective.value == pytest.approx(0.011)
     assert plan.metrics["cost"].m_as("USD") == pytest.approx(96)
+
+
+@pytest.mark.parametrize(
+    ("job", "plan", "says", "mended"),
+    [
+        # 2 h do not fit into the first hour
+        ({"deadline": "1 h"}, {}, "a takes 2 h at least, and has 1 h from its start to its deadline of 1 h: a deadline "
+         "of 2 h would do", {"deadline": "2 h"}),
+        # from 3 h on there is 1 h left
+        ({"start": "3 h"}, {}, "has 1 h from its start to the end of the plan: a duration of 5 h would do",
+         {"duration": "5 h"}),
+        ({"start": "3 h", "deadline": "3.5 h"}, {}, "has 0.5 h from its start to its deadline of 3.5 h: a duration "
+         "and a deadline of 5 h would do", {"deadline": "5 h", "duration": "5 h"}),
+        ({"deadline": "9 h"}, {"duration": "1.5 h"}, "has 1.5 h from its start to the end of the plan: a duration "
+         "of 2 h would do", {"duration": "2 h"}),
+        ({"deadline": "1 h"}, {"capacity": 8}, "takes 2 h at least, which is 2 of them, and has 1 from its start to "
+         "its deadline of 1 h", {"deadline": "2 h"}),
+    ],
+)  # fmt: skip
+def test_a_job_that_may_pause_and_has_too_little_time_is_named(
+    job: dict[str, Any], plan: dict[str, Any], says: str, mended: dict[str, str]
+) -> None:
+    def asked(**changed: Any) -> PlanSolution:
+        given = {"duration": "4 h", "periods": 4, "regions": "AWS_us_east_1", "price": "2 USD/h", **plan, **changed}
+        own = {name: given.pop(name) for name in ("start", "deadline") if name in given}
+        return place(jobs=[{"name": "a", "designs": [design(1, 2.0, 8.0)], **job, **own}], **given)
+
+    with pytest.raises(InfeasibleError) as told:
+        asked(constraints=["cost <= 5 USD"])
+    assert says in str(told.value)
+    assert "jobs end by their deadline" in told.value.conflict[0]
+    assert asked(**mended).metrics["device_time"].m_as("h") == pytest.approx(16)  # 8 accelerators for 2 h
