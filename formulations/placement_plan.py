@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from mlsysim_opt.formulations.placement_designs import may_use, nodes_of, ways_of
 from mlsysim_opt.formulations.placement_givens import Array, ByRegion, spans
 from mlsysim_opt.formulations.placement_metrics import declare_metrics
-from mlsysim_opt.formulations.placement_numbers import HOUR, Numbers, given_numbers, intensities
+from mlsysim_opt.formulations.placement_numbers import HOUR, Numbers, catalog_idle_power, given_numbers, intensities
 from mlsysim_opt.formulations.placement_periods import Grouping, alike
 from mlsysim_opt.formulations.placement_serving import serving_of
 from mlsysim_opt.formulations.placement_times import too_little_time
@@ -124,6 +124,7 @@ class Plan:
         self.per_node = self.node.accelerators_per_node
         self.period = problem.choose("period", range(self.periods), about="span of time") if self.every > 1 else None
         self._read_numbers()
+        self._read_idle_power(nodes)
         if self.jobs:
             self._declare_jobs()
         if self.demands:
@@ -154,6 +155,21 @@ class Plan:
         )  # fmt: skip
         self.intensity = found.grouped(self.grouping)
         assumed.update(notes)
+
+    def _read_idle_power(self, nodes: Sequence[Entry]) -> None:
+        """Let what is given stand for the idle power of the catalog, and tell what held nodes are taken to draw."""
+        given = self.values["idle_power"]
+        if given is not None and self.values["hold"] is None and not self.demands:
+            raise InputError("it is the power of nodes that are held or serve, and none do", path="idle_power",
+                             hint="hold='reserved' or 'buy'; of jobs, node_power of their designs")  # fmt: skip
+        catalog, told = catalog_idle_power(nodes)
+        if given is not None:
+            numbers = self.given("idle_power")
+            values = np.where(np.isnan(numbers.values), catalog[:, None, None], numbers.values)
+            self.node = self.node.replacing(idle_power=self.on_average(replace(numbers, values=values)))
+            told = [text for text, row in zip(told, numbers.values, strict=True) if np.isnan(row).any()]
+        if self.values["hold"] is not None and told:
+            self.problem.assumptions["idle_power"] = "a held node on which nothing runs draws " + "; ".join(told)
 
     def given(self, name: str) -> Numbers:
         numbers, off = given_numbers(self._item(name), self.values[name], self.accelerators, self.regions, self.every)

@@ -15,6 +15,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from mlsysim_opt.formulations import training_columns
+from mlsysim_opt.formulations.placement import placement
 from mlsysim_opt.formulations.serving_columns import serving_ways
 from scipy.optimize import linprog
 
@@ -899,3 +900,30 @@ def test_a_job_that_may_pause_and_has_too_little_time_is_named(
     assert says in str(told.value)
     assert "jobs end by their deadline" in told.value.conflict[0]
     assert asked(**mended).metrics["device_time"].m_as("h") == pytest.approx(16)  # 8 accelerators for 2 h
+
+
+def test_held_nodes_draw_idle_power_that_is_told_or_given() -> None:
+    # 2 nodes are held for 4 h and work for 3 of them at 5 kW: 30 kWh. In the hour that is left they draw 1.5 kW each by
+    # the catalog (estimated), 3 kWh more; or as much as is said.
+    def energy(**given: Any) -> tuple[float, str | None]:
+        plan = place(
+            jobs=[{"name": "a", "designs": [design(2, 3.0, 5.0)]}], regions="AWS_us_east_1", duration="4 h", periods=4,
+            price="3 USD/h", hold="reserved", reserved_price="1 USD/h", **given,
+        )  # fmt: skip
+        assert plan.amounts["held"][0]["amount"] == 2
+        assert plan.verify()["constraints_hold"]
+        return plan.metrics["it_energy"].m_as("kWh"), plan.assumptions.get("idle_power")
+
+    told = "a held node on which nothing runs draws DGX_H100: 1.5 kW (estimated)"
+    assert energy() == (pytest.approx(33), told)
+    assert energy(idle_power="2 kW") == (pytest.approx(34), None)
+    assert energy(idle_power={"H100": "0 W"}) == (pytest.approx(30), None)
+    assert energy(idle_power={"A100": "9 kW"}) == (pytest.approx(33), told)  # says nothing of these
+    with pytest.raises(InputError, match="idle_power: it is the power of nodes that are held or serve"):
+        place(jobs=[{"name": "a", "designs": [design(2, 3.0, 5.0)]}], regions="AWS_us_east_1", idle_power="1 kW")
+
+
+def test_the_page_names_all_that_is_given() -> None:
+    page = (Path(__file__).parents[2] / "docs/placement.md").read_text()
+    section = page.partition("\n## What is given\n")[2].partition("\n## ")[0]
+    assert [item.name for item in placement.inputs if f"`{item.name}`" not in section] == []
