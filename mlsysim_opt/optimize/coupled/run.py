@@ -211,6 +211,12 @@ def _all_whole(task: CoupledTask, engine: ProgramBackend) -> None:
         *(it for item in task.relations for it in item.coupling.total.families),
     ]
     names = list(dict.fromkeys(family.name for family in families if not family.whole))
+    if names and task.problem.families.keys().isdisjoint(names):
+        raise InputError(
+            f"{engine.name} knows whole numbers only, and the largest or smallest of several, as asked for, is none",
+            path="backend",
+            hint="use backend='milp'",
+        )
     if names:
         raise InputError(
             f"{engine.name} knows whole numbers only, and these are not: {', '.join(names)}",
