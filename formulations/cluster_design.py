@@ -1,9 +1,10 @@
 """What to buy: nodes, fabric, storage, cooling and size of one or several clusters for a portfolio of workloads.
 
-Families: picks of designs, and shares of each workload on them. The size of a cluster is one of a few, so that what is
-not linear in it (the split of a training job, its communication) is a table: each entry is the optimum of `parallelism`
-or of `serving_fleet` for this workload on this hardware. Money and carbon are those of `EconomicsModel` and
-`SustainabilityModel`, which are affine in the share of time at work.
+Families: picks of designs, each to train or to serve, and shares of each workload on them. What serves is on all the
+time and a training run takes a whole cluster, so no cluster does both. The size of a cluster is one of a few, so that
+what is not linear in it (the split of a training job, its communication) is a table: each entry is the optimum of
+`parallelism` or of `serving_fleet` for this workload on this hardware. Money and carbon are those of `EconomicsModel`
+and `SustainabilityModel`, which are affine in the share of time at work.
 """
 
 from __future__ import annotations
@@ -89,6 +90,7 @@ INPUTS: tuple[Input, ...] = (
     Switch("scaled", "as much as possible of the portfolio, instead of all of it once", default=False),
 )  # fmt: skip
 OWN, OF_THE_PLACE = "own", "place"
+TRAINS, SERVES = "training", "serving"
 PORTFOLIO_SHARE = "each workload gets its share"
 
 
@@ -108,6 +110,7 @@ class Site:
     storage: Choice
     cooling: Choice
     size: Choice
+    purpose: Choice
     nested: dict[tuple[Any, ...], Any] = field(default_factory=dict)
     tables: dict[str, Expression] = field(default_factory=dict)
 
@@ -151,6 +154,13 @@ class Site:
         """Whether a workload is a training run."""
         rows = [float(self.row("workloads", "name", item)["tokens"] is not None) for item in self.workload.values]
         return self.problem.table("is trained", (self.workload,), np.array(rows))
+
+    @property
+    def done_there(self) -> Expression:
+        """One where a workload runs on clusters of a purpose, else zero."""
+        mine = [_purpose(self.row("workloads", "name", item)) for item in self.workload.values]
+        rows = [[float(of == purpose) for purpose in self.purpose.values] for of in mine]
+        return self.problem.table("is done there", (self.workload, self.purpose), np.array(rows))
 
     def tokens_per_second(self, workload: str, node: str, fabric: str, size: int) -> float:
         """Return the speed of the best split of a training run; NaN where there is none."""
@@ -258,7 +268,7 @@ class Site:
             try:
                 value = getattr(found, field)
             except MissingFieldError as error:
-                if error.field == "embodied_carbon":
+                if error.field.rpartition(".")[2] == "embodied_carbon":
                     error.hint = "no figure is published; give embodied_carbon_per_device=... in its row of nodes"
                 raise
             return float(value if isinstance(value, float | int) else value.to("W").magnitude)
@@ -278,7 +288,8 @@ class Site:
         for row in plan.amounts["shares"]:
             design = tuple(row[name] for name in axes)
             (held,) = program.run_named({**self.problem.values, **row})
-            work[design] = work.get(design, 0.0) + row["amount"] * held
+            purpose = _purpose(self.row("workloads", "name", row["workload"]))
+            work[design, purpose] = work.get((design, purpose), 0.0) + row["amount"] * held
             workload, node, fabric, size = (row[name] for name in ("workload", "node", "fabric", "nodes"))
             key = (workload, node, fabric, size) if (workload, node, fabric, size) in self.nested else (workload, node)
             nested = self.nested[key]
@@ -288,7 +299,8 @@ class Site:
         sums = {"tco": 0.0, "operational_carbon": 0.0}
         for row in plan.amounts["clusters"]:
             node, fabric, storage, cooling, size = design = tuple(row[name] for name in axes)
-            load = min(1.0, work.get(design, 0.0) / (row["amount"] * float(self.values["years"])))
+            busy = work.get((design, row["purpose"]), 0.0)
+            load = min(1.0, busy / (row["amount"] * float(self.values["years"])))
             if "tco" in plan.metrics:
                 sums["tco"] += row["amount"] * self.economics(load, "tco_usd")(node, fabric, storage, cooling, size)
             if "operational_carbon" in plan.metrics:
@@ -314,6 +326,11 @@ def _label(value: Any) -> Any:
     return value.name if isinstance(value, Entry) else value
 
 
+def _purpose(row: Mapping[str, Any]) -> str:
+    """Return what a cluster is for that a workload runs on."""
+    return SERVES if row["tokens"] is None else TRAINS
+
+
 def _build(values: dict[str, Any], narrowed: Mapping[str, Any]) -> CoupledProblem:
     _check(values)
     problem = CoupledProblem("cluster_design", item="cluster", default_objective="min_tco")
@@ -322,28 +339,36 @@ def _build(values: dict[str, Any], narrowed: Mapping[str, Any]) -> CoupledProble
     def rows(table: str, key: str, absent: str) -> list[str]:
         return [_label(item[key]) for item in values[table] or ({key: absent},)]
 
+    workload = decide("workload", rows("workloads", "name", ""), "what is run")
+    purposes = {_purpose(row) for row in values["workloads"] if row["name"] in workload.values}
+    if len(purposes) > values["clusters"]:
+        raise InputError("a cluster either trains or serves, and both are asked for", path="clusters",
+                         hint="clusters=2 or more")  # fmt: skip
     site = Site(
-        problem, values,
-        decide("workload", rows("workloads", "name", ""), "what is run"),
+        problem, values, workload,
         decide("node", rows("nodes", "node", ""), "server"),
         decide("fabric", rows("fabrics", "fabric", ""), "network between servers"),
         decide("storage", rows("storages", "name", OWN), "where data is read from"),
         decide("cooling", rows("coolings", "name", OF_THE_PLACE), "how the building is cooled"),
         decide("nodes", list(values["sizes"]), "servers of a cluster"),
+        decide("purpose", sorted(purposes, reverse=True), "whether a cluster trains or serves"),
     )  # fmt: skip
     decide.finished()
     for name in ("years", "availability"):
         problem.values[name] = float(values[name])
     duration = Symbol("years", TIME)
-    bought = problem.picks("clusters", site.axes, count=int(values["clusters"]), optional=True, about="that are bought")
+    bought = problem.picks(
+        "clusters", (*site.axes, site.purpose), count=int(values["clusters"]), optional=True, about="that are bought"
+    )
     run = problem.amounts("shares", (site.workload, *site.axes), about="of a workload on a design")
     scale = problem.amounts("portfolios", (), low=0 if values["scaled"] else 1, high=None if values["scaled"] else 1,
                             about="how many times all workloads are done")  # fmt: skip
     time = _time(site, duration)
     problem.recheck = lambda plan: site.recheck(plan, time)
     problem.require(PORTFOLIO_SHARE, (run.total() - scale.total()).equals(0), each=(site.workload,))
-    works = run.total(time) - bought.total(duration * Symbol("availability", NONE, high=1.0))
-    problem.require("a cluster works no longer than it stands", works <= 0, each=site.axes, structural=True)
+    works = run.total(time * site.done_there) - bought.total(duration * Symbol("availability", NONE, high=1.0))
+    each = (*site.axes, site.purpose)
+    problem.require("a cluster works no longer than it stands", works <= 0, each=each, structural=True)
     _metrics(site, bought, run, scale, time, duration)
     for item in INPUTS:
         if item.name in ("availability", "maintenance_rate", "clusters") and values[item.name] == item.check(
@@ -454,6 +479,7 @@ cluster_design = Formulation(
             {"fabric": "InfiniBand_NDR_4to1", "price": "22000 USD"},
         ],
         "sizes": [4, 8, 16],
+        "clusters": 2,
         "years": 3,
         "datacenter": "AWS_us_east_1",
     },

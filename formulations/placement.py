@@ -23,7 +23,7 @@ from mlsysim_opt.errors import InputError
 from mlsysim_opt.optimize.coupled.problem import Coarser, CoupledProblem
 from mlsysim_opt.optimize.formulation import Formulation
 from mlsysim_opt.physics.inputs import Given, Input, Number, Option, Switch
-from mlsysim_opt.units import CARBON, ENERGY, MONEY, TIME, divide
+from mlsysim_opt.units import CARBON, ENERGY, MONEY, POWER, TIME, divide
 
 INPUTS: tuple[Input, ...] = (
     Records("jobs", "training jobs, each with its own givens", default=None, of=JOB, one="job"),
@@ -70,6 +70,8 @@ INPUTS: tuple[Input, ...] = (
     Option("hold", "nodes held for the whole duration beside what is rented on demand: 'reserved' or bought ('buy')",
            default=None, options=("reserved", "buy")),
     ByRegion("reserved_price", "rent of a held accelerator, used or not", default=None, unit="USD/h", of=HOURLY),
+    ByRegion("idle_power", "of a node on which nothing runs, by accelerator: what held nodes draw, and servers between "
+             "requests; that of the catalog when absent", default=None, unit="W", of=POWER),
     Number("amortization_years", "over which bought nodes lose their value", default="4 year", unit="year", of=TIME,
            open_low=True, bare=True),
     Number("maintenance_rate", "per year, of the price of bought nodes", default=0.05, high=1.0),

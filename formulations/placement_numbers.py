@@ -10,7 +10,7 @@ import numpy as np
 from mlsysim_opt.formulations.placement_givens import Array, ByRegion, spans
 from mlsysim_opt.formulations.placement_periods import Grouping
 
-from mlsysim_opt.errors import InputError, ScaleError
+from mlsysim_opt.errors import InputError, MissingFieldError, ScaleError
 from mlsysim_opt.registry import default_catalog
 from mlsysim_opt.registry.entry import Entry
 from mlsysim_opt.units import parse_unit
@@ -97,6 +97,23 @@ def given_numbers(
                 found[row, column], distance = spans(mine, periods, item.name)
                 off = max(off, distance)
     return Numbers(item.name, item.unit, found), off
+
+
+def catalog_idle_power(nodes: Sequence[Entry]) -> tuple[Array, list[str]]:
+    """Return what nodes draw when nothing runs on them, in W, and the same in words with where it is from.
+
+    A node that states none has NaN.
+    """
+    values, told = np.full(len(nodes), np.nan), []
+    for at, node in enumerate(nodes):
+        try:
+            found = node.parameter("idle_power")
+        except MissingFieldError:
+            told.append(f"{node.name}: not known")
+            continue
+        values[at] = found.si
+        told.append(f"{node.name}: {found.text} ({'estimated' if found.estimated else 'published'})")
+    return values, told
 
 
 def profile_hours(region: Entry, month: int, hours: int) -> Array | None:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from mlsysim_opt.formulations.placement_designs import may_use, nodes_of, ways_of
 from mlsysim_opt.formulations.placement_givens import Array, ByRegion, spans
 from mlsysim_opt.formulations.placement_metrics import declare_metrics
-from mlsysim_opt.formulations.placement_numbers import HOUR, Numbers, given_numbers, intensities
+from mlsysim_opt.formulations.placement_numbers import HOUR, Numbers, catalog_idle_power, given_numbers, intensities
 from mlsysim_opt.formulations.placement_periods import Grouping, alike
 from mlsysim_opt.formulations.placement_serving import serving_of
+from mlsysim_opt.formulations.placement_times import too_little_time
 
 from mlsysim_opt.algebra.atoms import ceil, maximum, minimum, where
 from mlsysim_opt.algebra.expression import Choice, Expression, constant, expression
@@ -123,6 +124,7 @@ class Plan:
         self.per_node = self.node.accelerators_per_node
         self.period = problem.choose("period", range(self.periods), about="span of time") if self.every > 1 else None
         self._read_numbers()
+        self._read_idle_power(nodes)
         if self.jobs:
             self._declare_jobs()
         if self.demands:
@@ -153,6 +155,21 @@ class Plan:
         )  # fmt: skip
         self.intensity = found.grouped(self.grouping)
         assumed.update(notes)
+
+    def _read_idle_power(self, nodes: Sequence[Entry]) -> None:
+        """Let what is given stand for the idle power of the catalog, and tell what held nodes are taken to draw."""
+        given = self.values["idle_power"]
+        if given is not None and self.values["hold"] is None and not self.demands:
+            raise InputError("it is the power of nodes that are held or serve, and none do", path="idle_power",
+                             hint="hold='reserved' or 'buy'; of jobs, node_power of their designs")  # fmt: skip
+        catalog, told = catalog_idle_power(nodes)
+        if given is not None:
+            numbers = self.given("idle_power")
+            values = np.where(np.isnan(numbers.values), catalog[:, None, None], numbers.values)
+            self.node = self.node.replacing(idle_power=self.on_average(replace(numbers, values=values)))
+            told = [text for text, row in zip(told, numbers.values, strict=True) if np.isnan(row).any()]
+        if self.values["hold"] is not None and told:
+            self.problem.assumptions["idle_power"] = "a held node on which nothing runs draws " + "; ".join(told)
 
     def given(self, name: str) -> Numbers:
         numbers, off = given_numbers(self._item(name), self.values[name], self.accelerators, self.regions, self.every)
@@ -259,9 +276,15 @@ class Plan:
             part = np.minimum(edges[1:], end) - np.maximum(edges[:-1], item["start"])
             inside.append(np.maximum(part, 0.0))
         open_ = self.problem.table("time in the period", (job, self.period), self.grouped(np.array(inside)), "s")
-        total = self.problem.table("time in all", (job,), np.sum(inside, axis=1), "s")
+        there = np.sum(inside, axis=1)
+        total = self.problem.table("time in all", (job,), there, "s")
         if not self.shared:
-            self.problem.allow("jobs end by their deadline", self.run.time <= total)
+            assert self.duration is not None
+            rule = "jobs end by their deadline"
+            self.problem.allow(rule, self.run.time <= total)
+            told = too_little_time(self.jobs, self._least_times(), there, self.duration)
+            if told:
+                self.problem.notes[rule] = f"{told}; or a way to run it that takes less time (more nodes)"
         self.problem.allow("the period is between start and deadline", open_ > constant(0, TIME), structural=True)
         over = (*self.way, self.region, self.period)
         if self.shared:
@@ -308,21 +331,15 @@ class Plan:
         rule = f"jobs end by their deadline, in whole periods of {each}"
         open_ = self.problem.table("whole periods in all", (job,), there)
         self.problem.allow(rule, needed <= open_, structural=True)
-        ((times,), _) = over_product([self.run.time], self.problem.values, self.way)
-        least = np.nan_to_num(times, nan=np.inf).reshape(len(self.jobs), -1).min(axis=1)
-        told = []
-        for item, time, count in zip(self.jobs, least, there, strict=True):
-            if np.ceil(time / self.length) <= count or np.isinf(time):
-                continue
-            end = (
-                "the end of the plan" if item["deadline"] is None else f"its deadline of {item['deadline'] / HOUR:g} h"
-            )
-            told.append(
-                f"{item['name']} takes {time / HOUR:.4g} h at least, which is {np.ceil(time / self.length):g} of them, "
-                f"and has {count:g} from its start to {end}"
-            )
+        assert self.duration is not None
+        told = too_little_time(self.jobs, self._least_times(), there * self.length, self.duration, self.length)
         if told:
-            self.problem.notes[rule] = "; ".join(told) + f": more periods (periods={4 * self.every}), or more time"
+            self.problem.notes[rule] = f"{told}: more periods (periods={4 * self.every}), or more time"
+
+    def _least_times(self) -> Array:
+        """Return the shortest time that each job takes, by any way of running it; infinite where none is known."""
+        ((times,), _) = over_product([self.run.time], self.problem.values, self.way)
+        return np.asarray(np.nan_to_num(times, nan=np.inf).reshape(len(self.jobs), -1).min(axis=1))
 
     # representative periods -------------------------------------------------------------------------------------------
     def alike(self, count: int) -> Grouping:

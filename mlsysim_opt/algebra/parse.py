@@ -384,7 +384,7 @@ class _Parser:
             self.count(token, args, atom.arity)
             return self.apply(name, args, token.column)
         if not args:
-            self.count(token, args, 1)
+            self.fail(f"{token.word} takes one argument or more, got 0", token)
         result = args[0]
         for item in args[1:]:
             result = self.apply(name, [result, item], token.column)

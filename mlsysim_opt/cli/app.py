@@ -142,6 +142,10 @@ def optimize(
         typer.Option(help="Of coupled problems: stop when so near the bound, such as 0.01 or 1%.", show_default=False),
     ] = None,
     start: Start = None,
+    write: Annotated[
+        str | None,
+        typer.Option(help="Do not solve: write the program as x.lp or x.mps, for other solvers.", show_default=False),
+    ] = None,
     json: Json = False,
 ) -> int:
     """Find the best design, with the proof that none is better."""
@@ -149,6 +153,8 @@ def optimize(
 
     named = _named(model, fleet, batch_size, seq_len, precision)
     asked = _asked(formulation, named, set_, choose, objective, constraint, _plan_file(plan, file))
+    if write is not None:
+        return give(solve.written(asked, write), as_json=json)
     return give(
         solve.optimize(asked, backend=backend, prune=not no_prune, time_limit=time_limit, gap=gap, start=start),
         as_json=json,

@@ -43,6 +43,13 @@ def optimize(
     )
 
 
+def written(asked: Asked, file: str) -> Answer:
+    """Write the program as a file for other solvers."""
+    target = asked.task().write(file)
+    data = {"status": "written", "file": str(target)}
+    return Answer(data, lambda screen: screen.line(f"written: {target}; not solved"))
+
+
 def _plan(
     task: CoupledTask, *, backend: str, prune: bool, limit: float | None, gap: str | None, start: str | None
 ) -> Answer:

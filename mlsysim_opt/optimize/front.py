@@ -15,7 +15,7 @@ import numpy as np
 from mlsysim_opt.errors import FileError, InputError, LibraryMissingError, UnknownNameError
 from mlsysim_opt.optimize.answer import Value
 from mlsysim_opt.optimize.coupled.moves import plan_moves
-from mlsysim_opt.optimize.coupled.solution import PlanSolution
+from mlsysim_opt.optimize.coupled.solution import PlanSolution, amount_lines
 from mlsysim_opt.optimize.dominance import hypervolume
 from mlsysim_opt.optimize.solution import Solution
 from mlsysim_opt.units import as_measure, parse_unit, to_si
@@ -232,7 +232,10 @@ class Front:
             raise InputError(f"this is not a front written by this version: {error}", path="front") from error
 
     def table(self) -> dict[str, list[Any]]:
-        """Return columns: the objectives, the other metrics (each in one unit), and of designs the decisions."""
+        """Return columns: the objectives, the other metrics (each in one unit), and what is chosen.
+
+        That is, of designs each decision; of plans each kind of amounts, as a text that shows the first of them.
+        """
         columns: dict[str, list[Any]] = {
             item.label: [row[at] for row in self.values] for at, item in enumerate(self.objectives)
         }
@@ -242,7 +245,10 @@ class Front:
             factor = parse_unit(unit).factor if unit else 1.0
             label = f"{name} [{unit}]" if unit else name
             columns[label] = [None if item.value is None else item.si / factor for item in shown]
-        if self.points and not isinstance(self.points[0], PlanSolution):
+        if self.points and isinstance(self.points[0], PlanSolution):
+            for name in self.points[0].amounts:
+                columns.setdefault(name, [_told(name, point.amounts[name]) for point in self.points])
+        elif self.points:
             for name in self.points[0].design:
                 columns.setdefault(name, [point.design[name] for point in self.points])
         return columns
@@ -306,6 +312,10 @@ class Front:
         from html import escape
 
         return f"<pre>{escape(str(self))}</pre>"
+
+
+def _told(name: str, rows: Sequence[Mapping[str, Any]]) -> str:
+    return "; ".join(line.strip() for line in amount_lines(name, rows)[1:])
 
 
 def _few(moves: Sequence[str], most: int = 4) -> str:

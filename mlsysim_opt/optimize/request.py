@@ -173,6 +173,21 @@ def read_constraints(problem: Asked, specs: Sequence[ConstraintSpec]) -> list[Co
     return read
 
 
+def one_objective(objectives: Sequence[Objective]) -> None:
+    """Refuse several objectives, most important first, for what has one only.
+
+    Raises:
+        InputError: there are several.
+    """
+    if len(objectives) > 1:
+        first, second, *_ = (item.name for item in objectives)
+        raise InputError(
+            f"a file has one objective, and {len(objectives)} are asked for",
+            path="objective",
+            hint=f"write {first} alone; for {second}, add a constraint that holds the first at its best",
+        )
+
+
 def _parts(problem: Asked, constraint: Constraint) -> list[Constraint]:
     """Return a conjunction (`2 s <= step_time <= 3 s`) as its parts: each has a slack and can give way alone."""
     waiting, parts = [constraint.holds], []

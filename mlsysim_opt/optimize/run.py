@@ -7,6 +7,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mlsysim_opt.algebra.derive import elasticities
@@ -17,7 +18,7 @@ from mlsysim_opt.optimize.answer import Certificate, Metrics, Value, relative
 from mlsysim_opt.optimize.backends.base import Answer, Backend, Status
 from mlsysim_opt.optimize.formulation import asked_again
 from mlsysim_opt.optimize.problem import Constraint, Objective, Problem
-from mlsysim_opt.optimize.request import ConstraintSpec, ObjectiveSpec, plain_request, read_question
+from mlsysim_opt.optimize.request import ConstraintSpec, ObjectiveSpec, one_objective, plain_request, read_question
 from mlsysim_opt.optimize.search import TIE, Design, Search, excluded_reasons
 from mlsysim_opt.optimize.solution import Runner, Slack, Solution
 from mlsysim_opt.units import NONE, TIME, as_measure, readable_unit, to_si
@@ -109,6 +110,29 @@ class Task:
     def scalar(self) -> ScalarTask:
         """The independent scalar evaluator of this task."""
         return ScalarTask(self)
+
+    def pyomo(self) -> Any:
+        """Return the Pyomo model that the MILP backend solves: a row for each design that may be the best one.
+
+        Numbers are in base units, and the first objective is minimised.
+
+        Raises:
+            InputError: no design keeps all limits.
+        """
+        from mlsysim_opt.optimize.backends.milp import model_of_search
+
+        return model_of_search(self.search())
+
+    def write(self, path: str | Path) -> Path:
+        """Write that model as a file for other solvers, ``x.lp`` or ``x.mps``, and return its path.
+
+        Raises:
+            InputError: the file has another ending; there are several objectives. FileError: it cannot be written.
+        """
+        from mlsysim_opt.optimize.backends.pyomo_program import write_model
+
+        one_objective([self.objective, *self.then])
+        return write_model(self.pyomo(), path)
 
     def design_values(self, design: Design) -> dict[str, Any]:
         """Return the values of the decisions of a design."""

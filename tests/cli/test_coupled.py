@@ -42,6 +42,16 @@ def test_a_plan_for_programs_begins_another_search(ask: Ask, tmp_path: Path) -> 
     assert again.json["kind"] == "plan"
 
 
+def test_the_program_is_written_instead_of_solved(ask: Ask, refused: Callable[..., str], tmp_path: Path) -> None:
+    file = tmp_path / "plan.lp"
+    done = ask("optimize", *JOBS, "--write", str(file))
+    assert f"written: {file}; not solved" in done.out.replace("\n", "")
+    assert "optimal" not in done.out
+    assert "jobs(" in file.read_text() or "run(" in file.read_text()
+    refused("optimize", *JOBS, "--write", str(tmp_path / "none" / "x.lp"), code=4, says=("cannot be written",))
+    refused("optimize", *JOBS, "--objective", "carbon/rent", "--write", str(file), says=("is a ratio",))
+
+
 def test_wrong_starts_and_gaps(refused: Callable[..., str], tmp_path: Path) -> None:
     broken = tmp_path / "broken.json"
     broken.write_text("{}")

@@ -15,6 +15,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from mlsysim_opt.formulations import training_columns
+from mlsysim_opt.formulations.placement import placement
 from mlsysim_opt.formulations.serving_columns import serving_ways
 from scipy.optimize import linprog
 
@@ -849,3 +850,80 @@ JOB = {"name": "a", "designs": [design(2, 10.0, 5.0)]}
 def test_faults_say_what_is_wrong(given: dict[str, Any], error: type[Exception], says: str) -> None:
     with pytest.raises(error, match=says):
         place(**given)
+
+
+@pytest.mark.parametrize("pauses", [True, False])
+def test_a_ratio_held_at_its_best_lets_the_next_objective_decide(pauses: bool) -> None:
+    # Each job is 8 accelerators for 2 h. In Stockholm (PUE 1.1, 30 g/kWh, 3 USD/h) one hour of a job is
+    # 8 kW * 1.1 * 30 g = 264 g for 24 USD: 0.011 kg/USD. In Virginia 8 * 1.15 * 400 g = 3680 g for 16 USD: 0.23.
+    # So all four hours are in Stockholm, for 96 USD; nothing is left of 0.264 kg less 0.011 kg/USD of 24 USD.
+    numbers = {"AWS_us_east_1": ("2 USD/h", "400 gCO2e/kWh"), "AWS_eu_north_1": ("3 USD/h", "30 gCO2e/kWh")}
+    assert pue("AWS_eu_north_1") == 1.1
+    plan = place(
+        regions=list(numbers), jobs=[{"name": name, "designs": [design(1, 2.0, 8.0)]} for name in "ab"],
+        price={name: price for name, (price, _) in numbers.items()},
+        carbon_intensity={name: grid for name, (_, grid) in numbers.items()},
+        duration="4 h", periods=4, pauses=pauses, objective=["carbon/cost", "min_cost"],
+    )  # fmt: skip
+    assert plan.status == "optimal"
+    assert plan.objective.value == pytest.approx(0.011)
+    assert plan.metrics["cost"].m_as("USD") == pytest.approx(96)
+
+
+@pytest.mark.parametrize(
+    ("job", "plan", "says", "mended"),
+    [
+        # 2 h do not fit into the first hour
+        ({"deadline": "1 h"}, {}, "a takes 2 h at least, and has 1 h from its start to its deadline of 1 h: a deadline "
+         "of 2 h would do", {"deadline": "2 h"}),
+        # from 3 h on there is 1 h left
+        ({"start": "3 h"}, {}, "has 1 h from its start to the end of the plan: a duration of 5 h would do",
+         {"duration": "5 h"}),
+        ({"start": "3 h", "deadline": "3.5 h"}, {}, "has 0.5 h from its start to its deadline of 3.5 h: a duration "
+         "and a deadline of 5 h would do", {"deadline": "5 h", "duration": "5 h"}),
+        ({"deadline": "9 h"}, {"duration": "1.5 h"}, "has 1.5 h from its start to the end of the plan: a duration "
+         "of 2 h would do", {"duration": "2 h"}),
+        ({"deadline": "1 h"}, {"capacity": 8}, "takes 2 h at least, which is 2 of them, and has 1 from its start to "
+         "its deadline of 1 h", {"deadline": "2 h"}),
+    ],
+)  # fmt: skip
+def test_a_job_that_may_pause_and_has_too_little_time_is_named(
+    job: dict[str, Any], plan: dict[str, Any], says: str, mended: dict[str, str]
+) -> None:
+    def asked(**changed: Any) -> PlanSolution:
+        given = {"duration": "4 h", "periods": 4, "regions": "AWS_us_east_1", "price": "2 USD/h", **plan, **changed}
+        own = {name: given.pop(name) for name in ("start", "deadline") if name in given}
+        return place(jobs=[{"name": "a", "designs": [design(1, 2.0, 8.0)], **job, **own}], **given)
+
+    with pytest.raises(InfeasibleError) as told:
+        asked(constraints=["cost <= 5 USD"])
+    assert says in str(told.value)
+    assert "jobs end by their deadline" in told.value.conflict[0]
+    assert asked(**mended).metrics["device_time"].m_as("h") == pytest.approx(16)  # 8 accelerators for 2 h
+
+
+def test_held_nodes_draw_idle_power_that_is_told_or_given() -> None:
+    # 2 nodes are held for 4 h and work for 3 of them at 5 kW: 30 kWh. In the hour that is left they draw 1.5 kW each by
+    # the catalog (estimated), 3 kWh more; or as much as is said.
+    def energy(**given: Any) -> tuple[float, str | None]:
+        plan = place(
+            jobs=[{"name": "a", "designs": [design(2, 3.0, 5.0)]}], regions="AWS_us_east_1", duration="4 h", periods=4,
+            price="3 USD/h", hold="reserved", reserved_price="1 USD/h", **given,
+        )  # fmt: skip
+        assert plan.amounts["held"][0]["amount"] == 2
+        assert plan.verify()["constraints_hold"]
+        return plan.metrics["it_energy"].m_as("kWh"), plan.assumptions.get("idle_power")
+
+    told = "a held node on which nothing runs draws DGX_H100: 1.5 kW (estimated)"
+    assert energy() == (pytest.approx(33), told)
+    assert energy(idle_power="2 kW") == (pytest.approx(34), None)
+    assert energy(idle_power={"H100": "0 W"}) == (pytest.approx(30), None)
+    assert energy(idle_power={"A100": "9 kW"}) == (pytest.approx(33), told)  # says nothing of these
+    with pytest.raises(InputError, match="idle_power: it is the power of nodes that are held or serve"):
+        place(jobs=[{"name": "a", "designs": [design(2, 3.0, 5.0)]}], regions="AWS_us_east_1", idle_power="1 kW")
+
+
+def test_the_page_names_all_that_is_given() -> None:
+    page = (Path(__file__).parents[2] / "docs/placement.md").read_text()
+    section = page.partition("\n## What is given\n")[2].partition("\n## ")[0]
+    assert [item.name for item in placement.inputs if f"`{item.name}`" not in section] == []

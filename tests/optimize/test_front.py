@@ -264,8 +264,8 @@ def test_how_far_apart_sums_of_whole_amounts_are(numbers: list[float], step: flo
 def test_a_front_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     found = mo.pareto(ships(), objectives=["min_cost", "min_carbon"])
     head, first, *_ = found.to_csv(tmp_path / "front.csv").splitlines()
-    assert head == "min_cost [USD],min_carbon [kgCO2e],cost [USD],carbon [kgCO2e],worst [s]"
-    assert first == "2.0,20.0,2.0,20.0,3.0"
+    assert head == "min_cost [USD],min_carbon [kgCO2e],cost [USD],carbon [kgCO2e],worst [s],run"
+    assert first == '2.0,20.0,2.0,20.0,3.0,"job=a, place=Iowa: 1; job=b, place=Iowa: 1"'
     assert (tmp_path / "front.csv").read_text() == found.to_csv()
     assert json.loads(found.to_json())["moves"][0] == ["run: job a moves place from Iowa to Quebec"]
     assert found.plot(tmp_path / "front.svg").stat().st_size > 1000

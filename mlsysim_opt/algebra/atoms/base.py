@@ -68,7 +68,8 @@ class Atom:
         """Return the node of this atom applied to `args`, simplified where that loses nothing."""
         nodes = tuple(expression(item) for item in args)
         if self.arity is not None and len(nodes) != self.arity:
-            raise InputError(f"{self.name} takes {self.arity} arguments, got {len(nodes)}")
+            plural = "" if self.arity == 1 else "s"
+            raise InputError(f"{self.name} takes {self.arity} argument{plural}, got {len(nodes)}")
         simpler = self.simplify(nodes, param)
         return operation(self, nodes, param) if simpler is None else simpler
 

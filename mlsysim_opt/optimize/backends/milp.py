@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from mlsysim_opt.errors import MlsysimError, VerificationError
+from mlsysim_opt.errors import InputError, MlsysimError, VerificationError
 from mlsysim_opt.optimize.backends._imports import load_highs, load_pyomo
 from mlsysim_opt.optimize.backends.base import Answer
 from mlsysim_opt.optimize.backends.rows import infeasible, scaled, settled
@@ -76,6 +76,22 @@ def pyomo_model(form: SelectorForm, costs: Array) -> Any:
         mine = np.flatnonzero(form.positions[:, index] == value)
         model.links.add(pyo.quicksum(rows[row] for row in mine) == model.value[index, value])
     return model
+
+
+def model_of_search(search: Search) -> Any:
+    """Return the Pyomo model of the designs that may be the best one.
+
+    Raises:
+        InputError: no design keeps all limits.
+    """
+    form = selector_form(search, prune=True)
+    if not len(form.costs):
+        raise InputError(
+            "no design keeps all limits: there is no model to make",
+            path="constraints",
+            hint="optimize() says which limits are in conflict",
+        )
+    return pyomo_model(form, form.costs)
 
 
 @dataclass(frozen=True)

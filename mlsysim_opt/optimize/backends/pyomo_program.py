@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from mlsysim_opt.errors import InputError, MlsysimError, SolverMissingError
+from mlsysim_opt.errors import FileError, InputError, MlsysimError, SolverMissingError
 from mlsysim_opt.optimize.backends._imports import load_highs, load_pyomo
 from mlsysim_opt.optimize.backends.highs import TOLERANCE, Result, Stop
 from mlsysim_opt.optimize.backends.milp import interrupts_raised, one_at_a_time
@@ -248,12 +248,15 @@ def write_model(model: Any, path: str | Path) -> Path:
     """Write a Pyomo model as a ``.lp`` or ``.mps`` file, and return its path.
 
     Raises:
-        InputError: the file has another ending.
+        InputError: the file has another ending. FileError: it cannot be written.
     """
     target = Path(path)
     if target.suffix not in FORMATS:
         raise InputError(f"{target.name!r} is neither an LP nor an MPS file", path="path", hint="x.lp or x.mps")
-    model.write(str(target), io_options={"symbolic_solver_labels": True})
+    try:
+        model.write(str(target), io_options={"symbolic_solver_labels": True})
+    except OSError as error:
+        raise FileError(f"cannot be written: {error.strerror or error}", path=str(target)) from error
     return target
 
 

@@ -278,7 +278,7 @@ class Compiler:
         parts = [self._entries(term, item, number) for term in total.terms]
         entries = Triplets.joined(parts)
         if len({term.family for term in total.terms}) < len(total.terms):
-            entries = entries.summed(1 + int(entries.column.max(initial=0)))
+            entries = entries.summed(1 + int(entries.column.max(initial=0)), item.cancelled)
         kept = {axis: column[present] for axis, column in positions.items()}
         return Rows(item.name, each, kept, low[present], high[present], entries, item)
 

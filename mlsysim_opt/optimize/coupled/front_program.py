@@ -12,7 +12,7 @@ import numpy as np
 from mlsysim_opt.optimize.coupled.compile import placed
 from mlsysim_opt.optimize.coupled.linear import Linear, linear_objective
 from mlsysim_opt.optimize.coupled.outcome import EXACT, Found, Options, ProgramBackend, within
-from mlsysim_opt.optimize.coupled.program import Array, LinearProgram
+from mlsysim_opt.optimize.coupled.program import Array, LinearProgram, difference
 from mlsysim_opt.optimize.coupled.prune import undominated
 from mlsysim_opt.optimize.coupled.ratio import divided, left, refuse_negative_divisors
 from mlsysim_opt.optimize.coupled.regions import SAME, Kept, Limits, Point
@@ -60,9 +60,7 @@ class Sum:
         part = value * self.divisor
         if np.max(np.abs(part), initial=0.0) <= SAME * np.max(np.abs(self.cost), initial=0.0):
             value, part = 0.0, np.zeros(len(part))
-        row = self.cost - part
-        row[np.abs(row) <= CANCELLED * (np.abs(self.cost) + np.abs(part))] = 0.0
-        return row, self.offset - value * self.below
+        return difference(self.cost, part, CANCELLED), self.offset - value * self.below
 
 
 class ProgramPlans:

@@ -1,8 +1,8 @@
 """What a user asks of a plan, as sums of amounts: the degree test.
 
 Objectives and constraints are expressions of metrics, each of which is a sum. They must be affine in them, or a ratio
-of two such (exact by Dinkelbach's iteration), or the largest of several (exact by one more amount). Anything else is
-refused with the part that is to blame.
+of two such (exact by Dinkelbach's iteration), or the largest of several (exact by one more amount; the smallest is the
+largest of their negatives, negated). Anything else is refused with the part that is to blame.
 """
 
 from __future__ import annotations
@@ -148,10 +148,14 @@ def _affine(problem: CoupledProblem, node: Expression) -> Linear:
     """Return an affine expression of metrics as a sum, each largest in it as an amount of its own."""
     replaced: dict[Expression, Expression] = {}
     families: dict[Symbol, Family] = {}
+    smallest: set[Symbol] = set()
     relations: list[Coupled] = []
     for part in _largest_parts(problem, node):
         symbol, family, mine = _stand_in(problem, part, len(families))
         replaced[part] = symbol
+        if _is(part, "minimum"):
+            replaced[part] = -symbol
+            smallest.add(symbol)
         families[symbol] = family
         relations += mine
     flat = substitute(node, replaced) if replaced else node
@@ -168,10 +172,10 @@ def _affine(problem: CoupledProblem, node: Expression) -> Linear:
         if symbol in families:
             if ScalarProgram([slope]).run_named(problem.values)[0] < 0:
                 name = symbol.name.removesuffix(LARGEST)
-                raise InputError(
-                    f"the largest of something ({name}) can be made small, or be limited from above, "
-                    "not the other way round"
-                )
+                told = "largest of something ({}) can be made small, or be limited from above"
+                if symbol in smallest:
+                    told = "smallest of something ({}) can be made large, or be limited from below"
+                raise InputError(f"the {told.format(name)}, not the other way round")
             parts.append(families[symbol].total() * slope)
         else:
             parts.append(_sum_behind(problem, symbol) * slope)
@@ -193,13 +197,15 @@ def _rest(problem: CoupledProblem, node: Expression, held: Sequence[Symbol]) -> 
 
 
 def _largest_parts(problem: CoupledProblem, node: Expression) -> list[Expression]:
-    """Return the outermost parts of an expression that are the largest of sums: ``max(a, b)``, metrics declared so."""
+    """Return the outermost parts of an expression that are the largest of sums, ``max(a, b)`` or metrics declared so,
+    or the smallest."""
     found: list[Expression] = []
     waiting, seen = [node], {node}
     while waiting:
         item = waiting.pop()
         declared = isinstance(item, Symbol) and problem.is_total(item) and isinstance(problem.total(item), Largest)
-        if declared or (_is_maximum(item) and metric_symbols(problem, item)):
+        extreme = _is(item, "maximum") or _is(item, "minimum")
+        if declared or (extreme and metric_symbols(problem, item)):
             found.append(item)
             continue
         fresh = [part for part in reversed(item.args) if part not in seen]
@@ -208,18 +214,19 @@ def _largest_parts(problem: CoupledProblem, node: Expression) -> list[Expression
     return found
 
 
-def _is_maximum(node: Expression) -> bool:
-    return isinstance(node, Operation) and node.atom.name == "maximum"
+def _is(node: Expression, atom: str) -> bool:
+    return isinstance(node, Operation) and node.atom.name == atom
 
 
-def _arguments(node: Expression) -> list[Expression]:
-    """Return what a maximum of any number of things is the largest of."""
-    return [leaf for part in node.args for leaf in (_arguments(part) if _is_maximum(part) else [part])]
+def _arguments(node: Expression, atom: str) -> list[Expression]:
+    """Return what a maximum (or minimum) of any number of things is the largest (or smallest) of."""
+    return [leaf for part in node.args for leaf in (_arguments(part, atom) if _is(part, atom) else [part])]
 
 
 def _stand_in(problem: CoupledProblem, part: Expression, number: int) -> tuple[Symbol, Family, list[Coupled]]:
-    """Return an amount that is at least everything a largest is the largest of."""
-    name = part.name if isinstance(part, Symbol) else f"max_{number + 1}"
+    """Return an amount that is at least everything a largest is the largest of; of a smallest, their negatives."""
+    smallest = _is(part, "minimum")
+    name = part.name if isinstance(part, Symbol) else f"{'min' if smallest else 'max'}_{number + 1}"
     symbol = Symbol(name + LARGEST, part.dimension, low=float("-inf"))
     family = Family(f"{name} at its largest", (), dimension=part.dimension)
     amount = family.total()
@@ -232,8 +239,8 @@ def _stand_in(problem: CoupledProblem, part: Expression, number: int) -> tuple[S
             [Coupled(f"{name} at its largest", found.total - amount <= 0, found.each, structural=True)],
         )
     relations: list[Coupled] = []
-    for at, argument in enumerate(_arguments(part)):
-        inner = _affine(problem, argument)
+    for at, argument in enumerate(_arguments(part, "minimum" if smallest else "maximum")):
+        inner = _affine(problem, -argument if smallest else argument)
         relations += inner.relations
         relations.append(Coupled(f"{name} at its largest, {at + 1}", inner.total - amount <= 0, structural=True))
     return symbol, family, relations

@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 from mlsysim_opt.algebra.atoms import grid_lookup
 from mlsysim_opt.algebra.expression import Choice, Expression, Operand, Symbol, expression
 from mlsysim_opt.errors import InputError, MlsysimError
+from mlsysim_opt.optimize.coupled.program import CANCELLED
 from mlsysim_opt.optimize.coupled.totals import Coupling, Family, Total, total_of
 from mlsysim_opt.optimize.problem import Constraint, Decision, Metric, Named
 from mlsysim_opt.units import NONE, parse_unit
@@ -27,6 +28,7 @@ class Coupled:
         when: which tuples have a row; all of them when None.
         structural: whether it defines what a plan is; it is then never offered as a way out.
         counts: what plain numbers of its sum count, in texts ("accelerators").
+        cancelled: what is left of its terms, where several are of one amount, is nothing below this share of them.
     """
 
     name: str
@@ -36,6 +38,7 @@ class Coupled:
     structural: bool = False
     given_by_user: bool = False
     counts: str = ""
+    cancelled: float = CANCELLED
 
 
 @dataclass(frozen=True, eq=False)

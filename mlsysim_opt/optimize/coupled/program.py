@@ -17,6 +17,12 @@ CANCELLED = 2.0**-50
 """What is left of a sum below this share of its parts is their rounding."""
 
 
+def difference(one: Array, other: Array, cancelled: float = CANCELLED) -> Array:
+    """Return one less the other, zero where what is left is below a share of both."""
+    left = one - other
+    return np.where(np.abs(left) <= cancelled * (np.abs(one) + np.abs(other)), 0.0, left)
+
+
 @dataclass(frozen=True, eq=False)
 class Triplets:
     """Entries of a matrix: the row, the column and the number of each."""
@@ -37,13 +43,17 @@ class Triplets:
             np.concatenate([item.value for item in parts]),
         )
 
-    def summed(self, columns: int) -> Triplets:
-        """Return the entries with those of one row and column added up, and what cancels left out."""
+    def summed(self, columns: int, cancelled: float = CANCELLED) -> Triplets:
+        """Return the entries with those of one row and column added up, and what cancels left out.
+
+        Args:
+            cancelled: what is left of a sum below this share of its parts is left out.
+        """
         code = self.row.astype(np.int64) * columns + self.column
         codes, inverse = np.unique(code, return_inverse=True)
         value = np.bincount(inverse.reshape(-1), weights=self.value, minlength=len(codes))
         size = np.bincount(inverse.reshape(-1), weights=np.abs(self.value), minlength=len(codes))
-        kept = ~(np.abs(value) <= CANCELLED * size)  # numbers that do not exist stay
+        kept = ~(np.abs(value) <= cancelled * size)  # numbers that do not exist stay
         return Triplets(codes[kept] // columns, codes[kept] % columns, value[kept])
 
 

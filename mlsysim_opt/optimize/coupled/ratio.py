@@ -22,7 +22,7 @@ from mlsysim_opt.optimize.coupled.generate import generates, solve_generated
 from mlsysim_opt.optimize.coupled.linear import Linear
 from mlsysim_opt.optimize.coupled.outcome import EXACT, Found, Options, ProgramBackend, within
 from mlsysim_opt.optimize.coupled.problem import Coupled
-from mlsysim_opt.optimize.coupled.program import Array, LinearProgram
+from mlsysim_opt.optimize.coupled.program import Array, LinearProgram, difference
 from mlsysim_opt.optimize.coupled.prune import dual_bound
 from mlsysim_opt.optimize.coupled.task import CoupledTask
 from mlsysim_opt.optimize.coupled.totals import Total
@@ -32,6 +32,8 @@ AGREEMENT = 1e-9
 """Relative agreement demanded between the objective by arrays and by the scalar path."""
 TIE = 1e-9
 """By how much, relatively, an earlier objective may give way to a later one: the rounding of its sum."""
+TIED = 0.51 * TIE
+"""An amount has that ratio itself where no more is left of its ``N - q (1 + TIE) D``, as a share of the two terms."""
 STEPS = 50
 NOISE = 1e-14
 """What is left of two numbers of this size, relatively, once one is taken from the other, is their rounding."""
@@ -145,9 +147,7 @@ def _without_noise(compiled: Compiled, task: CoupledTask, ratio: float) -> Linea
     assert task.compiler is not None
     above, _ = compiled.coefficients(linear.total, task.compiler)
     below, _ = compiled.coefficients(linear.divisor, task.compiler)
-    size = np.nan_to_num(np.abs(above) + abs(ratio) * np.abs(below))
-    cost = compiled.program.cost
-    return replace(compiled.program, cost=np.where(np.abs(cost) <= NOISE * size, 0.0, cost))
+    return replace(compiled.program, cost=np.nan_to_num(difference(above, ratio * below, NOISE)))
 
 
 def refuse_negative_divisors(task: CoupledTask, options: Options) -> None:

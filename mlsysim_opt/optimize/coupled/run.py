@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from mlsysim_opt.algebra.derive import gradient
 from mlsysim_opt.algebra.evaluate import ScalarProgram
 from mlsysim_opt.algebra.expression import constant
 from mlsysim_opt.errors import InputError, LimitReachedError, UnboundedError, UnknownNameError, VerificationError
@@ -24,7 +25,15 @@ from mlsysim_opt.optimize.coupled.linear import metric_symbols
 from mlsysim_opt.optimize.coupled.pooled import pools, solve_pooled
 from mlsysim_opt.optimize.coupled.problem import Coupled, CoupledProblem
 from mlsysim_opt.optimize.coupled.program import Array
-from mlsysim_opt.optimize.coupled.ratio import AGREEMENT, TIE, least_ratio, left, ratio_number, refuse_negative_divisors
+from mlsysim_opt.optimize.coupled.ratio import (
+    AGREEMENT,
+    TIE,
+    TIED,
+    least_ratio,
+    left,
+    ratio_number,
+    refuse_negative_divisors,
+)
 from mlsysim_opt.optimize.coupled.search import ROUNDING, Found, Options, ProgramBackend, within
 from mlsysim_opt.optimize.coupled.solution import PlanSlack, PlanSolution
 from mlsysim_opt.optimize.coupled.task import CoupledTask
@@ -202,6 +211,12 @@ def _all_whole(task: CoupledTask, engine: ProgramBackend) -> None:
         *(it for item in task.relations for it in item.coupling.total.families),
     ]
     names = list(dict.fromkeys(family.name for family in families if not family.whole))
+    if names and task.problem.families.keys().isdisjoint(names):
+        raise InputError(
+            f"{engine.name} knows whole numbers only, and the largest or smallest of several, as asked for, is none",
+            path="backend",
+            hint="use backend='milp'",
+        )
     if names:
         raise InputError(
             f"{engine.name} knows whole numbers only, and these are not: {', '.join(names)}",
@@ -218,12 +233,14 @@ def _refine(
     assert value is not None
     linear = task.linear
     size = abs(value) or ROUNDING * solved.found.size
-    if linear.divisor is None:
-        held = linear.total <= constant(value + TIE * size, linear.total.dimension)
-    else:
-        held = linear.total - linear.divisor * ratio_number(linear, value + TIE * size) <= 0
     name = f"{task.objective.name} stays at its best"
-    narrowed = task.with_relations([Coupled(name, held, structural=True), *linear.relations], name)
+    if linear.divisor is None:
+        most = linear.total <= constant(value + TIE * size, linear.total.dimension)
+        held = Coupled(name, most, structural=True)
+    else:
+        most = linear.total - linear.divisor * ratio_number(linear, value + TIE * size) <= 0
+        held = Coupled(name, most, structural=True, cancelled=TIED)
+    narrowed = task.with_relations([held, *linear.relations], name)
     following = replace(narrowed, objective=objective, then=[])
     found = solve_first(following, engine, replace(options, start=None))
     if found.found.status == "unbounded":
@@ -257,8 +274,9 @@ def solution_of(task: CoupledTask, first: Solved, solved: Solved, backend: str, 
     every = amounts_of(solved.compiled, found.x)
     clean = without_dust(every)
     for amounts in (clean, every) if len(clean) < len(every) else (every,):
-        audit, metrics, value = _audited(task, amounts)
-        size = max(abs(claimed), abs(value), ROUNDING * first.found.size) or 1.0
+        audit, metrics, value, added = _audited(task, amounts)
+        added = max(added, first.found.size)
+        size = max(abs(claimed), abs(value), ROUNDING * added) or 1.0
         deviation = abs(value - claimed) / size
         if not audit.failing and deviation <= room:
             break
@@ -272,7 +290,7 @@ def solution_of(task: CoupledTask, first: Solved, solved: Solved, backend: str, 
     bound = first.found.bound
     gap = None
     if math.isfinite(bound):
-        gap = 0.0 if within(value, bound, 1e-9) else max(0.0, relative(value, bound))
+        gap = 0.0 if within(value, bound, 1e-9, added) else max(0.0, relative(value, bound))
     of = task.objective.expression.dimension
     problem = task.problem
     combinations = solved.compiled.combinations
@@ -321,8 +339,8 @@ def without_dust(amounts: Sequence[Amount]) -> list[Amount]:
     return [amount for amount in amounts if abs(amount.amount) > DUST * largest[item(amount)]]
 
 
-def _audited(task: CoupledTask, amounts: Sequence[Amount]) -> tuple[Audit, Metrics, float]:
-    """Return what the scalar path finds: the audit, the metrics, and the value of what is minimised."""
+def _audited(task: CoupledTask, amounts: Sequence[Amount]) -> tuple[Audit, Metrics, float, float]:
+    """Return what the scalar path finds: the audit, the metrics, what is minimised, what that adds up without signs."""
     problem = task.problem
     families = set(problem.families.values())
     own = [item for item in amounts if item.family in families]
@@ -333,7 +351,10 @@ def _audited(task: CoupledTask, amounts: Sequence[Amount]) -> tuple[Audit, Metri
     for item in task.user:  # with a largest in them, whose stand-in is no amount of the plan
         if item.constraint.sides and not families.issuperset(item.families):
             audit.compare(item.name, ScalarProgram(item.constraint.sides).run_named({**problem.values, **totals}))
-    (value,) = ScalarProgram([task.objective.cost]).run_named({**problem.values, **totals})
+    cost = task.objective.cost
+    parts = metric_symbols(problem, cost)
+    value, *slopes = ScalarProgram([cost, *gradient(cost, parts)]).run_named({**problem.values, **totals})
+    added = math.fsum(abs(slope * totals[part.name]) for slope, part in zip(slopes, parts, strict=True))
     shown: dict[str, Value] = {}
     for name, metric in problem.metrics.items():
         if metric.expression is None or not metric_symbols(problem, metric.expression):
@@ -345,7 +366,12 @@ def _audited(task: CoupledTask, amounts: Sequence[Amount]) -> tuple[Audit, Metri
         else:
             unit = metric.display_unit(amount)
             shown[name] = Value(amount / unit.factor if known else None, unit.text)
-    return audit, Metrics(shown, {name: item.reason for name, item in problem.metrics.items() if item.reason}), value
+    return (
+        audit,
+        Metrics(shown, {name: item.reason for name, item in problem.metrics.items() if item.reason}),
+        value,
+        added,
+    )
 
 
 def shown(problem: CoupledProblem, expression: Any, value: float, of: Any, like: float | None = None) -> Value:
@@ -438,9 +464,9 @@ def audited(task: CoupledTask, solution: PlanSolution, totals: Sequence[Total]) 
 def verify(task: CoupledTask, solution: PlanSolution) -> dict[str, Any]:
     """Return what the scalar path finds of a stored plan; see `CoupledProblemSolution.verify`."""
     amounts = amounts_in(task.problem, solution)
-    audit, metrics, value = _audited(task, amounts)
+    audit, metrics, value, added = _audited(task, amounts)
     sign = 1.0 if solution.sense == "min" else -1.0
-    worst = _deviation(solution.objective, sign * value)
+    worst = _deviation(solution.objective, sign * value, ROUNDING * added)
     for name, shown in solution.metrics.values_with_units.items():
         worst = max(worst, _deviation(shown, metrics.values_with_units[name].si))
     if audit.failing or worst > AGREEMENT * 10:
@@ -454,7 +480,7 @@ def verify(task: CoupledTask, solution: PlanSolution) -> dict[str, Any]:
             raise VerificationError(f"{name} is {exact:.9g} when it is computed again, and {held:.9g} in the plan")
         worst = max(worst, off)
     bound = None if solution.bound is None else solution.bound.si
-    if bound is not None and sign * bound > value + AGREEMENT * 10 * abs(value):
+    if bound is not None and sign * bound > value + AGREEMENT * 10 * max(abs(value), ROUNDING * added):
         raise VerificationError("the plan is better than its own bound")
     return {
         "objective": solution.objective.as_dict(),
@@ -464,8 +490,9 @@ def verify(task: CoupledTask, solution: PlanSolution) -> dict[str, Any]:
     }
 
 
-def _deviation(shown: Value, exact: float) -> float:
+def _deviation(shown: Value, exact: float, least: float = 0.0) -> float:
+    """Return how far a value is off, of the larger of the two or of the least size that counts."""
     if shown.value is None or exact != exact:
         return 0.0
-    size = max(abs(shown.si), abs(exact))
+    size = max(abs(shown.si), abs(exact), least)
     return abs(shown.si - exact) / size if size else 0.0

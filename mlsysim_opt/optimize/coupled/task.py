@@ -26,6 +26,7 @@ from mlsysim_opt.optimize.problem import Constraint, Objective
 from mlsysim_opt.optimize.request import (
     ConstraintSpec,
     ObjectiveSpec,
+    one_objective,
     plain_request,
     read_question,
 )
@@ -128,16 +129,33 @@ class CoupledTask:
     def pyomo(self) -> Any:
         """Return the Pyomo model of the first objective: a variable per family, a constraint per relation, by name.
 
-        Numbers are in base units. It is a model of its own: to inspect, to change, or for any solver of Pyomo's.
+        Numbers are in base units, and it is minimised. It is a model of its own: to inspect, to change, or for any
+        solver of Pyomo's.
+
+        Raises:
+            InputError: the objective is a ratio.
         """
         from mlsysim_opt.optimize.backends.pyomo_program import named_model
 
+        if self.linear.divisor is not None:
+            raise InputError(
+                f"{self.objective.name} is a ratio: a few linear programs, not one",
+                path="objective",
+                hint="optimize() finds the best ratio q; a program of it is that of the objective "
+                "'numerator - q * divisor', with q as a number, whose optimum is zero",
+            )
         return named_model(self.compiled())
 
     def write(self, path: str | Path) -> Path:
-        """Write the program as a file for other solvers, ``x.lp`` or ``x.mps``, and return its path."""
+        """Write the program as a file for other solvers, ``x.lp`` or ``x.mps``, and return its path.
+
+        Raises:
+            InputError: the file has another ending; the objective is a ratio, or there are several.
+            FileError: it cannot be written.
+        """
         from mlsysim_opt.optimize.backends.pyomo_program import write_model
 
+        one_objective([self.objective, *self.then])
         return write_model(self.pyomo(), path)
 
     def compiled(self, total: Total | None = None) -> Compiled:

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mlsysim_opt.errors import InputError
-from mlsysim_opt.optimize import CoupledProblem, Largest, optimize
+from mlsysim_opt.errors import FileError, InputError
+from mlsysim_opt.optimize import CoupledProblem, Largest, Problem, optimize, task
 
 
 @pytest.fixture
@@ -72,6 +72,44 @@ def test_a_written_file_is_read_by_another_program(problem: CoupledProblem, tmp_
         assert solver.getInfo().objective_function_value == pytest.approx(9.6)
     with pytest.raises(InputError, match="neither an LP nor an MPS"):
         answer.task.write(tmp_path / "plan.txt")
+    with pytest.raises(FileError, match="cannot be written: No such file"):
+        answer.task.write(tmp_path / "none" / "plan.lp")
+
+
+def test_what_no_file_can_hold_is_not_written(problem: CoupledProblem, tmp_path: Path) -> None:
+    # 3 servers in Iowa do 3 work for 9.6 USD, 4 there do 4 for 12.8: always 3.2 USD each. The numerator alone is 9.6.
+    with pytest.raises(InputError, match="cost / work is a ratio") as told:
+        task(problem, objective="cost / work").write(tmp_path / "ratio.lp")
+    assert "'numerator - q * divisor'" in str(told.value)
+    with pytest.raises(InputError, match="one objective, and 2 are asked for") as told:
+        task(problem, objective=["min_cost", "min_peak"]).write(tmp_path / "two.lp")
+    assert "write min_cost alone; for min_peak" in str(told.value)
+    assert not list(tmp_path.iterdir())
+    # what the hint says instead: nothing is below the best ratio, and the best plan is at it
+    held = optimize(problem, objective="cost - 3.2 USD * work")
+    assert held.objective.value == pytest.approx(0, abs=1e-12)
+    assert held.status == "optimal"
+    held.verify()
+
+
+def test_designs_are_written_as_the_rows_that_solvers_see(tmp_path: Path) -> None:
+    import highspy
+
+    made = Problem("square")
+    side, kind = made.choose("side", [1, 2, 3]), made.choose("kind", [1, 10])
+    made.measure("area", side * side * kind)
+    made.default_objective = "min_area"
+    asked = task(made, constraints=["area >= 5"])  # 3 * 3 * 1 is the least of 9, 10, 40, 90
+    written = asked.write(tmp_path / "square.mps")
+    solver = highspy.Highs()
+    solver.setOptionValue("output_flag", False)
+    solver.readModel(str(written))
+    solver.run()
+    assert solver.getInfo().objective_function_value == 9
+    with pytest.raises(InputError, match="no design keeps all limits"):
+        task(made, constraints=["area >= 500"]).write(tmp_path / "none.lp")
+    with pytest.raises(InputError, match="one objective"):
+        task(made, objective=["min_area", "max_area"]).write(tmp_path / "two.lp")
 
 
 def test_cpsat_finds_what_highs_finds() -> None:

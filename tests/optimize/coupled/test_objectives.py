@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from mlsysim_opt.errors import InputError
-from mlsysim_opt.optimize import CoupledProblem, Largest, PlanSolution, optimize
+from mlsysim_opt.optimize import CoupledProblem, Largest, PlanSolution, optimize, pareto
 
 
 def numbers(answer: PlanSolution, *names: str) -> tuple[float | None, ...]:
@@ -84,6 +84,40 @@ def test_the_largest_of_written_sums(fleet: CoupledProblem) -> None:
     answer = optimize(fleet, objective="max(at_A, 2 * at_B)")
     assert answer.objective.value == 2
     assert numbers(answer, "at_A", "at_B") == (2, 1)
+
+
+def test_the_smallest_of_written_sums_is_maximised(fleet: CoupledProblem) -> None:
+    # min(at_A, 2 at_B): 3 | 0 gives 0, 2 | 1 gives 2, 1 | 2 gives 1, 0 | 3 gives 0.
+    for text in ("maximize min(at_A, 2 * at_B)", "minimize max(-at_A, -2 * at_B)", "minimize -min(at_A, 2 * at_B)"):
+        answer = optimize(fleet, objective=text)
+        assert numbers(answer, "at_A", "at_B") == (2, 1), text
+        assert abs(answer.objective.value or 0) == pytest.approx(2)
+        assert answer.verify()["constraints_hold"]
+    # three of them, one fixed: min(2, 2, 1.5)
+    assert optimize(fleet, objective="maximize min(at_A, 2 * at_B, 1.5)").objective.value == pytest.approx(1.5)
+    # held from below, the cheapest is b or c at B: 3 + 2 + 4 USD
+    assert optimize(fleet, objective="min_cost", constraints=["min(at_A, 2 * at_B) >= 2"]).objective.value == 9
+    assert optimize(fleet, objective=["maximize min(at_A, 2 * at_B)", "min_cost"]).metrics["cost"].m_as("USD") == 9
+    # the other way round is no question of sums: an amount at most the smallest may be as small as you like
+    with pytest.raises(
+        InputError, match=r"the smallest of something \(min_1\) can be made large, or be limited from below"
+    ):
+        optimize(fleet, objective="minimize min(at_A, 2 * at_B)")
+    with pytest.raises(InputError, match="not the other way round"):
+        optimize(fleet, constraints=["min(at_A, at_B) <= 2"], objective="min_cost")
+    with pytest.raises(InputError, match="max takes one argument or more, got 0"):
+        optimize(fleet, objective="max()")
+
+
+def test_a_front_of_the_smallest(fleet: CoupledProblem) -> None:
+    # cost | min(at_A, 2 at_B): all at A 7 | 0, b at B 9 | 2; a at B costs 10 and is no better
+    front = pareto(fleet, objectives=["min_cost", "maximize min(at_A, 2 * at_B)"])
+    assert front.values == [[7, 0], [9, 2]]
+
+
+def test_a_solver_of_whole_numbers_says_that_a_largest_is_none(fleet: CoupledProblem) -> None:
+    with pytest.raises(InputError, match="the largest or smallest of several, as asked for, is none"):
+        optimize(fleet, objective="max(at_A, 2 * at_B)", backend="cpsat")
 
 
 def test_the_largest_of_negative_sums_is_negative() -> None:

@@ -89,6 +89,25 @@ def test_a_divisor_of_zero_has_no_ratio_in_a_front_either() -> None:
     assert front.values[-1][1] == 1.5
 
 
+@pytest.mark.parametrize("seed", range(20))
+def test_what_is_best_among_the_best_ratios_is_that_of_counting(seed: int) -> None:
+    dice = random.Random(seed)
+    load = [[dice.choice([0.7, 1.1, 3.3]) for _ in SITES] for _ in JOBS]
+    numbers = {
+        "cost": [[dice.randint(1, 20) for _ in SITES] for _ in JOBS],
+        "load": load,
+        # two sites of three have one ratio of 0.011, whatever is planned there: what is left of the two is rounding
+        "gain": [[x * 0.011, y * 0.011, z * dice.choice([0.1, 1, 100])] for x, y, z in load],
+    }
+    every = plans(numbers)
+    best = min(plan["gain"] / plan["load"] for plan in every)
+    least = min(plan["cost"] for plan in every if plan["gain"] / plan["load"] <= best * (1 + 1e-9))
+    found = mo.optimize(jobs(numbers), objective=["gain / load", "min_cost"])
+    assert found.status == "optimal"
+    assert found.objective.value == pytest.approx(0.011, rel=1e-9)
+    assert found.metrics["cost"] == least
+
+
 def test_a_later_objective_without_limit_is_told() -> None:
     made = jobs(SIGNED)
     spare = made.amounts("spare", [made.decisions["site"].choice], whole=True)

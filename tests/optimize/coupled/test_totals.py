@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 
 import numpy as np
 import pytest
@@ -133,7 +134,7 @@ def test_an_offset_may_not_depend_on_what_the_rows_lack(shop: CoupledProblem) ->
         ("minimize cost * cost", "not linear in cost"),
         ("minimize sqrt(count)", "not linear in count"),
         ("minimize 3", "is no sum over the plan"),
-        ("minimize min(count, 2)", "not linear"),
+        ("minimize min(count, 2)", "the smallest of something (min_1) can be made large"),
         ("maximize max(count, 2)", "not the other way round"),
         ("minimize max(count, 2) / count", "a ratio with a largest"),
     ],
@@ -141,7 +142,7 @@ def test_an_offset_may_not_depend_on_what_the_rows_lack(shop: CoupledProblem) ->
 def test_objectives_that_are_not_linear_are_refused_with_the_part_to_blame(
     shop: CoupledProblem, objective: str, says: str
 ) -> None:
-    with pytest.raises(InputError, match=says.replace("(", r"\(")):
+    with pytest.raises(InputError, match=re.escape(says)):
         optimize(shop, objective=objective)
 
 

@@ -24,6 +24,8 @@ from mlsysim_opt.registry import default_catalog
 
 Design = tuple[str, str, str, int]
 """Server, fabric, cooling and number of servers."""
+Bought = tuple[Design, str]
+"""A design, and whether it trains or serves: a service is on all the time, a training run takes whole clusters."""
 YEAR = 31_557_600.0
 PLACE = "AWS_us_east_1"
 KEPT: dict[str, Any] = {}
@@ -89,6 +91,8 @@ class Purchase:
                 del table[dice.choice(list(table))]  # type: ignore[attr-defined]
         self.sizes = dice.choice(([1, 2], [2], [1, 4]))
         self.workloads = [self._workload(dice, at) for at in range(dice.choice((1, 2, 2)))]
+        self.purposes = ["training" if "tokens" in row else "serving" for row in self.workloads]
+        self.clusters = max(self.clusters, len(set(self.purposes)))
         self.scaled = dice.random() < 0.35
         self.designs: list[Design] = list(itertools.product(self.nodes, self.fabrics, self.coolings, self.sizes))
         self.years_of = {(at, design): self._years(row, design)
@@ -143,12 +147,13 @@ class Purchase:
         return {"tco": money(design, pue, price, self.years, load), "carbon": carbon,
                 "power": footprint(design, pue, self.years, 1.0)[1] * pue, "nodes": float(size)}  # fmt: skip
 
-    def purchases(self) -> list[dict[Design, int]]:
-        """Return every multiset of clusters that may be bought."""
+    def purchases(self) -> list[dict[Bought, int]]:
+        """Return every multiset of clusters that may be bought, each to train or to serve."""
+        every = list(itertools.product(self.designs, sorted(set(self.purposes))))
         return [
-            {design: chosen.count(design) for design in dict.fromkeys(chosen)}
+            {one: chosen.count(one) for one in dict.fromkeys(chosen)}
             for number in range(self.clusters + 1)
-            for chosen in itertools.combinations_with_replacement(self.designs, number)
+            for chosen in itertools.combinations_with_replacement(every, number)
         ]
 
 
@@ -172,22 +177,22 @@ UNITS = {"tco": ("tco", "USD"), "carbon": ("operational_carbon", "kgCO2e"), "pow
 class Shares:
     """How the workloads divide over what is bought: amounts and metrics as rows, the last column for what is fixed."""
 
-    def __init__(self, asked: Purchase, purchase: dict[Design, int]) -> None:
-        self.names = [(at, design) for at in range(len(asked.workloads)) for design in purchase
-                      if math.isfinite(asked.years_of[at, design])]  # fmt: skip
+    def __init__(self, asked: Purchase, purchase: dict[Bought, int]) -> None:
+        self.names = [(at, one) for at, mine in enumerate(asked.purposes) for one in purchase
+                      if one[1] == mine and math.isfinite(asked.years_of[at, one[0]])]  # fmt: skip
         width = len(self.names) + 2
         self.rows = {name: np.zeros(width) for name in METRICS}
         self.rows["portfolios"][-2] = 1.0
-        for design, number in purchase.items():
+        for (design, _), number in purchase.items():
             for name, value in asked.taken(design, 0.0).items():
                 self.rows[name][-1] += number * value
         self.above: list[Any] = []
-        for design, number in purchase.items():
+        for (design, purpose), number in purchase.items():
             idle, busy = asked.taken(design, 0.0), asked.taken(design, 1.0)
             row = np.zeros(width)
             row[-1] = -asked.years * asked.availability * number
             for column, (at, on) in enumerate(self.names):
-                if on == design:
+                if on == (design, purpose):
                     row[column] = asked.years_of[at, design]
                     for name in ("tco", "carbon"):
                         added = (busy[name] - idle[name]) / asked.years * asked.years_of[at, design]
@@ -240,7 +245,7 @@ def cluster(seed: int) -> Question:
     if dice.random() < 0.5 or asked.scaled:
         name = "tco" if asked.scaled else dice.choice(list(UNITS))
         values = [math.fsum(number * asked.taken(design, dice.choice((0.0, 0.5, 1.0)))[name]
-                            for design, number in item.items()) for item in purchases if item]  # fmt: skip
+                            for (design, _), number in item.items()) for item in purchases if item]  # fmt: skip
         most = somewhere(dice, values)
         limits.append((name, "<=", most))
         texts.append(f"{UNITS[name][0]} <= {most!r} {UNITS[name][1]}".strip())
@@ -267,21 +272,22 @@ def _again(
     """Return what the goal of an answer is, each cluster asked of the models at the load that it has."""
     read: Callable[[dict[str, Any]], Design] = lambda row: tuple(  # noqa: E731
         row[axis] for axis in ("node", "fabric", "cooling", "nodes"))  # type: ignore[return-value]  # fmt: skip
-    purchase = {read(row): row["amount"] for row in answer.amounts["clusters"]}
+    purchase = {(read(row), row["purpose"]): row["amount"] for row in answer.amounts["clusters"]}
     scale = math.fsum(row["amount"] for row in answer.amounts["portfolios"])
     busy = dict.fromkeys(purchase, 0.0)
     done = [0.0] * len(asked.workloads)
     for row in answer.amounts["shares"]:
         at, design = int(row["workload"][1:]), read(row)
         done[at] += row["amount"]
-        busy[design] += row["amount"] * asked.years_of[at, design]
+        busy[design, asked.purposes[at]] += row["amount"] * asked.years_of[at, design]
     if any(abs(share - scale) > 1e-9 * max(1.0, scale) for share in done) or (not asked.scaled and scale != 1):
         return None
     totals = dict.fromkeys(METRICS, 0.0) | {"portfolios": scale}
-    for design, number in purchase.items():
-        if not at_most(busy[design], asked.years * asked.availability * number):
+    for (design, purpose), number in purchase.items():
+        work = busy[design, purpose]
+        if not at_most(work, asked.years * asked.availability * number):
             return None
-        for name, value in asked.taken(design, min(1.0, busy[design] / (asked.years * number))).items():
+        for name, value in asked.taken(design, min(1.0, work / (asked.years * number))).items():
             totals[name] += number * value
     for name, sense, limit in limits:
         if not (at_most(totals[name], limit) if sense == "<=" else at_most(limit, totals[name])):
