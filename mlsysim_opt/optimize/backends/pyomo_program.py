@@ -18,11 +18,12 @@ import numpy as np
 from mlsysim_opt.errors import InputError, MlsysimError, SolverMissingError
 from mlsysim_opt.optimize.backends._imports import load_highs, load_pyomo
 from mlsysim_opt.optimize.backends.highs import TOLERANCE, Result, Stop
-from mlsysim_opt.optimize.backends.milp import interrupts_raised, one_at_a_time
+from mlsysim_opt.optimize.backends.milp import interrupts_told, one_at_a_time
 from mlsysim_opt.optimize.coupled.compile import Compiled
 from mlsysim_opt.optimize.coupled.outcome import Found, Options, finished, pruned
 from mlsysim_opt.optimize.coupled.program import Array, LinearProgram
 from mlsysim_opt.optimize.coupled.scaling import TINIEST, Scaling
+from mlsysim_opt.optimize.stopping import noted_interrupts
 
 FORMATS = (".lp", ".mps")
 
@@ -54,11 +55,14 @@ class PyomoBackend:
             return finished(part, _apart(part.program), self._told(), "bounds")
         scaling = Scaling.of(part.program)
         model = model_of(scaling.program, _plain(part.program.columns, "x"), _plain(part.program.rows, "row"))
-        with one_at_a_time, interrupts_raised():
+        pressed: list[bool] = []
+        held: Result | None = None
+        with noted_interrupts(pressed), one_at_a_time, interrupts_told():
             if self.solver == "highs":
-                result = self._highs(model, options)
+                held = self._highs(model, options, pressed)
             else:
-                result = self._other(model, scaling.program, options)
+                held = self._other(model, scaling.program, options)
+        result = held or Result("interrupted", None, None, -np.inf)
         if result.stop == "unbounded":  # or infeasible, which solvers do not always tell apart
             free = replace(program, cost=np.zeros(program.columns), offset=0.0)
             if np.any(program.cost) and self.solve(free, replace(options, start=None)).status == "infeasible":
@@ -72,7 +76,7 @@ class PyomoBackend:
         pyomo = f"Pyomo {version('pyomo')}"
         return f"HiGHS {version('highspy')} through {pyomo}" if self.solver == "highs" else f"{self.solver} by {pyomo}"
 
-    def _highs(self, model: Any, options: Options) -> Result:
+    def _highs(self, model: Any, options: Options, pressed: list[bool]) -> Result:
         load_highs()
         load_pyomo()
         from pyomo.contrib.solver.common.factory import SolverFactory
@@ -101,6 +105,8 @@ class PyomoBackend:
             TerminationCondition.unbounded: "unbounded",
             TerminationCondition.infeasibleOrUnbounded: "unbounded",
         }
+        if pressed:
+            stops[TerminationCondition.unknown] = "interrupted"
         why = found.termination_condition
         if why not in stops:
             raise MlsysimError(f"HiGHS stopped with {why.name}")

@@ -15,7 +15,8 @@ from mlsysim_opt.optimize.coupled.prune import undominated
 from mlsysim_opt.optimize.coupled.scaling import least_size
 
 if TYPE_CHECKING:
-    from mlsysim_opt.optimize.backends.highs import Result, Watch
+    from mlsysim_opt.optimize.backends.highs import Result
+    from mlsysim_opt.optimize.stopping import Watch
 
 EXACT = 1e-9
 """Relative differences below this are rounding: of a value and its bound, of what a row adds up and its limit."""
