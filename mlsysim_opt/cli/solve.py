@@ -41,7 +41,7 @@ def optimize(
     return Answer(
         found.as_dict(),
         lambda screen: show_solution(screen, found, task.problem),
-        0 if found.status == "optimal" else LIMIT_WITH_DESIGN,
+        0 if found.settled else LIMIT_WITH_DESIGN,
     )
 
 
@@ -61,7 +61,7 @@ def _plan(
     return Answer(
         plan.as_dict(),
         lambda screen: show_plan(screen, plan, task.problem),
-        0 if plan.status == "optimal" else LIMIT_WITH_DESIGN,
+        0 if plan.settled else LIMIT_WITH_DESIGN,
     )
 
 

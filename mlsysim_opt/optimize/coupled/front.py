@@ -19,7 +19,14 @@ from mlsysim_opt.optimize.coupled.front_generated import GeneratedPlans, generat
 from mlsysim_opt.optimize.coupled.front_program import ProgramPlans
 from mlsysim_opt.optimize.coupled.outcome import Found, Options, ProgramBackend
 from mlsysim_opt.optimize.coupled.regions import Kept, Point, Regions
-from mlsysim_opt.optimize.coupled.run import checked_gap, checked_search, program_backend, solution_of, watching
+from mlsysim_opt.optimize.coupled.run import (
+    checked_gap,
+    checked_search,
+    program_backend,
+    solution_of,
+    watching,
+    within_share,
+)
 from mlsysim_opt.optimize.coupled.solution import PlanSolution
 from mlsysim_opt.optimize.coupled.task import CoupledTask, user_constraint
 from mlsysim_opt.optimize.front import Front
@@ -61,7 +68,7 @@ def coupled_front(
     began = time.perf_counter()
     engine = program_backend(backend)
     halt = Halt(watch_of(progress, task.objective, None), time_limit)
-    options = Options(share, time_limit, prune, None if progress is None else halt.watch)
+    options = Options(within_share(share), time_limit, prune, None if progress is None else halt.watch)
     with noted_interrupts(halt.pressed):
         plans: ProgramPlans | GeneratedPlans = (
             GeneratedPlans(task, engine, options)
@@ -76,7 +83,7 @@ def coupled_front(
         begin = None if start is None else plans.begun(start)
         search = Regions(plans, halt.now, parts, begin)
         kept = search.run(lambda found: _refuse(task, engine, options, found))
-    return _front(task, engine, plans, search, kept, time.perf_counter() - began)
+    return _front(task, engine, plans, search, kept, time.perf_counter() - began, share)
 
 
 def _looked_for(plans: ProgramPlans | GeneratedPlans, watches: Sequence[Watch | None]) -> Watch:
@@ -107,6 +114,7 @@ def _front(
     search: Regions,
     kept: Sequence[Kept],
     seconds: float,
+    gap: float,
 ) -> Front:
     objectives = [task.objective, *task.then]
     costs = np.array([item.values for item in kept])
@@ -123,7 +131,7 @@ def _front(
         known, value = plan.found, plan.values[0]
         outcome = replace(known, value=value, bound=min(known.bound, value), duals=None)
         solved = plans.solved(plan, outcome)
-        found.append(solution_of(mine, solved, solved, engine.name, seconds))
+        found.append(solution_of(mine, solved, solved, engine.name, seconds, gap))
     widths = np.zeros(len(objectives)) if search.steps is None else search.steps.copy()
     if search.room > ROUNDED * float(np.max(np.abs(costs[:, 0]))):
         widths[0] = search.room

@@ -14,7 +14,7 @@ import numpy as np
 from mlsysim_opt.algebra.evaluate import ScalarProgram
 from mlsysim_opt.algebra.expression import constant
 from mlsysim_opt.errors import InputError, LimitReachedError, UnboundedError, UnknownNameError, VerificationError
-from mlsysim_opt.optimize.answer import Answered, Certificate, Metrics, Value, relative
+from mlsysim_opt.optimize.answer import WITHIN_GAP, Answered, Certificate, Metrics, Value, relative
 from mlsysim_opt.optimize.coupled.audit import Amount, Audit, Auditor
 from mlsysim_opt.optimize.coupled.chain import solve_chain
 from mlsysim_opt.optimize.coupled.compile import Compiled, amounts_of, placed
@@ -24,7 +24,7 @@ from mlsysim_opt.optimize.coupled.pooled import pools, solve_pooled
 from mlsysim_opt.optimize.coupled.problem import Coupled, CoupledProblem
 from mlsysim_opt.optimize.coupled.program import Array
 from mlsysim_opt.optimize.coupled.ratio import AGREEMENT, TIE, least_ratio, left, ratio_number, refuse_negative_divisors
-from mlsysim_opt.optimize.coupled.search import ROUNDING, Found, Options, ProgramBackend, within
+from mlsysim_opt.optimize.coupled.search import EXACT, ROUNDING, Found, Options, ProgramBackend, within
 from mlsysim_opt.optimize.coupled.solution import PlanSlack, PlanSolution
 from mlsysim_opt.optimize.coupled.task import CoupledTask
 from mlsysim_opt.optimize.coupled.totals import Family, Total
@@ -96,7 +96,7 @@ def solve_coupled(
     begin = checked_search(progress, start)
     engine = program_backend(backend)
     began = time.monotonic()
-    options = Options(share, time_limit, prune, watching(task, progress))
+    options = Options(within_share(share), time_limit, prune, watching(task, progress))
     first = _by_fewer(task, options) if engine.name == "milp" and begin is None else None
     first = first or solve_first(task, engine, options, begin)
     status = first.found.status
@@ -116,7 +116,7 @@ def solve_coupled(
         if not settled:  # what comes after it is not looked at: it would decide among plans that are not its best
             unsettled = objective
             break
-    answer = solution_of(task, first, solved, engine.name, time.monotonic() - began)
+    answer = solution_of(task, first, solved, engine.name, time.monotonic() - began, share)
     if unsettled is not None:
         proof = f"{answer.certificate.proof}; {unsettled.name} among such plans: not proven, a limit was reached"
         answer.status, answer.certificate = "feasible", replace(answer.certificate, proof=proof)
@@ -140,6 +140,11 @@ def checked_gap(gap: Any) -> float:
     if isinstance(share, bool) or not (isinstance(share, int | float) and 0 <= share < 1):
         raise InputError(f"{gap!r} is not a gap", path="gap", hint="a share below one, such as 0.01 or '1%'")
     return float(share)
+
+
+def within_share(gap: float) -> float:
+    """Return the share of a plan's value that its bound may be off, for a gap that is told as a share of the bound."""
+    return gap / (1 + gap)
 
 
 def _by_fewer(task: CoupledTask, options: Options) -> Solved | None:
@@ -257,9 +262,13 @@ def values_at(task: CoupledTask, compiled: Compiled, x: Array) -> tuple[float, .
 
 
 # the answer -----------------------------------------------------------------------------------------------------------
-def solution_of(task: CoupledTask, first: Solved, solved: Solved, backend: str, seconds: float) -> PlanSolution:
+def solution_of(
+    task: CoupledTask, first: Solved, solved: Solved, backend: str, seconds: float, asked_gap: float = 0.0
+) -> PlanSolution:
     """Return a solved program as a solution, after its plan was evaluated again by the scalar path.
 
+    Args:
+        asked_gap: the gap at which the search was to stop.
     Raises:
         VerificationError: something disagrees.
     """
@@ -287,11 +296,14 @@ def solution_of(task: CoupledTask, first: Solved, solved: Solved, backend: str, 
     gap = None
     if math.isfinite(bound):
         gap = 0.0 if within(value, bound, 1e-9) else max(0.0, relative(value, bound))
+    status: str = first.found.status
+    if status == "optimal" and asked_gap > EXACT and not within(claimed, bound, EXACT, first.found.size):
+        status = WITHIN_GAP
     of = task.objective.expression.dimension
     problem = task.problem
     combinations = solved.compiled.combinations
     return PlanSolution(
-        status=first.found.status,
+        status=status,
         problem=problem.name,
         objective_name=task.objective.name,
         sense=task.objective.sense,

@@ -45,7 +45,7 @@ TIED = 1e-8
 COARSE = 1e-3
 """The gap to which a program is solved that does not settle the answer."""
 
-__all__ = ["FEW", "Found", "HighsBackend", "Options", "ProgramBackend", "ROUNDING", "within"]
+__all__ = ["EXACT", "FEW", "Found", "HighsBackend", "Options", "ProgramBackend", "ROUNDING", "within"]
 
 
 class HighsBackend:
