@@ -46,12 +46,13 @@ def pareto(
                              hint="this option is for coupled problems")  # fmt: skip
     if isinstance(task, CoupledTask):
         near, begin = share(gap), plan_of(start)
-        with shown_progress(task) as watch:
+        with shown_progress() as watch:
             found = coupled_front(
                 task, points, backend=backend, prune=prune, time_limit=limit, gap=near, progress=watch, start=begin
             )
     else:
-        found = front(task, points, limit)
+        with shown_progress() as show:
+            found = front(task, points, limit, show)
     if csv is not None:
         found.to_csv(csv)
     if parquet is not None:

@@ -16,7 +16,7 @@ MOST = 24
 def show_plan(screen: Screen, plan: PlanSolution, problem: CoupledProblem) -> None:
     """Write a whole plan."""
     gap = "gap unknown" if plan.gap is None else f"gap {plan.gap:.3g}"
-    style = "bold green" if plan.status == "optimal" else "bold yellow"
+    style = "bold green" if plan.settled else "bold yellow"
     screen.line(f"{plan.status}: {plan.objective_name} = {plan.objective} ({gap})", style)
     show_proof(screen, plan)
     for name, rows in plan.amounts.items():

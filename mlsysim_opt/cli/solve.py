@@ -22,6 +22,7 @@ def optimize(
     asked: Asked, *, backend: str, prune: bool, time_limit: str | None, gap: str | None = None, start: str | None = None
 ) -> Answer:
     """Return the best design with its proof."""
+    from mlsysim_opt.cli.progress import shown_progress
     from mlsysim_opt.cli.solution import show_solution
     from mlsysim_opt.optimize import CoupledTask, solve
     from mlsysim_opt.optimize.run import backend_named, to_seconds
@@ -35,11 +36,12 @@ def optimize(
             raise UsageError(f"{task.problem.name} is solved by looking at all designs", path=option,
                              hint="this option is for coupled problems")  # fmt: skip
     backend_named(backend)
-    found = solve(task, backend=backend, prune=prune, time_limit=limit)
+    with shown_progress() as show:
+        found = solve(task, backend=backend, prune=prune, time_limit=limit, progress=show)
     return Answer(
         found.as_dict(),
         lambda screen: show_solution(screen, found, task.problem),
-        0 if found.status == "optimal" else LIMIT_WITH_DESIGN,
+        0 if found.settled else LIMIT_WITH_DESIGN,
     )
 
 
@@ -59,14 +61,14 @@ def _plan(
     from mlsysim_opt.optimize import solve_coupled
 
     near, begin = share(gap), plan_of(start)
-    with shown_progress(task) as watch:
+    with shown_progress() as watch:
         plan = solve_coupled(
             task, backend=backend, prune=prune, time_limit=limit, gap=near, start=begin, progress=watch
         )  # fmt: skip
     return Answer(
         plan.as_dict(),
         lambda screen: show_plan(screen, plan, task.problem),
-        0 if plan.status == "optimal" else LIMIT_WITH_DESIGN,
+        0 if plan.settled else LIMIT_WITH_DESIGN,
     )
 
 

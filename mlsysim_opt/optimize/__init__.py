@@ -7,9 +7,8 @@ from typing import Any
 
 from mlsysim_opt.errors import InputError
 from mlsysim_opt.optimize.answer import Certificate, Metrics, Value
-from mlsysim_opt.optimize.backends.highs import Progress
 from mlsysim_opt.optimize.coupled.problem import CoupledProblem, Largest
-from mlsysim_opt.optimize.coupled.run import solve_coupled
+from mlsysim_opt.optimize.coupled.run import checked_gap, solve_coupled
 from mlsysim_opt.optimize.coupled.solution import PlanSolution
 from mlsysim_opt.optimize.coupled.task import CoupledTask
 from mlsysim_opt.optimize.explain import WhyNot
@@ -17,6 +16,7 @@ from mlsysim_opt.optimize.formulation import Formulation, extended, formulation,
 from mlsysim_opt.optimize.front import Front, FrontObjective
 from mlsysim_opt.optimize.inverse import solve_for
 from mlsysim_opt.optimize.problem import Constraint, Decision, Metric, Objective, Problem
+from mlsysim_opt.optimize.progress import Progress, Show
 from mlsysim_opt.optimize.request import ConstraintSpec, ObjectiveSpec
 from mlsysim_opt.optimize.run import BACKENDS, Task, solve, to_seconds
 from mlsysim_opt.optimize.scenarios import Robustness
@@ -62,6 +62,19 @@ def _changed(chosen: Formulation, given: Mapping[str, Any], changed: Mapping[str
     return {**kept, **changed}
 
 
+def refuse_for_designs(problem: str, *, gap: float | str = 0.0, start: Any = None) -> None:
+    """Refuse what only the search for plans knows: all designs of a problem are looked at.
+
+    Raises:
+        InputError: it is given.
+    """
+    if checked_gap(gap):
+        raise InputError(f"{problem} is solved by looking at all designs: there is no gap to stop at", path="gap",
+                         hint="leave it out; time_limit and progress end a search early")  # fmt: skip
+    if start is not None:
+        raise InputError(f"{problem} is solved by looking at all designs: a front begins with none", path="start")
+
+
 def question(
     problem: Problem | CoupledProblem,
     objective: ObjectiveSpec | Sequence[ObjectiveSpec] | None,
@@ -84,8 +97,8 @@ def optimize(
     time_limit: float | None = None,
     explain: bool = True,
     gap: float | str = 0.0,
-    progress: Callable[[Progress], bool | None] | None = None,
-    start: PlanSolution | None = None,
+    progress: Show | None = None,
+    start: PlanSolution | Solution | None = None,
     extend: Callable[[Any], Any] | None = None,
     scenarios: Sequence[Mapping[str, Any]] | None = None,
     intervals: Mapping[str, Any] | None = None,
@@ -110,8 +123,9 @@ def optimize(
         prune: let the solver backends see only designs that can be optimal.
         time_limit: seconds for a solver.
         explain: also find what binds, runners-up and elasticities.
-        gap, progress, start: for coupled problems: the relative gap at which to stop (``0.01`` or ``"1%"``), a function
-            that is shown the progress (it stops the search by returning True), and an earlier plan to begin with.
+        gap: for coupled problems: the relative gap at which to stop (``0.01`` or ``"1%"``).
+        progress: a function that is shown the `Progress`; it stops the search by returning True. start: an earlier
+            answer to begin with.
         extend: a function that is given the problem and adds to it: metrics, decisions, constraints.
         scenarios: what may be given instead, each a mapping of givens, numbers or tables by name. One answer must do in
             all of them; its `robustness` says what that costs.
@@ -132,6 +146,10 @@ def optimize(
     if scenarios is not None or intervals is not None:
         from mlsysim_opt.optimize.robust import robust as solve_robust
 
+        if start is not None:
+            raise InputError("an answer to several scenarios begins with no earlier one", path="start")
+        if isinstance(asked, Task):
+            refuse_for_designs(asked.problem.name, gap=gap)
         chosen = _chosen(problem, given)
         return solve_robust(
             asked, scenarios=scenarios, intervals=intervals, measure=robust or "worst_case",
@@ -155,7 +173,8 @@ def optimize(
             start=start,
             explain=explain,
         )
-    return solve(asked, backend=backend, prune=prune, time_limit=time_limit, explain=explain)
+    refuse_for_designs(asked.problem.name, gap=gap)
+    return solve(asked, backend=backend, prune=prune, time_limit=limit, progress=progress, start=start, explain=explain)
 
 
 def pareto(
@@ -169,7 +188,7 @@ def pareto(
     prune: bool = True,
     time_limit: float | None = None,
     gap: float | str = 0.0,
-    progress: Callable[[Progress], bool | None] | None = None,
+    progress: Show | None = None,
     start: PlanSolution | None = None,
     extend: Callable[[Any], Any] | None = None,
     **given: Any,
@@ -181,8 +200,8 @@ def pareto(
         points: about so many points instead of all, with the guarantee that says what they stand for. Where amounts are
             divisible a front has no end, and 25 are found if nothing is said.
         gap: of coupled problems: stop in each program so near its bound; the front is then a cover.
-        progress, start, backend, prune: for coupled problems, as for `optimize`.
-        problem, constraints, choices, time_limit, extend, given: as for `optimize`; the time is that
+        start, backend, prune: for coupled problems, as for `optimize`.
+        problem, constraints, choices, time_limit, progress, extend, given: as for `optimize`; the time is that
             of the whole front. A front that it ends says where points may be missing.
     Raises:
         InfeasibleError, InputError, LimitReachedError, UnboundedError: as `optimize`.
@@ -198,7 +217,8 @@ def pareto(
         return coupled_front(
             asked, points, backend=backend, prune=prune, time_limit=limit, gap=gap, progress=progress, start=start
         )
-    return front(asked, points, limit)
+    refuse_for_designs(asked.problem.name, gap=gap, start=start)
+    return front(asked, points, limit, progress)
 
 
 def evaluate(

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from mlsysim_opt.optimize.scenarios import Robustness
 
 SCHEMA = 1
+WITHIN_GAP = "within_gap"
+"""The status of an answer that is as near to its bound as was asked for, but not proven to be the best."""
 
 
 @dataclass(frozen=True)
@@ -126,7 +128,8 @@ class Answered(ABC):
     """An answer that knows its question: it can be stored, checked again, and asked what another question would give.
 
     Attributes:
-        status: ``optimal`` (proven, within the gap asked for) or ``feasible`` (a limit was reached; see `gap`).
+        status: ``optimal`` (proven: none is better), ``within_gap`` (a gap was asked for, and the bound is as near) or
+            ``feasible`` (a limit was reached; see `gap`).
         objective_name, objective: what was asked and its value. bound, gap: no answer is better than the bound.
         metrics: every metric that could be computed, and why others could not. certificate: why it is to be believed.
         robustness: what the answer to several scenarios costs; None where there was one.
@@ -153,6 +156,11 @@ class Answered(ABC):
     def __getstate__(self) -> dict[str, Any]:
         """Return what another process needs: the compiled task stays here, and is made again from the request."""
         return {**self.__dict__, "task": None}
+
+    @property
+    def settled(self) -> bool:
+        """Whether what was asked for was reached: the best, or an answer within the gap."""
+        return self.status in ("optimal", WITHIN_GAP)
 
     # storing ----------------------------------------------------------------------------------------------------------
     @abstractmethod

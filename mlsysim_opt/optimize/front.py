@@ -245,12 +245,12 @@ class Front:
             factor = parse_unit(unit).factor if unit else 1.0
             label = f"{name} [{unit}]" if unit else name
             columns[label] = [None if item.value is None else item.si / factor for item in shown]
-        if self.points and isinstance(self.points[0], PlanSolution):
-            for name in self.points[0].amounts:
-                columns.setdefault(name, [_told(name, point.amounts[name]) for point in self.points])
-        elif self.points:
-            for name in self.points[0].design:
-                columns.setdefault(name, [point.design[name] for point in self.points])
+        plans = [point for point in self.points if isinstance(point, PlanSolution)]
+        designs = [point for point in self.points if not isinstance(point, PlanSolution)]
+        for name in plans[0].amounts if plans else ():
+            columns.setdefault(name, [_told(name, plan.amounts[name]) for plan in plans])
+        for name in designs[0].design if designs else ():
+            columns.setdefault(name, [one.design[name] for one in designs])
         return columns
 
     def to_csv(self, path: str | Path | None = None) -> str:

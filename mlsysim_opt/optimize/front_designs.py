@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -17,10 +16,12 @@ from mlsysim_opt.optimize.dominance import Array, beaten, covering, undominated
 from mlsysim_opt.optimize.front import Front
 from mlsysim_opt.optimize.front_points import Written, checked
 from mlsysim_opt.optimize.problem import Objective
+from mlsysim_opt.optimize.progress import Show, checked_progress, watch_of
 from mlsysim_opt.optimize.request import read_constraints
 from mlsysim_opt.optimize.run import Task, solution_of
 from mlsysim_opt.optimize.search import TIE, Design, Part
 from mlsysim_opt.optimize.space import Domain, spaces
+from mlsysim_opt.optimize.stopping import Halt, Standing, noted_interrupts
 
 
 def snapped(costs: Array) -> Array:
@@ -46,18 +47,24 @@ def step_for(costs: Array, points: int) -> Array:
     return np.asarray(span * high)
 
 
-def front(task: Task, points: int | None = None, time_limit: float | None = None) -> Front:
+def front(
+    task: Task, points: int | None = None, time_limit: float | None = None, progress: Show | None = None
+) -> Front:
     """Return the front of an uncoupled problem: every design is looked at.
 
     Args:
         points: at most so many points, with the guarantee that says what they stand for; all when None.
+        progress: called now and then; returning True stops.
     Raises:
-        InfeasibleError: no design satisfies every constraint. LimitReachedError: the time was up before all were seen.
+        InfeasibleError: no design satisfies every constraint. LimitReachedError: it was ended before all were seen.
     """
     objectives = [task.objective, *task.then]
     checked(objectives, points)
     began = time.perf_counter()
-    costs, designs, counts = _pass(task, objectives, time_limit)
+    checked_progress(progress)
+    halt = Halt(watch_of(progress, task.objective, None, designs=True), time_limit)
+    with noted_interrupts(halt.pressed):
+        costs, designs, counts = _pass(task, objectives, halt)
     if not len(costs):
         from mlsysim_opt.optimize.explain import infeasible
 
@@ -94,21 +101,18 @@ def front(task: Task, points: int | None = None, time_limit: float | None = None
     )  # fmt: skip
 
 
-def _pass(
-    task: Task, objectives: Sequence[Objective], time_limit: float | None
-) -> tuple[Array, list[Design], dict[str, Any]]:
+def _pass(task: Task, objectives: Sequence[Objective], halt: Halt) -> tuple[Array, list[Design], dict[str, Any]]:
     """Return costs and designs that no design beats, equal ones once: the first in the order of designs."""
     search = task.search()
-    deadline = math.inf if time_limit is None else time.monotonic() + time_limit
     costs, designs = np.empty((0, len(objectives))), np.empty((0, len(search.choices)), dtype=np.int64)
     evaluated = feasible = 0
     roots = [*(item.cost for item in objectives), *(item.holds for item in search.questioned)]
     for axes in spaces(Domain.of(search.choices), search.structural, search.values):
         for start, _, values in GridProgram(roots, search.values, axes).blocks():
-            if time.monotonic() > deadline:
+            if halt.watch(Standing(halt.seconds, None, None, evaluated)) or halt.now():
                 raise LimitReachedError(
-                    f"the time was up after {evaluated:,} designs; a front of part of them would prove nothing",
-                    hint="raise the time limit, or narrow the choices",
+                    f"{halt.why} after {evaluated:,} designs; a front of part of them would prove nothing",
+                    hint=f"{halt.hint}, or narrow the choices",
                 )
             part = Part(search.choices, axes, start, values[0], values[len(objectives) :], [])
             good = part.feasible()

@@ -24,6 +24,7 @@ from mlsysim_opt.optimize.request import ConstraintSpec, read_constraints
 from mlsysim_opt.optimize.run import Task, backend_named
 from mlsysim_opt.optimize.run import solution_of as design_of
 from mlsysim_opt.optimize.solution import Solution
+from mlsysim_opt.optimize.stopping import Halt
 from mlsysim_opt.units import DIMENSIONLESS, NONE, Unit, as_measure, base_unit, dimension_text, divide, readable_unit
 
 NEXT = 1e-6
@@ -176,7 +177,7 @@ def answered(task: Task | CoupledTask, time_limit: float | None = None) -> Solut
                 raise InputError(f"a limit was reached: {solved.found.proof}", path="time_limit")
             return None
         return solution_of(task, solved, solved, engine.name, 0.0)
-    answer = backend_named("enumerate").solve(task.search(), prune=True, time_limit=time_limit)
+    answer = backend_named("enumerate").solve(task.search(), prune=True, halt=Halt(time_limit=time_limit))
     if answer.design is None:
         return None
     return design_of(task, "enumerate", answer, answer, 0.0, explain=False)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,13 +14,15 @@ from mlsysim_opt.algebra.derive import elasticities
 from mlsysim_opt.algebra.evaluate import ScalarProgram
 from mlsysim_opt.algebra.expression import Expression, Symbol, symbols
 from mlsysim_opt.errors import InputError, LimitReachedError, UnknownNameError, VerificationError
-from mlsysim_opt.optimize.answer import Certificate, Metrics, Value, relative
+from mlsysim_opt.optimize.answer import Answered, Certificate, Metrics, Value, relative
 from mlsysim_opt.optimize.backends.base import Answer, Backend, Status
 from mlsysim_opt.optimize.formulation import asked_again
 from mlsysim_opt.optimize.problem import Constraint, Objective, Problem
+from mlsysim_opt.optimize.progress import Show, checked_progress, watch_of
 from mlsysim_opt.optimize.request import ConstraintSpec, ObjectiveSpec, one_objective, plain_request, read_question
-from mlsysim_opt.optimize.search import TIE, Design, Search, excluded_reasons
+from mlsysim_opt.optimize.search import TIE, Design, Found, Search, excluded_reasons
 from mlsysim_opt.optimize.solution import Runner, Slack, Solution
+from mlsysim_opt.optimize.stopping import Halt, Watch, noted_interrupts
 from mlsysim_opt.units import NONE, TIME, as_measure, readable_unit, to_si
 
 if TYPE_CHECKING:
@@ -223,10 +225,21 @@ def backend_named(name: str) -> Backend:
 
 
 def solve(
-    task: Task, *, backend: str = "auto", prune: bool = True, time_limit: float | None = None, explain: bool = True
+    task: Task,
+    *,
+    backend: str = "auto",
+    prune: bool = True,
+    time_limit: float | None = None,
+    progress: Show | None = None,
+    start: Answered | None = None,
+    explain: bool = True,
 ) -> Solution:
     """Return the proven best design of a task, checked by the scalar path.
 
+    Ctrl-C ends the search like a limit of time, with the best design that is held.
+
+    Args:
+        progress: called now and then; returning True stops. start: an earlier design, held until a better one is found.
     Raises:
         InfeasibleError: nothing satisfies every constraint; carries the conflict and the cheapest ways out.
         LimitReachedError: a limit was reached before any design was found.
@@ -234,20 +247,60 @@ def solve(
     """
     from mlsysim_opt.optimize.explain import infeasible
 
-    time_limit = None if time_limit is None else to_seconds(time_limit)
-    started = time.perf_counter()
+    checked_progress(progress)
+    known = None if start is None else _known(task, start)
+    halt = Halt(_watch(task, task.objective, progress), None if time_limit is None else to_seconds(time_limit))
     engine = backend_named(backend)
-    search = task.search()
-    answer = engine.solve(search, prune=prune, time_limit=time_limit)
-    first = answer
-    for objective in task.then:
-        answer, search = _refine(task, search, answer, objective, engine, prune, time_limit)
-    seconds = time.perf_counter() - started
+    with noted_interrupts(halt.pressed):
+        search = task.search()
+        answer = engine.solve(search, prune=prune, halt=halt)
+        if answer.status not in ("optimal", "infeasible") and known is not None:
+            answer = _at_least(answer, known)
+        first = answer
+        for objective in task.then:
+            halt.progress = _watch(task, objective, progress)
+            answer, search = _refine(task, search, answer, objective, engine, prune, halt)
+    seconds = halt.seconds
     if answer.status == "infeasible":
         raise infeasible(task)
     if answer.design is None or answer.cost is None:
-        raise LimitReachedError(f"no design was found: {answer.proof}", hint="raise the time limit")
-    return solution_of(task, engine.name, answer, first, seconds, explain=explain)
+        raise LimitReachedError(f"no design was found: {answer.proof}", hint=halt.hint)
+    if explain and not halt.pressed:
+        with suppress(KeyboardInterrupt):  # what is known already is not lost
+            return solution_of(task, engine.name, answer, first, seconds)
+    return solution_of(task, engine.name, answer, first, seconds, explain=False)
+
+
+def _known(task: Task, start: Answered) -> Found | None:
+    """Return an earlier design as one of a task; None where it is none, or not a possible one.
+
+    Raises:
+        InputError: it is no design.
+    """
+    if not isinstance(start, Solution):
+        raise InputError(f"expected an earlier design, got {type(start).__name__}", path="start",
+                         hint="an answer of optimize(), or Solution.from_json(text)")  # fmt: skip
+    choices = task.problem.choices
+    if any(start.design.get(choice.name) not in choice.position for choice in choices):
+        return None
+    design = {choice.name: start.design[choice.name] for choice in choices}
+    cost, _, truths, _ = task.scalar.at(design)
+    if not (all(truths) and math.isfinite(cost)):
+        return None
+    return Found(cost, tuple(choice.position[design[choice.name]] for choice in choices))
+
+
+def _at_least(answer: Answer, known: Found) -> Answer:
+    """Return what was not proven to be the best with a known design where that is better."""
+    if answer.cost is not None and answer.cost <= known.cost:
+        return answer
+    bound = None if answer.bound is None else min(answer.bound, known.cost)
+    proof = f"{answer.proof}; the design is the one that was begun with"
+    return replace(answer, status="feasible", design=known.design, cost=known.cost, bound=bound, proof=proof)
+
+
+def _watch(task: Task, objective: Objective, progress: Show | None) -> Watch | None:
+    return watch_of(progress, objective, partial(task.shown, objective.expression), designs=True)
 
 
 def solution_of(
@@ -309,7 +362,7 @@ def solution_of(
 
 
 def _refine(
-    task: Task, search: Search, answer: Answer, objective: Objective, engine: Backend, prune: bool, limit: float | None
+    task: Task, search: Search, answer: Answer, objective: Objective, engine: Backend, prune: bool, halt: Halt
 ) -> tuple[Answer, Search]:
     """Return the best design for the next objective among those that tie in the previous one."""
     if answer.cost is None:
@@ -322,7 +375,7 @@ def _refine(
     narrowed = Search(
         search.choices, objective.cost, search.structural, [*search.questioned, named], search.values, search.keep
     )
-    found = engine.solve(narrowed, prune=prune, time_limit=limit)
+    found = engine.solve(narrowed, prune=prune, halt=halt)
     if found.design is not None:
         status: Status = "optimal" if answer.status == found.status == "optimal" else "feasible"
         return replace(found, status=status), narrowed

@@ -10,7 +10,6 @@ earlier in their lists, decision by decision in the order of declaration. Every 
 from __future__ import annotations
 
 import heapq
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -23,6 +22,7 @@ from mlsysim_opt.algebra.expression import Choice, Expression, Operation, topolo
 from mlsysim_opt.errors import UnboundedError
 from mlsysim_opt.optimize.problem import Constraint
 from mlsysim_opt.optimize.space import Domain, spaces
+from mlsysim_opt.optimize.stopping import Halt, Standing
 
 TIE = 1e-12
 """Objectives closer than this, relatively, are ties: the error of evaluating them in another order."""
@@ -65,7 +65,7 @@ class Outcome:
         single: for each questioned constraint, the designs that violate it alone.
         violated: the sets of questioned constraints that some design violates, none containing another.
         pruned: combinations of boxes left out because their bound cannot beat what is known.
-        stopped: whether the time was up before the whole space was seen.
+        stopped: whether it was ended before the whole space was seen.
     """
 
     choices: list[Choice]
@@ -115,7 +115,7 @@ class Search:
         *,
         diagnose: bool = False,
         better_than: float = np.inf,
-        time_limit: float | None = None,
+        halt: Halt | None = None,
     ) -> Outcome:
         """Search the whole space (or the part where some choices are fixed).
 
@@ -123,15 +123,16 @@ class Search:
             fixed: choices that may not vary, with the position of their value.
             diagnose: also record which constraints designs violate, and by how much.
             better_than: designs that violate one constraint are of interest only below this cost.
-            time_limit: seconds after which the search stops with what it has.
+            halt: what ends the search early, with what it has by then; it is shown where the search stands.
         Raises:
             UnboundedError: the cost of a feasible design is minus infinity.
         """
         outcome = Outcome(self.choices, single=[Violation() for _ in self.questioned])
-        deadline = np.inf if time_limit is None else time.monotonic() + time_limit
+        halt = halt or Halt()
+        floor = self.lower_bound() if halt.progress is not None else -np.inf
 
         def cut(box: Domain) -> bool:
-            outcome.stopped = outcome.stopped or time.monotonic() > deadline
+            outcome.stopped = outcome.stopped or halt.now()
             if outcome.stopped or diagnose or not self._cannot_beat(box, outcome):
                 return outcome.stopped
             outcome.pruned += box.size
@@ -141,7 +142,9 @@ class Search:
             outcome.structural += axes.points
             for part in self.evaluated(axes, diagnose):
                 self._take(part, outcome, better_than if diagnose else None)
-                if time.monotonic() > deadline:
+                held = outcome.best[0].cost if outcome.best else None
+                known = floor if np.isfinite(floor) else None
+                if halt.watch(Standing(halt.seconds, held, known, outcome.evaluated)) or halt.now():
                     outcome.stopped = True
                     return outcome
         return outcome

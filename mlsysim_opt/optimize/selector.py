@@ -18,6 +18,7 @@ from mlsysim_opt.algebra.expression import Choice
 from mlsysim_opt.errors import LimitReachedError
 from mlsysim_opt.optimize.search import Array, Design, Search
 from mlsysim_opt.optimize.space import Domain, spaces
+from mlsysim_opt.optimize.stopping import Halt
 
 ROW_BUDGET = 20_000
 """Rows a solver is given at most when pruning; choices are eliminated, last declared first, until they fit."""
@@ -47,23 +48,27 @@ class SelectorForm:
         return tuple(int(item) for item in self.positions[row])
 
 
-def selector_form(search: Search, *, prune: bool) -> SelectorForm:
+def selector_form(search: Search, *, prune: bool, halt: Halt | None = None) -> SelectorForm:
     """Return the rows of a problem.
 
     Args:
         search: the problem's cost, constraints and space.
-        prune: eliminate choices until the rows fit `ROW_BUDGET`.
+        prune: eliminate choices until the rows fit `ROW_BUDGET`. halt: what ends this early.
     Raises:
-        LimitReachedError: there are more feasible designs than can be held; pruning or enumeration handles them.
+        LimitReachedError: it was ended, or there are more feasible designs than can be held; pruning or enumeration
+            handles them.
     """
     width = len(search.choices)
     linked = list(range(width))
     tables: list[Array] = [np.zeros((0, width), dtype=np.int32)]
     costs: list[Array] = [np.zeros(0)]
+    halt = halt or Halt()
     held = evaluated = feasible = 0
     for axes in spaces(Domain.of(search.choices), search.structural, search.values):
         for part in search.evaluated(axes):
             evaluated += part.cost.size
+            if halt.now():
+                raise LimitReachedError(f"no design was found: {halt.why} before the solver began", hint=halt.hint)
             flat = np.flatnonzero(part.feasible())
             if not len(flat):
                 continue

@@ -12,9 +12,10 @@ from typing import Any
 
 import pytest
 
-from mlsysim_opt.cli.progress import progress_text
 from mlsysim_opt.optimize import CoupledTask, Front, Progress, task
 from mlsysim_opt.optimize.coupled.front_program import ProgramPlans
+from mlsysim_opt.optimize.coupled.run import watching
+from mlsysim_opt.optimize.stopping import Standing
 
 from .conftest import JOB, Done
 
@@ -140,9 +141,13 @@ def test_a_relation_that_fills_pages_is_cut_and_shown_alone(ask: Ask) -> None:
 def test_progress_is_told_in_the_sense_and_unit_of_the_objective() -> None:
     asked = task("shoptalk", jobs=3, objective="max_rent")
     assert isinstance(asked, CoupledTask)
-    text = progress_text(asked, Progress(2.0, -10.0, -12.0, 7))
-    assert text == "max_rent: best 10 USD, bound 12 USD, gap 20.00%, 7 nodes, 2.0 s"
-    assert "best -" in progress_text(asked, Progress(0.1, None, None, 0))
+    told: list[Progress] = []
+    watch = watching(asked, told.append)  # type: ignore[arg-type]
+    assert watch is not None
+    for standing in (Standing(2.0, -10.0, -12.0, 7), Standing(0.1, None, None, 0)):
+        watch(standing)  # of what is minimised: the rent with its sign turned
+    assert str(told[0]) == "max_rent: best 10 USD, bound 12 USD, gap 20.00%, 7 nodes, 2.0 s"
+    assert "best -" in str(told[1])
 
 
 def test_no_progress_where_there_is_no_terminal(ask: Ask) -> None:

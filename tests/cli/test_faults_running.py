@@ -17,6 +17,7 @@ import pytest
 
 import mlsysim_opt as mo
 from mlsysim_opt.optimize.backends import _imports
+from mlsysim_opt.optimize.search import Search
 
 from .conftest import ANSI, DESIGN, JOB, Done
 
@@ -133,6 +134,24 @@ def test_H01_signals(tmp_path: Path, number: int, status: int) -> None:
     assert process.returncode == status
     assert time.monotonic() - started < 5
     assert "Traceback" not in err
+
+
+def test_H01_ctrl_c_gives_the_design_that_is_held(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
+    evaluated = Search.evaluated
+
+    def pressed(self: Search, *arguments: Any, **named: Any) -> Any:
+        for part in evaluated(self, *arguments, **named):
+            yield part  # it is looked at before the next one is asked for
+            signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(Search, "evaluated", pressed)
+    monkeypatch.setattr("mlsysim_opt.algebra.evaluate.BLOCK", 256)
+    done = ask("optimize", *LARGE, "--json")
+    assert done.code == 8
+    assert done.json["status"] == "feasible"
+    assert done.json["bound"] is not None
+    assert done.json["gap"] > 0
+    assert "interrupted" in done.json["certificate"]["proof"]
 
 
 def test_H02_reader_goes_away(tmp_path: Path) -> None:

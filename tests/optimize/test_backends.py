@@ -213,6 +213,7 @@ import mlsysim_opt
 import {solver}
 from mlsysim_opt.optimize import Problem, solve, task
 from mlsysim_opt.algebra.atoms import lookup
+from mlsysim_opt.errors import LimitReachedError
 
 problem = Problem("large")
 dice = np.random.default_rng(0)
@@ -238,11 +239,9 @@ def press():
 threading.Thread(target=press, daemon=True).start()
 started = time.monotonic()
 try:
-    solve(asked, backend="{name}", prune=False, explain=False)
-except KeyboardInterrupt:
-    print("interrupted")
-else:
-    print("answered")  # it was faster than the key
+    print(solve(asked, backend="{name}", prune=False, explain=False).status)  # it may be faster than the key
+except LimitReachedError as error:
+    print(error.message)
 assert time.monotonic() - started < 60
 """
 
@@ -251,9 +250,10 @@ assert time.monotonic() - started < 60
 @pytest.mark.parametrize(
     ("name", "solver", "hook"), [("cpsat", "ortools", "interruptible"), ("milp", "highspy", "_run")]
 )
-def test_H01_ctrl_c_is_not_swallowed(name: str, solver: str, hook: str, run_python: Any) -> None:
+def test_H01_ctrl_c_gives_what_the_solver_holds(name: str, solver: str, hook: str, run_python: Any) -> None:
     done = run_python(INTERRUPTED.format(name=name, solver=solver, hook=hook))
-    assert done.stdout.split()[-1] in ("interrupted", "answered")
+    last = done.stdout.splitlines()[-1]
+    assert last in ("optimal", "feasible") or "interrupted before" in last
 
 
 def test_K17_one_thread_per_solve_and_K19_no_fork() -> None:

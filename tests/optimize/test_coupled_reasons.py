@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 import mlsysim_opt as mo
 from mlsysim_opt.errors import InfeasibleError, InputError, UnknownNameError
 from mlsysim_opt.optimize import CoupledProblem, task
-from mlsysim_opt.optimize.backends.highs import noted_interrupts
 from mlsysim_opt.optimize.coupled.program import LinearProgram
 from mlsysim_opt.optimize.coupled.reasons import infeasible, irreducible
 from mlsysim_opt.optimize.coupled.search import Found, HighsBackend, Options
+from mlsysim_opt.optimize.stopping import noted_interrupts
 
 
 @given(st.data())

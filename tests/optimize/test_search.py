@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 import random
+import signal
+import sys
 from typing import Any
 
 import numpy as np
@@ -13,7 +15,7 @@ from mlsysim_opt.algebra.atoms import exp, lookup, where
 from mlsysim_opt.algebra.evaluate import project
 from mlsysim_opt.algebra.expression import Choice
 from mlsysim_opt.errors import UnboundedError
-from mlsysim_opt.optimize import Problem, Task, search, solve, task
+from mlsysim_opt.optimize import Problem, Progress, Task, search, solve, stopping, task
 from mlsysim_opt.optimize.search import Found, conflicts
 from mlsysim_opt.optimize.space import Domain
 
@@ -85,7 +87,7 @@ def test_the_time_limit_stops_with_what_is_held(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr("mlsysim_opt.optimize.space.DENSE_AT_ONCE", 1)
     asked = grid("max_m", a=list(range(1, 200)), b=list(range(1, 200)))
     clock = itertools.count()
-    monkeypatch.setattr(search.time, "monotonic", lambda: float(next(clock)))
+    monkeypatch.setattr(stopping.time, "monotonic", lambda: float(next(clock)))
     found = solve(asked, time_limit=5.0)
     assert found.status == "feasible"
     assert found.bound is not None
@@ -93,6 +95,50 @@ def test_the_time_limit_stops_with_what_is_held(monkeypatch: pytest.MonkeyPatch)
     assert found.gap is not None
     assert found.gap > 0
     assert found.certificate.details["evaluated"] < 199 * 199
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals")
+@pytest.mark.parametrize("pressed", [True, False])
+def test_ctrl_c_and_who_watches_stop_with_what_is_held(monkeypatch: pytest.MonkeyPatch, pressed: bool) -> None:
+    monkeypatch.setattr("mlsysim_opt.optimize.space.ROWS_AT_ONCE", 10)
+    monkeypatch.setattr("mlsysim_opt.optimize.space.DENSE_AT_ONCE", 1)
+    asked = grid("max_m", a=list(range(1, 200)), b=list(range(1, 200)))
+    seen: list[Progress] = []
+
+    def show(progress: Progress) -> bool:
+        seen.append(progress)
+        if len(seen) == 3 and pressed:
+            signal.raise_signal(signal.SIGINT)
+        return len(seen) == 3 and not pressed
+
+    found = solve(asked, progress=show)
+    assert len(seen) == 3
+    assert found.status == "feasible"
+    assert ("it was interrupted" if pressed else "it was told to stop") in found.certificate.proof
+    assert found.bound is not None
+    assert found.bound.value == pytest.approx(199 * 199)
+    assert found.gap is not None
+    assert found.gap > 0
+    assert seen[-1].incumbent == found.objective
+    assert seen[-1].bound == found.bound
+    assert str(seen[-1]).startswith("max_m: best ")
+    again = solve(asked, start=found, time_limit=1e-9)  # held until a better one is found
+    assert again.objective.value is not None
+    assert found.objective.value is not None
+    assert again.objective.value >= found.objective.value
+    assert solve(asked, start=found).status == "optimal"
+
+
+def test_an_interrupt_after_the_proof_loses_only_the_explanation(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = grid("max_m", ["m <= 30"], a=[1, 2, 3], b=[5, 7])
+
+    def interrupted(*_: Any, **__: Any) -> Any:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("mlsysim_opt.optimize.run._elasticities", interrupted)
+    found = solve(asked)
+    assert found.status == "optimal"
+    assert found.objective.value == 21
 
 
 def test_a_part_of_the_space() -> None:

@@ -15,6 +15,7 @@ from mlsysim_opt.algebra.expression import Choice
 from mlsysim_opt.errors import LimitReachedError, VerificationError
 from mlsysim_opt.optimize import Problem, run
 from mlsysim_opt.optimize.backends.base import Answer
+from mlsysim_opt.optimize.stopping import Halt
 
 JOB: dict[str, Any] = {"model": "Llama3_8B", "fleet": "Lab_64_H100", "global_batch_size": 128, "seq_len": 4096}
 NARROW = {"tp_size": [1, 2], "v_stages": [1, 2], "cp_size": [1, 2]}
@@ -58,7 +59,7 @@ def test_K04_a_wrong_optimum_is_withheld(monkeypatch: pytest.MonkeyPatch) -> Non
     class Wrong:
         name = "milp"
 
-        def solve(self, search: Any, *, prune: bool, time_limit: float | None) -> Answer:
+        def solve(self, search: Any, *, prune: bool, halt: Halt) -> Answer:
             return Answer("optimal", (0,), 3.0, 3.0, "trust me", "liar 1.0")
 
     monkeypatch.setattr(run, "backend_named", lambda name: Wrong())

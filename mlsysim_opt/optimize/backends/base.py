@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
 from mlsysim_opt.optimize.search import Design, Outcome, Search
+from mlsysim_opt.optimize.stopping import Halt
 
 Status = Literal["optimal", "feasible", "infeasible", "unknown"]
 
@@ -36,6 +37,6 @@ class Backend(Protocol):
 
     name: str
 
-    def solve(self, search: Search, *, prune: bool, time_limit: float | None) -> Answer:
-        """Return the best design with its proof, or why there is none."""
+    def solve(self, search: Search, *, prune: bool, halt: Halt) -> Answer:
+        """Return the best design with its proof, or why there is none; what is held where it is to stop."""
         ...

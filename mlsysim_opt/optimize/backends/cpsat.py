@@ -19,6 +19,7 @@ from mlsysim_opt.optimize.backends.base import Answer
 from mlsysim_opt.optimize.backends.rows import CAP, infeasible, scaled, settled
 from mlsysim_opt.optimize.search import Array, Search
 from mlsysim_opt.optimize.selector import SelectorForm, selector_form
+from mlsysim_opt.optimize.stopping import Halt, noted_interrupts
 
 FINEST = 50
 """Steps per unit, as a power of two: finer ones would be lost in the 53 bits of a float."""
@@ -35,19 +36,20 @@ class CpSatBackend:
 
     name = "cpsat"
 
-    def solve(self, search: Search, *, prune: bool = True, time_limit: float | None = None) -> Answer:
+    def solve(self, search: Search, *, prune: bool = True, halt: Halt | None = None) -> Answer:
         """Return the cheapest row; rows within the rounding of the proven value are ranked exactly."""
         load_cpsat()
+        halt = halt or Halt()
         solver = f"OR-Tools CP-SAT {version('ortools')}"
-        form = selector_form(search, prune=prune)
+        form = selector_form(search, prune=prune, halt=halt)
         if not len(form.costs):
             return infeasible(form, solver)
         costs, unit = scaled(form.costs)
         whole, steps = whole_costs(costs)
-        status, picked, bound = _run(form, whole, time_limit)
+        status, picked, bound = _run(form, whole, halt)
         details = {"rows": len(costs), "feasible": form.feasible, "evaluated": form.evaluated, "steps_per_unit": steps}
         if picked is None:
-            return Answer("unknown", None, None, None, f"CP-SAT stopped with {status}", solver, details)
+            return Answer("unknown", None, None, None, f"{halt.why} before any design was found", solver, details)
         proven = status == "OPTIMAL" and bound > whole[picked] - 1  # whole costs: nothing lies between
         best = settled(form, picked, whole, 0, proven=proven, solver=solver)
         proof = (
@@ -78,7 +80,7 @@ def whole_costs(costs: Array) -> tuple[Array, int]:
     return np.floor(costs * steps).astype(np.int64), steps
 
 
-def _run(form: SelectorForm, whole: Array, time_limit: float | None) -> tuple[str, int | None, float]:
+def _run(form: SelectorForm, whole: Array, halt: Halt) -> tuple[str, int | None, float]:
     """Return CP-SAT's status, the row it picked and its bound."""
     cp_model = load_cpsat()
     model = cp_model.CpModel()
@@ -97,7 +99,7 @@ def _run(form: SelectorForm, whole: Array, time_limit: float | None) -> tuple[st
     invalid = model.validate()
     if invalid:
         raise MlsysimError(f"CP-SAT rejects the model: {invalid}")
-    solver = solver_of(time_limit)
+    solver = solver_of(halt.left)
     code = interruptible(lambda: solver.solve(model), solver.stop_search)
     status: str = solver.status_name(code)
     if status not in ("OPTIMAL", "FEASIBLE", "UNKNOWN"):
@@ -123,7 +125,7 @@ def solver_of(time_limit: float | None) -> Any:
 
 
 def interruptible(solve: Callable[[], T], stop: Callable[[], Any]) -> T:
-    """Return what `solve` returns; Ctrl-C stops it and is raised, where CP-SAT itself would swallow it."""
+    """Return what `solve` returns; Ctrl-C stops it, and is noted by whoever asks (`noted_interrupts`)."""
     if threading.current_thread() is not threading.main_thread():
         return solve()
     found: list[T] = []
@@ -139,17 +141,13 @@ def interruptible(solve: Callable[[], T], stop: Callable[[], Any]) -> T:
             done.set()
 
     thread = threading.Thread(target=work, daemon=True)
-    thread.start()
-    try:
+    pressed: list[bool] = []
+    with noted_interrupts(pressed):
+        thread.start()
         while not done.wait(0.2):
-            pass
-    except KeyboardInterrupt:
-        stop()
-        done.wait()
-        raise
-    finally:
-        if done.is_set():
-            thread.join()
+            if pressed:
+                stop()
+        thread.join()
     if failed:
         raise failed[0]
     return found[0]

@@ -8,6 +8,7 @@ import numpy as np
 
 from mlsysim_opt.optimize.backends.base import Answer
 from mlsysim_opt.optimize.search import Search
+from mlsysim_opt.optimize.stopping import Halt
 
 
 class EnumerateBackend:
@@ -15,9 +16,10 @@ class EnumerateBackend:
 
     name = "enumerate"
 
-    def solve(self, search: Search, *, prune: bool = True, time_limit: float | None = None) -> Answer:
-        """Return the cheapest design of the whole space, or the cheapest one found when the time is up."""
-        outcome = search.run(time_limit=time_limit)
+    def solve(self, search: Search, *, prune: bool = True, halt: Halt | None = None) -> Answer:
+        """Return the cheapest design of the whole space, or the cheapest one found when it is to stop."""
+        halt = halt or Halt()
+        outcome = search.run(halt=halt)
         solver = f"numpy {np.__version__}"
         details = {
             "evaluated": outcome.evaluated,
@@ -28,7 +30,7 @@ class EnumerateBackend:
         }
         best = outcome.best[0] if outcome.best else None
         if outcome.stopped:
-            proof = f"the time was up after {outcome.evaluated:,} designs; the bound is that of interval arithmetic"
+            proof = f"{halt.why} after {outcome.evaluated:,} designs; the bound is that of interval arithmetic"
             if best is None:
                 return Answer("unknown", None, None, None, proof, solver, details)
             low = search.lower_bound()

@@ -7,10 +7,8 @@ from __future__ import annotations
 
 import functools
 import math
-import signal
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from importlib.metadata import version
@@ -24,6 +22,7 @@ from mlsysim_opt.optimize.backends._imports import load_highs
 from mlsysim_opt.optimize.coupled.program import Array, LinearProgram
 from mlsysim_opt.optimize.coupled.rounding import up_to_rounding
 from mlsysim_opt.optimize.coupled.scaling import TINIEST, Scaling
+from mlsysim_opt.optimize.stopping import Standing, Watch, noted_interrupts
 
 Stop = Literal["optimal", "infeasible", "unbounded", "limit", "interrupted"]
 TOLERANCE = 1e-9
@@ -32,27 +31,6 @@ DUAL, PRIMAL = 1, 4
 """HiGHS's numbers for the ways of its simplex method; where costs are large beside others the dual one may give up."""
 BEYOND = 1e30
 """HiGHS has no finite number of this size; it stands for none."""
-
-
-@dataclass(frozen=True)
-class Progress:
-    """Where a search stands: seconds, the best value held (None if none) and the bound, both of what is minimised."""
-
-    seconds: float
-    incumbent: float | None
-    bound: float | None
-    nodes: int
-
-    @property
-    def gap(self) -> float | None:
-        """How far the incumbent may be from the best, relatively."""
-        if self.incumbent is None or self.bound is None or not math.isfinite(self.bound):
-            return None
-        return max(0.0, self.incumbent - self.bound) / max(abs(self.incumbent), 1e-300)
-
-
-Watch = Callable[[Progress], bool | None]
-"""Called with the progress; returning True stops the search."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -285,7 +263,7 @@ class HighsProgram:
             data = event.data_out
             held, proven = data.mip_primal_bound, data.mip_dual_bound
             offset = self.program.offset
-            seen = Progress(
+            seen = Standing(
                 time.monotonic() - began,
                 held * self._scaling.cost + offset if abs(held) < BEYOND else None,
                 proven * self._scaling.cost + offset if abs(proven) < BEYOND else None,
@@ -309,32 +287,3 @@ class HighsProgram:
             finally:
                 for callback, function in heard:
                     callback.unsubscribe(function)
-
-
-@dataclass(frozen=True, eq=False)
-class _Noting:
-    """A handler of signals that notes them."""
-
-    lists: list[list[bool]]
-
-    def __call__(self, number: int, frame: Any) -> None:
-        for item in self.lists:
-            item.append(True)
-
-
-@contextmanager
-def noted_interrupts(pressed: list[bool]) -> Iterator[None]:
-    """Note Ctrl-C in a list instead of raising, so that a solver can hand back what it holds.
-
-    Inside of another search that does so, both note it.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    outer = signal.getsignal(signal.SIGINT)
-    lists = [*getattr(outer, "lists", []), pressed]
-    before = signal.signal(signal.SIGINT, _Noting(lists))
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)

@@ -21,6 +21,7 @@ from mlsysim_opt.optimize.backends.base import Answer
 from mlsysim_opt.optimize.backends.rows import infeasible, scaled, settled
 from mlsysim_opt.optimize.search import Array, Search
 from mlsysim_opt.optimize.selector import SelectorForm, selector_form
+from mlsysim_opt.optimize.stopping import Halt, Noting
 
 TOLERANCE = 1e-6
 """HiGHS's feasibility and optimality tolerance: rows closer than this, of the scaled costs, are ranked exactly."""
@@ -34,19 +35,20 @@ class MilpBackend:
 
     name = "milp"
 
-    def solve(self, search: Search, *, prune: bool = True, time_limit: float | None = None) -> Answer:
+    def solve(self, search: Search, *, prune: bool = True, halt: Halt | None = None) -> Answer:
         """Return the cheapest row, proven by the solver's bound and ranked exactly within its tolerance."""
         load_highs()
+        halt = halt or Halt()
         solver = f"HiGHS {version('highspy')} through Pyomo {version('pyomo')}"
-        form = selector_form(search, prune=prune)
+        form = selector_form(search, prune=prune, halt=halt)
         if not len(form.costs):
             return infeasible(form, solver)
         costs, unit = scaled(form.costs)
         with one_at_a_time:
-            run = _run(pyomo_model(form, costs), len(costs), time_limit)
+            run = _run(pyomo_model(form, costs), len(costs), halt)
         details = {"rows": len(costs), "feasible": form.feasible, "evaluated": form.evaluated}
         if run.picked is None:
-            return Answer("unknown", None, None, None, "the time was up before any design was found", solver, details)
+            return Answer("unknown", None, None, None, f"{halt.why} before any design was found", solver, details)
         value = float(costs[run.picked])
         proven = run.optimal and run.bound is not None and run.bound >= value - TOLERANCE
         best = settled(form, run.picked, costs, TOLERANCE, proven=proven, solver=solver)
@@ -103,23 +105,28 @@ class _Run:
     optimal: bool
 
 
-def _run(model: Any, rows: int, time_limit: float | None) -> _Run:
+def _run(model: Any, rows: int, halt: Halt) -> _Run:
     load_pyomo()
     from pyomo.contrib.solver.common.factory import SolverFactory
     from pyomo.contrib.solver.common.results import SolutionStatus, TerminationCondition
 
-    with interrupts_raised():
+    results: Any = None
+    with interrupts_told():
         results = SolverFactory("highs").solve(
             model,
             load_solutions=False,
             raise_exception_on_nonoptimal_result=False,
-            time_limit=time_limit,
+            time_limit=halt.left,
             threads=1,
             rel_gap=0.0,
             abs_gap=0.0,
             solver_options={"random_seed": 0},
         )
+    if results is None:  # it was interrupted before it began
+        return _Run(None, None, False)
     why = results.termination_condition
+    if why == TerminationCondition.unknown and halt.pressed:
+        why = TerminationCondition.maxTimeLimit
     if why not in (TerminationCondition.convergenceCriteriaSatisfied, TerminationCondition.maxTimeLimit):
         raise MlsysimError(f"HiGHS stopped with {why.name} on a problem that has {rows} feasible rows")
     bound = None if results.objective_bound is None else float(results.objective_bound)
@@ -137,8 +144,11 @@ def _run(model: Any, rows: int, time_limit: float | None) -> _Run:
 
 
 @contextmanager
-def interrupts_raised() -> Iterator[None]:
-    """Raise KeyboardInterrupt after the block if Ctrl-C was pressed in it: HiGHS stops on it, but swallows it."""
+def interrupts_told() -> Iterator[None]:
+    """Let Ctrl-C stop a run of Pyomo, whose HiGHS waits for KeyboardInterrupt but swallows it.
+
+    After the block it is raised, unless whoever asks has it noted (`noted_interrupts`).
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -149,11 +159,16 @@ def interrupts_raised() -> Iterator[None]:
         pressed.append(number)
         if callable(before):
             before(number, frame)
+        raise KeyboardInterrupt
 
     signal.signal(signal.SIGINT, note)
+    noted = isinstance(before, Noting)
     try:
         yield
+    except KeyboardInterrupt:
+        if not noted:
+            raise
     finally:
         signal.signal(signal.SIGINT, before)
-        if pressed:
+        if pressed and not noted:
             raise KeyboardInterrupt

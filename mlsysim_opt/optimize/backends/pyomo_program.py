@@ -19,13 +19,14 @@ import numpy as np
 from mlsysim_opt.errors import FileError, InputError, MlsysimError, SolverMissingError
 from mlsysim_opt.optimize.backends._imports import load_highs, load_pyomo
 from mlsysim_opt.optimize.backends.highs import TOLERANCE, Result, Stop
-from mlsysim_opt.optimize.backends.milp import interrupts_raised, one_at_a_time
+from mlsysim_opt.optimize.backends.milp import interrupts_told, one_at_a_time
 from mlsysim_opt.optimize.coupled.compile import Compiled
 from mlsysim_opt.optimize.coupled.outcome import Found, Options, finished, pruned
 from mlsysim_opt.optimize.coupled.program import Array, LinearProgram
 from mlsysim_opt.optimize.coupled.ratio import left
 from mlsysim_opt.optimize.coupled.rounding import up_to_rounding
 from mlsysim_opt.optimize.coupled.scaling import TINIEST, Scaling
+from mlsysim_opt.optimize.stopping import noted_interrupts
 
 FORMATS = (".lp", ".mps")
 
@@ -57,12 +58,14 @@ class PyomoBackend:
             return finished(part, _apart(part.program), self._told(), "bounds")
         scaling = Scaling.of(part.program)
         began = time.monotonic()
+        pressed: list[bool] = []
+        result = Result("interrupted", None, None, -np.inf)
 
         def solve(scaled: LinearProgram, tolerance: float) -> tuple[Result, Array | None]:
-            found = self._run(scaled, left(options, began), tolerance)
+            found = self._run(scaled, left(options, began), tolerance, pressed)
             return found, found.x
 
-        with one_at_a_time, interrupts_raised():
+        with noted_interrupts(pressed), one_at_a_time, interrupts_told():
             result, _ = solve(scaling.program, TOLERANCE)
             if result.stop == "infeasible":
                 whole = bool(scaling.program.whole.any())
@@ -76,18 +79,18 @@ class PyomoBackend:
         bound = result.bound * scaling.cost + program.offset if np.isfinite(result.bound) else result.bound
         return finished(part, Result(result.stop, x, value, bound), self._told(), "branch and bound")
 
-    def _run(self, program: LinearProgram, options: Options, tolerance: float) -> Result:
-        """Return what a solver finds of a scaled program; the tolerance is for HiGHS."""
+    def _run(self, program: LinearProgram, options: Options, tolerance: float, pressed: list[bool]) -> Result:
+        """Return what a solver finds of a scaled program; the tolerance is for HiGHS. pressed: true once Ctrl-C was."""
         model = model_of(program, _plain(program.columns, "x"), _plain(program.rows, "row"))
         if self.solver == "highs":
-            return self._highs(model, options, tolerance)
+            return self._highs(model, options, tolerance, pressed)
         return self._other(model, program, options)
 
     def _told(self) -> str:
         pyomo = f"Pyomo {version('pyomo')}"
         return f"HiGHS {version('highspy')} through {pyomo}" if self.solver == "highs" else f"{self.solver} by {pyomo}"
 
-    def _highs(self, model: Any, options: Options, tolerance: float) -> Result:
+    def _highs(self, model: Any, options: Options, tolerance: float, pressed: list[bool]) -> Result:
         load_highs()
         load_pyomo()
         from pyomo.contrib.solver.common.factory import SolverFactory
@@ -116,6 +119,8 @@ class PyomoBackend:
             TerminationCondition.unbounded: "unbounded",
             TerminationCondition.infeasibleOrUnbounded: "unbounded",
         }
+        if pressed:
+            stops[TerminationCondition.unknown] = "interrupted"
         why = found.termination_condition
         if why not in stops:
             raise MlsysimError(f"HiGHS stopped with {why.name}")

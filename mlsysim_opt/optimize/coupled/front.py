@@ -8,24 +8,32 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from mlsysim_opt.errors import LimitReachedError, UnboundedError
-from mlsysim_opt.optimize.backends.highs import Progress, Watch, noted_interrupts
 from mlsysim_opt.optimize.coupled.front_generated import GeneratedPlans, generates_front
 from mlsysim_opt.optimize.coupled.front_program import ProgramPlans
 from mlsysim_opt.optimize.coupled.outcome import Found, Options, ProgramBackend
 from mlsysim_opt.optimize.coupled.regions import Kept, Point, Regions
-from mlsysim_opt.optimize.coupled.run import checked_gap, checked_search, program_backend, solution_of
+from mlsysim_opt.optimize.coupled.run import (
+    checked_gap,
+    checked_search,
+    program_backend,
+    solution_of,
+    watching,
+    within_share,
+)
 from mlsysim_opt.optimize.coupled.solution import PlanSolution
 from mlsysim_opt.optimize.coupled.task import CoupledTask, user_constraint
 from mlsysim_opt.optimize.front import Front
 from mlsysim_opt.optimize.front_points import Written, checked
+from mlsysim_opt.optimize.progress import Show, watch_of
 from mlsysim_opt.optimize.request import read_constraints
+from mlsysim_opt.optimize.stopping import Halt, Standing, Watch, noted_interrupts
 
 ROUNDED = 1e-8
 """What a point may be above its bound, relatively, by rounding: of its programs and of those that choose among ties."""
@@ -41,7 +49,7 @@ def coupled_front(
     prune: bool = True,
     time_limit: float | None = None,
     gap: float | str = 0.0,
-    progress: Callable[[Progress], bool | None] | None = None,
+    progress: Show | None = None,
     start: PlanSolution | None = None,
 ) -> Front:
     """Return the front of a coupled problem.
@@ -59,41 +67,33 @@ def coupled_front(
     checked_search(progress, start)
     began = time.perf_counter()
     engine = program_backend(backend)
-    halt = _Halt(progress, time_limit)
-    options = Options(share, time_limit, prune, None if progress is None else halt.watch)
+    halt = Halt(watch_of(progress, task.objective, None), time_limit)
+    options = Options(within_share(share), time_limit, prune, None if progress is None else halt.watch)
     with noted_interrupts(halt.pressed):
         plans: ProgramPlans | GeneratedPlans = (
             GeneratedPlans(task, engine, options)
             if generates_front(task, engine)
             else ProgramPlans(task, engine, options)
         )
+        if progress is not None:
+            watches = [watching(replace(task, objective=item), progress) for item in (task.objective, *task.then)]
+            halt.progress = _looked_for(plans, watches)
         asked = points if points is not None or plans.discrete else COVER
         parts = None if asked is None else max(1, math.floor(asked ** (1 / (plans.count - 1)) + 1e-9) - 1)
         begin = None if start is None else plans.begun(start)
         search = Regions(plans, halt.now, parts, begin)
         kept = search.run(lambda found: _refuse(task, engine, options, found))
-    return _front(task, engine, plans, search, kept, time.perf_counter() - began)
+    return _front(task, engine, plans, search, kept, time.perf_counter() - began, share)
 
 
-@dataclass(eq=False)
-class _Halt:
-    """Whether to stop: the time is up, who watches says so, or Ctrl-C was pressed."""
+def _looked_for(plans: ProgramPlans | GeneratedPlans, watches: Sequence[Watch | None]) -> Watch:
+    """Return the watch of whichever objective is looked for."""
 
-    progress: Watch | None
-    time_limit: float | None
+    def watch(standing: Standing) -> bool | None:
+        of = watches[plans.at]
+        return None if of is None else of(standing)
 
-    def __post_init__(self) -> None:
-        self.pressed: list[bool] = []
-        self.began = time.monotonic()
-
-    def watch(self, progress: Progress) -> bool:
-        if self.progress is not None and self.progress(progress):
-            self.pressed.append(True)
-        return bool(self.pressed)
-
-    def now(self) -> bool:
-        late = self.time_limit is not None and time.monotonic() - self.began >= self.time_limit
-        return late or bool(self.pressed)
+    return watch
 
 
 def _refuse(task: CoupledTask, engine: ProgramBackend, options: Options, found: Found) -> None:
@@ -114,6 +114,7 @@ def _front(
     search: Regions,
     kept: Sequence[Kept],
     seconds: float,
+    gap: float,
 ) -> Front:
     objectives = [task.objective, *task.then]
     costs = np.array([item.values for item in kept])
@@ -130,7 +131,7 @@ def _front(
         known, value = plan.found, plan.values[0]
         outcome = replace(known, value=value, bound=min(known.bound, value), duals=None)
         solved = plans.solved(plan, outcome)
-        found.append(solution_of(mine, solved, solved, engine.name, seconds))
+        found.append(solution_of(mine, solved, solved, engine.name, seconds, gap))
     widths = np.zeros(len(objectives)) if search.steps is None else search.steps.copy()
     if search.room > ROUNDED * float(np.max(np.abs(costs[:, 0]))):
         widths[0] = search.room

@@ -52,6 +52,7 @@ class GeneratedPlans:
         self.linear: list[Linear] = [linear_objective(task.problem, item.cost) for item in self.objectives]
         self.plans: list[tuple[Solved, Point]] = []
         self.solves = 0
+        self.at = 0  # the objective that is looked for
         self.resolution: dict[int, float] = {}
 
     @property
@@ -67,6 +68,7 @@ class GeneratedPlans:
 
     def least(self, at: int, limits: Limits, start: Array | None = None, among: Array | None = None) -> Found:
         """Return the plan with the least of one objective, others held at or below values."""
+        self.at = at
         held = [self._held(other, limit) for other, limit in limits.items()]
         asked = self.carrying.with_relations(held, "objectives are held") if held else self.carrying
         others = [item for item in self.objectives if item is not self.objectives[at]]  # they have to have numbers

@@ -70,6 +70,7 @@ class ProgramPlans:
         self.engine, self.options, self.began = engine, options, time.monotonic()
         self.task = task
         self.solves = 0
+        self.at = 0  # the objective that is looked for
         self.resolution: dict[int, float] = {}
         self._near: dict[int, float] = {}
         problem = task.problem
@@ -125,6 +126,7 @@ class ProgramPlans:
         Args:
             start: a plan to begin with. among: a mask of the columns that such plans may have, where that is known.
         """
+        self.at = at
         item, program = self.sums[at], self.limited(limits)
         program = replace(program, cost=item.cost, offset=item.offset)
         if among is not None and (start is None or not np.any(start[~among])):

@@ -20,15 +20,17 @@ from typing import Any
 
 import numpy as np
 
-from mlsysim_opt.optimize.backends.highs import HighsProgram, Progress, Result, highs_name
+from mlsysim_opt.optimize.backends.highs import HighsProgram, Result, highs_name
 from mlsysim_opt.optimize.coupled.blocks import Priced, Schedule, ScheduleOracle, ShareOracle, Shares
 from mlsysim_opt.optimize.coupled.columns import Columns, columns_of, over_product
 from mlsysim_opt.optimize.coupled.compile import Compiled, Rows
+from mlsysim_opt.optimize.coupled.outcome import ending
 from mlsysim_opt.optimize.coupled.problem import Coupled
 from mlsysim_opt.optimize.coupled.program import Array, LinearProgram, Triplets
 from mlsysim_opt.optimize.coupled.search import Found, Options, within
 from mlsysim_opt.optimize.coupled.task import CoupledTask
 from mlsysim_opt.optimize.coupled.totals import Family, Total
+from mlsysim_opt.optimize.stopping import Standing
 
 LARGE = 100_000
 """Amounts from which columns are generated instead of held."""
@@ -388,7 +390,7 @@ class Generation:
             return False
         offset = float(self.offsets[0])
         held = value + offset if math.isfinite(value) else None
-        return bool(self.options.watch(Progress(time.monotonic() - self.began, held, bound + offset, nodes)))
+        return bool(self.options.watch(Standing(time.monotonic() - self.began, held, bound + offset, nodes)))
 
     def _weights(self, plans: Mapping[int, float]) -> dict[tuple[int, int], dict[int, float]]:
         """Return, for each group of picks, how much of each tuple a relaxation takes."""
@@ -473,10 +475,9 @@ class Generation:
         ]
         compiled = Compiled(self.problem, columns, first, rows, nothing(), {})
         offset = float(self.offsets[0])
-        near = within(value + offset, bound + offset, max(self.options.gap, CONVERGED))
-        proof = "column generation: parts priced over everything they might do; bound " + (
-            "reached" if near else "not reached: stopped"
-        )
+        exact = within(value + offset, bound + offset, CONVERGED)
+        near = exact or within(value + offset, bound + offset, self.options.gap)
+        proof = f"column generation: parts priced over everything they might do; {ending(near, exact)}"
         found = Found(
             "optimal" if near else "feasible", x, value + offset, min(bound, value) + offset, proof, highs_name(),
             {**self.details, "plans": len(self.pool)}, duals,

@@ -15,7 +15,8 @@ from mlsysim_opt.optimize.coupled.prune import undominated
 from mlsysim_opt.optimize.coupled.scaling import least_size
 
 if TYPE_CHECKING:
-    from mlsysim_opt.optimize.backends.highs import Result, Watch
+    from mlsysim_opt.optimize.backends.highs import Result
+    from mlsysim_opt.optimize.stopping import Watch
 
 EXACT = 1e-9
 """Relative differences below this are rounding: of a value and its bound, of what a row adds up and its limit."""
@@ -147,10 +148,22 @@ def finished(part: Part, result: Result, solver: str, how: str, duals: Array | N
             hint="this is a fault of the solver, or a matter of scale: costs are huge or tiny beside one another",
         )
     bound = min(result.bound, value)
-    near = within(value, bound, max(part.options.gap, EXACT), size) or value - bound <= EXACT * least_size(program)
+    exact = within(value, bound, EXACT, size) or value - bound <= EXACT * least_size(program)
+    near = exact or within(value, bound, part.options.gap)
     status: Status = "optimal" if near else "feasible"
-    why = "reached" if near else f"not reached: {result.stop}"
-    return Found(status, full, value, bound, f"{how}: bound {why}", solver, details, duals, size)
+    proof = f"{how}: {ending(near, exact, result.stop)}"
+    return Found(status, full, value, bound, proof, solver, details, duals, size)
+
+
+def ending(near: bool, exact: bool, stop: str = "stopped") -> str:
+    """Return how a search ended, in words.
+
+    Args:
+        near: within the gap asked for. exact: within rounding. stop: why it ended where it is neither.
+    """
+    if exact:
+        return "bound reached"
+    return "bound within the gap that was asked for" if near else f"bound not reached: {stop}"
 
 
 def within(value: float, bound: float, gap: float, size: float = 0.0) -> bool:

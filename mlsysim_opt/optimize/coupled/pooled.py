@@ -14,7 +14,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from mlsysim_opt.optimize.backends.highs import HighsProgram, Progress, Result
+from mlsysim_opt.optimize.backends.highs import HighsProgram, Result
 from mlsysim_opt.optimize.coupled.blocks import ScheduleOracle, ShareOracle
 from mlsysim_opt.optimize.coupled.compile import Compiled
 from mlsysim_opt.optimize.coupled.generate import ROWS, TINY
@@ -25,6 +25,7 @@ from mlsysim_opt.optimize.coupled.pooled_search import FEW, PooledSearch
 from mlsysim_opt.optimize.coupled.pools import Base, Pick, Plan, beside
 from mlsysim_opt.optimize.coupled.program import Array, LinearProgram
 from mlsysim_opt.optimize.coupled.task import CoupledTask
+from mlsysim_opt.optimize.stopping import Standing
 
 WORTH = 1e-3
 """Share of a place in what is done, or of a pick, that makes it worth branching over."""
@@ -71,7 +72,7 @@ class _Pooled(PooledSearch):
         offset = float(self.offsets[0])
         self.details.update(relaxation=related.bound + offset, places=len(related.base.places), plans=len(self.pool))
         if self.options.watch is not None:
-            self.options.watch(Progress(0.0, None, related.bound + offset, 0))
+            self.options.watch(Standing(0.0, None, related.bound + offset, 0))
         places = self._used(related)
         best = self._of_schedules(related, places)
         if best is None or not within(best.value, related.bound, self.options.gap):

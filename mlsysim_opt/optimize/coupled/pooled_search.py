@@ -14,7 +14,7 @@ from itertools import combinations
 
 import numpy as np
 
-from mlsysim_opt.optimize.backends.highs import HighsProgram, Progress, Result
+from mlsysim_opt.optimize.backends.highs import HighsProgram, Result
 from mlsysim_opt.optimize.coupled.blocks import Schedule, ScheduleOracle
 from mlsysim_opt.optimize.coupled.cores import Worker, with_cores
 from mlsysim_opt.optimize.coupled.outcome import EXACT, within
@@ -22,6 +22,7 @@ from mlsysim_opt.optimize.coupled.pooled_bound import PooledBound
 from mlsysim_opt.optimize.coupled.pools import Base, Pick, Plan
 from mlsysim_opt.optimize.coupled.probing import with_each
 from mlsysim_opt.optimize.coupled.program import Array, LinearProgram
+from mlsysim_opt.optimize.stopping import Standing
 
 FEW = 2_000
 """Amounts of picks up to which all are, and each is tried in the relaxation before the search."""
@@ -108,7 +109,7 @@ class PooledSearch(PooledBound):
         tries = 0
         ended: list[bool] = []  # after the first node
 
-        def watch(seen: Progress) -> bool:
+        def watch(seen: Standing) -> bool:
             if self.options.watch is not None and self.options.watch(replace(seen, bound=bound)):
                 return True
             if seen.nodes > 0:
@@ -146,7 +147,7 @@ class PooledSearch(PooledBound):
         enough: list[bool] = []
         gap = max(self.options.gap, EXACT)
 
-        def watch(seen: Progress) -> bool:
+        def watch(seen: Standing) -> bool:
             low = bound if seen.bound is None else max(bound, seen.bound)
             if self.options.watch is not None and self.options.watch(replace(seen, bound=low)):
                 return True

@@ -18,7 +18,7 @@ from mlsysim_opt.optimize.coupled.blocks import Schedule, ScheduleOracle, ShareO
 from mlsysim_opt.optimize.coupled.columns import Columns, columns_of, over_product
 from mlsysim_opt.optimize.coupled.compile import Compiled
 from mlsysim_opt.optimize.coupled.generate import Generation, nothing
-from mlsysim_opt.optimize.coupled.outcome import EXACT, Found, Options, settled, within
+from mlsysim_opt.optimize.coupled.outcome import EXACT, Found, Options, ending, settled, within
 from mlsysim_opt.optimize.coupled.program import Array, LinearProgram, Triplets
 from mlsysim_opt.optimize.coupled.task import CoupledTask
 from mlsysim_opt.optimize.coupled.totals import Family, Total
@@ -325,8 +325,9 @@ class Pools(Generation):
                 spread[self.axis] = np.tile(np.arange(self.periods), len(picked))
                 add(block.amounts, spread, np.concatenate([item[1] for item in mine]))
         offset = float(self.offsets[0])
-        near = within(best.value, bound, max(self.options.gap, EXACT))
-        proof = f"{how}: bound " + ("reached" if near else "not reached: stopped")
+        exact = within(best.value, bound, EXACT)
+        near = exact or within(best.value, bound, self.options.gap)
+        proof = f"{how}: {ending(near, exact)}"
         amounts = np.concatenate(parts)
         found = Found(
             "optimal" if near else "feasible", amounts, best.value + offset, min(bound, best.value) + offset, proof,

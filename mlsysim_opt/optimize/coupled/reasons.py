@@ -16,7 +16,6 @@ from mlsysim_opt.algebra.evaluate import ScalarProgram
 from mlsysim_opt.algebra.expression import Expression, constant, expression
 from mlsysim_opt.errors import InfeasibleError, InputError, UnknownNameError
 from mlsysim_opt.optimize.answer import Value
-from mlsysim_opt.optimize.backends.highs import noted_interrupts
 from mlsysim_opt.optimize.coupled.columns import columns_of
 from mlsysim_opt.optimize.coupled.generate import generates, solve_generated
 from mlsysim_opt.optimize.coupled.linear import linear_objective, metric_symbols
@@ -28,6 +27,7 @@ from mlsysim_opt.optimize.coupled.task import CoupledTask
 from mlsysim_opt.optimize.coupled.totals import Coupling, Family, Total, sum_of
 from mlsysim_opt.optimize.problem import Constraint, Objective
 from mlsysim_opt.optimize.solution import Relaxation
+from mlsysim_opt.optimize.stopping import noted_interrupts
 from mlsysim_opt.units import NONE, as_measure, readable_unit
 
 NOTHING = 1e-9

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -15,8 +15,7 @@ from mlsysim_opt.algebra.derive import gradient
 from mlsysim_opt.algebra.evaluate import ScalarProgram
 from mlsysim_opt.algebra.expression import constant
 from mlsysim_opt.errors import InputError, LimitReachedError, UnboundedError, UnknownNameError, VerificationError
-from mlsysim_opt.optimize.answer import Certificate, Metrics, Value, relative
-from mlsysim_opt.optimize.backends.highs import Progress
+from mlsysim_opt.optimize.answer import WITHIN_GAP, Answered, Certificate, Metrics, Value, relative
 from mlsysim_opt.optimize.coupled.audit import Amount, Audit, Auditor
 from mlsysim_opt.optimize.coupled.chain import solve_chain
 from mlsysim_opt.optimize.coupled.compile import Compiled, amounts_of, placed
@@ -34,11 +33,13 @@ from mlsysim_opt.optimize.coupled.ratio import (
     ratio_number,
     refuse_negative_divisors,
 )
-from mlsysim_opt.optimize.coupled.search import ROUNDING, Found, Options, ProgramBackend, within
+from mlsysim_opt.optimize.coupled.search import EXACT, ROUNDING, Found, Options, ProgramBackend, within
 from mlsysim_opt.optimize.coupled.solution import PlanSlack, PlanSolution
 from mlsysim_opt.optimize.coupled.task import CoupledTask
 from mlsysim_opt.optimize.coupled.totals import Family, Total
 from mlsysim_opt.optimize.problem import Objective
+from mlsysim_opt.optimize.progress import Show, checked_progress, watch_of
+from mlsysim_opt.optimize.stopping import Watch
 from mlsysim_opt.units import NONE, divide, parse_unit, readable_unit
 
 DUST = 1e-9
@@ -84,8 +85,8 @@ def solve_coupled(
     prune: bool = True,
     time_limit: float | None = None,
     gap: float | str = 0.0,
-    progress: Callable[[Progress], bool | None] | None = None,
-    start: PlanSolution | None = None,
+    progress: Show | None = None,
+    start: Answered | None = None,
     explain: bool = True,
 ) -> PlanSolution:
     """Return the proven best plan, checked by the scalar path.
@@ -101,12 +102,12 @@ def solve_coupled(
         VerificationError: the answer does not survive re-evaluation; it is withheld.
     """
     share = checked_gap(gap)
-    checked_search(progress, start)
+    begin = checked_search(progress, start)
     engine = program_backend(backend)
     began = time.monotonic()
-    options = Options(share, time_limit, prune, progress)
-    first = _by_fewer(task, options) if engine.name == "milp" and start is None else None
-    first = first or solve_first(task, engine, options, start)
+    options = Options(within_share(share), time_limit, prune, watching(task, progress))
+    first = _by_fewer(task, options) if engine.name == "milp" and begin is None else None
+    first = first or solve_first(task, engine, options, begin)
     status = first.found.status
     if status == "infeasible":
         from mlsysim_opt.optimize.coupled.reasons import infeasible
@@ -119,11 +120,12 @@ def solve_coupled(
         raise LimitReachedError(f"no plan was found: {first.found.proof}", hint=wait)
     solved, current, unsettled = first, task, None
     for objective in task.then:
-        current, solved, settled = _refine(current, solved, objective, engine, left(options, began))
+        following = replace(left(options, began), watch=watching(replace(task, objective=objective), progress))
+        current, solved, settled = _refine(current, solved, objective, engine, following)
         if not settled:  # what comes after it is not looked at: it would decide among plans that are not its best
             unsettled = objective
             break
-    answer = solution_of(task, first, solved, engine.name, time.monotonic() - began)
+    answer = solution_of(task, first, solved, engine.name, time.monotonic() - began, share)
     if unsettled is not None:
         proof = f"{answer.certificate.proof}; {unsettled.name} among such plans: not proven, a limit was reached"
         answer.status, answer.certificate = "feasible", replace(answer.certificate, proof=proof)
@@ -149,6 +151,11 @@ def checked_gap(gap: Any) -> float:
     return float(share)
 
 
+def within_share(gap: float) -> float:
+    """Return the share of a plan's value that its bound may be off, for a gap that is told as a share of the bound."""
+    return gap / (1 + gap)
+
+
 def _by_fewer(task: CoupledTask, options: Options) -> Solved | None:
     """Return a plan by way of a smaller problem that stands for this one; None where there is none."""
     if task.problem.coarser is None:
@@ -159,17 +166,29 @@ def _by_fewer(task: CoupledTask, options: Options) -> Solved | None:
     return None if found is None else Solved(*found)
 
 
-def checked_search(progress: Any, start: Any) -> None:
-    """Refuse what cannot be told about the progress, or begun with.
+def checked_search(progress: Any, start: Any) -> PlanSolution | None:
+    """Return the plan to begin with; refuse what is none, and what cannot be told about the progress.
 
     Raises:
         InputError: it is no function, or no plan.
     """
-    if progress is not None and not callable(progress):
-        raise InputError(f"expected a function that is shown the progress, got {progress!r}", path="progress")
+    checked_progress(progress)
     if start is not None and not isinstance(start, PlanSolution):
         raise InputError(f"expected an earlier plan, got {type(start).__name__}", path="start",
                          hint="an answer of optimize(), or PlanSolution.from_json(text)")  # fmt: skip
+    return start
+
+
+def watching(task: CoupledTask, progress: Show | None) -> Watch | None:
+    """Return what watches the search for the best of a task's first objective."""
+    if progress is None:
+        return None
+    objective, of = task.objective, task.objective.expression.dimension
+
+    def told(value: float, like: float) -> Value:
+        return shown(task.problem, objective.expression, value, of, like)
+
+    return watch_of(progress, objective, told if task.linear.divisor is None else None)
 
 
 def _unbounded(objective: Objective) -> UnboundedError:
@@ -260,9 +279,13 @@ def values_at(task: CoupledTask, compiled: Compiled, x: Array) -> tuple[float, .
 
 
 # the answer -----------------------------------------------------------------------------------------------------------
-def solution_of(task: CoupledTask, first: Solved, solved: Solved, backend: str, seconds: float) -> PlanSolution:
+def solution_of(
+    task: CoupledTask, first: Solved, solved: Solved, backend: str, seconds: float, asked_gap: float = 0.0
+) -> PlanSolution:
     """Return a solved program as a solution, after its plan was evaluated again by the scalar path.
 
+    Args:
+        asked_gap: the gap at which the search was to stop.
     Raises:
         VerificationError: something disagrees.
     """
@@ -291,11 +314,14 @@ def solution_of(task: CoupledTask, first: Solved, solved: Solved, backend: str, 
     gap = None
     if math.isfinite(bound):
         gap = 0.0 if within(value, bound, 1e-9, added) else max(0.0, relative(value, bound))
+    status: str = first.found.status
+    if status == "optimal" and asked_gap > EXACT and not within(claimed, bound, EXACT, first.found.size):
+        status = WITHIN_GAP
     of = task.objective.expression.dimension
     problem = task.problem
     combinations = solved.compiled.combinations
     return PlanSolution(
-        status=first.found.status,
+        status=status,
         problem=problem.name,
         objective_name=task.objective.name,
         sense=task.objective.sense,

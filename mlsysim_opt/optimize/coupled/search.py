@@ -14,7 +14,7 @@ from dataclasses import replace
 import numpy as np
 
 from mlsysim_opt.errors import VerificationError
-from mlsysim_opt.optimize.backends.highs import HighsProgram, Progress, Result, Stop, highs_name
+from mlsysim_opt.optimize.backends.highs import HighsProgram, Result, Stop, highs_name
 from mlsysim_opt.optimize.coupled.outcome import (
     EXACT,
     ROUNDING,
@@ -30,6 +30,7 @@ from mlsysim_opt.optimize.coupled.outcome import (
 from mlsysim_opt.optimize.coupled.program import LinearProgram
 from mlsysim_opt.optimize.coupled.prune import excess
 from mlsysim_opt.optimize.coupled.sifting import sift
+from mlsysim_opt.optimize.stopping import Standing
 
 FEW = 20_000
 """Programs of up to so many columns go to the solver as they are."""
@@ -44,7 +45,7 @@ TIED = 1e-8
 COARSE = 1e-3
 """The gap to which a program is solved that does not settle the answer."""
 
-__all__ = ["FEW", "Found", "HighsBackend", "Options", "ProgramBackend", "ROUNDING", "within"]
+__all__ = ["EXACT", "FEW", "Found", "HighsBackend", "Options", "ProgramBackend", "ROUNDING", "within"]
 
 
 class HighsBackend:
@@ -149,7 +150,7 @@ class _Search:
         above = excess(program, relaxed.duals)
         self.part.details.update(relaxation=relaxed.bound, working=int(np.count_nonzero(relaxed.working)))
         if options.watch is not None:
-            options.watch(Progress(time.monotonic() - self.began, None, relaxed.bound, 0))
+            options.watch(Standing(time.monotonic() - self.began, None, relaxed.bound, 0))
         best = self.part.start
         value = math.inf if best is None else float(program.cost @ best) + program.offset
         must = relaxed.working & (above == 0)
