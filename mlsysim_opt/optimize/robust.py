@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
 from mlsysim_opt.algebra.atoms import maximum, minimum
 from mlsysim_opt.algebra.evaluate import ScalarProgram
 from mlsysim_opt.algebra.expression import Expression, constant
-from mlsysim_opt.errors import InputError
+from mlsysim_opt.errors import InfeasibleError, InputError
 from mlsysim_opt.optimize.answer import Value
 from mlsysim_opt.optimize.coupled.problem import CoupledProblem, Largest
-from mlsysim_opt.optimize.coupled.robust import robust_plan
+from mlsysim_opt.optimize.coupled.robust import robust_plan, sum_of_shares
 from mlsysim_opt.optimize.coupled.solution import PlanSolution
 from mlsysim_opt.optimize.coupled.task import CoupledTask
 from mlsysim_opt.optimize.problem import Constraint, Objective, Problem
@@ -23,6 +24,7 @@ from mlsysim_opt.optimize.scenarios import (
     Robustness,
     checked_scenarios,
     corners,
+    in_all,
     refuse_bent,
     settled_in,
     under,
@@ -103,20 +105,18 @@ def _robust_design(
         users = {rule.holds for rule in read_constraints(item, specs)}
         bare.append(replace(item, constraints=[rule for rule in item.constraints if rule.holds not in users]))
     tasks = [Task.of(item, objective, specs) for item in bare]
-    costs, truths = [], dict[Expression, Constraint]()
-    for task in tasks:
+    changes = [settled_in(task.problem.values, base.problem.values) for task in tasks]
+    costs = []
+    for task, change in zip(tasks, changes, strict=True):
         if [item.choice for item in task.problem.decisions.values()] != base.problem.choices:
             raise InputError("a scenario changes what there is to choose", path="scenarios")
-        change = settled_in(task.problem.values, base.problem.values)
         costs.append(change(task.objective.cost))
-        for rule in task.problem.constraints:
-            moved = change(rule.holds)
-            truths.setdefault(moved, replace(rule, holds=moved))
-    rules = _named(list(truths.values()))
+    rules = _rules(tasks, changes)
     alone = [0.0] * len(tasks)
     if measure.name == "regret":
-        found = [solve(task, explain=False, **settings) for task in tasks]
-        alone = [sign * item.objective.si for item in found]
+        with suppress(InfeasibleError):  # else there is no design for all of them, and why is asked of all of them
+            found = [solve(task, explain=False, **settings) for task in tasks]
+            alone = [sign * item.objective.si for item in found]
     losses = [cost - constant(best, cost.dimension) for cost, best in zip(costs, alone, strict=True)]
     cost = _measured(losses, measure)
     name = f"{measure.name} of {base.objective.name}"
@@ -125,7 +125,9 @@ def _robust_design(
         asked = Objective(name, "max", -cost)
     problem = replace(base.problem, constraints=rules, request={**base.problem.request, "extended": "scenarios"})
     answer = solve(Task(problem, asked, [], specs, lambda metrics: cost), explain=False, **settings)
-    nominal = solve(base, explain=False, **settings)
+    nominal: Solution | None = None
+    with suppress(InfeasibleError):  # the givens as they are need be none of the scenarios
+        nominal = solve(base, explain=False, **settings)
     expression = base.objective.expression
 
     def told(value: float) -> Value:
@@ -134,32 +136,33 @@ def _robust_design(
     def at(design: Mapping[str, Any], roots: Sequence[Expression]) -> list[float]:
         return [float(item) for item in ScalarProgram(list(roots)).run_named({**base.problem.values, **design})]
 
-    of_nominal: list[float | None] = []
-    for task, value in zip(tasks, at(nominal.design, costs), strict=True):
-        _, _, holds, _ = task.scalar.at(nominal.design)
-        of_nominal.append(sign * value if all(holds) else None)
+    def value_of(task: Task, found: Solution | None) -> float | None:
+        if found is None:
+            return None
+        cost, _, holds, _ = task.scalar.at(found.design)
+        return sign * cost if all(holds) else None
+
     report = Robustness.of(
         measure,
         given,
         told,
         sense=base.objective.sense,
         value=answer.objective,
-        nominal=nominal.objective,
-        of_robust=at(answer.design, [expression])[0],
+        nominal=None if nominal is None else nominal.objective,
+        of_robust=value_of(base, answer),
         values=[sign * item for item in at(answer.design, costs)],
-        of_nominal=of_nominal,
+        of_nominal=[value_of(task, nominal) for task in tasks],
     )
     return replace(answer, robustness=report)
 
 
-def _named(rules: Sequence[Constraint]) -> list[Constraint]:
-    """Return constraints under names of their own: those that several scenarios write differently are counted."""
-    seen: dict[str, int] = {}
-    made = []
-    for rule in rules:
-        seen[rule.name] = seen.get(rule.name, 0) + 1
-        made.append(rule if seen[rule.name] == 1 else replace(rule, name=f"{rule.name} [{seen[rule.name]}]"))
-    return made
+def _rules(tasks: Sequence[Task], changes: Sequence[Callable[[Expression], Expression]]) -> list[Constraint]:
+    """Return the constraints of all scenarios, each once by its name."""
+    by_name: dict[str, list[Constraint]] = {}
+    for task, change in zip(tasks, changes, strict=True):
+        for rule in task.problem.constraints:
+            by_name.setdefault(rule.name, []).append(replace(rule, holds=change(rule.holds)))
+    return [in_all(rules) for rules in by_name.values()]
 
 
 def _measured(losses: Sequence[Expression], measure: Measure) -> Expression:
@@ -168,10 +171,7 @@ def _measured(losses: Sequence[Expression], measure: Measure) -> Expression:
     if measure.name in ("worst_case", "regret"):
         return maximum(*losses)
     if measure.name == "expected":
-        made = losses[0] * measure.shares[0]
-        for loss, share in zip(losses[1:], measure.shares[1:], strict=True):
-            made = made + loss * share
-        return made
+        return sum_of_shares(losses, measure.shares)
     zero = constant(0.0, losses[0].dimension)
     levels = []
     for level in losses:  # the mean of the tail is least at one of the losses
