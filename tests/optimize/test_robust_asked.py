@@ -114,3 +114,74 @@ def test_ways_out_of_a_design() -> None:
     assert caught.value.conflict == ("heat <= 1",)
     (way,) = caught.value.relaxations
     assert str(way).startswith("'heat <= 1' by 2: a limit of 3 instead of 1")
+
+
+# the same question otherwise ------------------------------------------------------------------------------------------
+def test_a_what_if_of_a_robust_plan_is_robust() -> None:
+    first = mo.optimize(ships(), scenarios=SCENARIOS)
+    assert str(first.objective) == "18 USD"
+    again = first.what_if()
+    assert (str(again.objective), again.robustness) == ("18 USD", first.robustness)
+    # both in Quebec emit 8 in the other scenario; one of them 6, at 19 USD
+    other = first.what_if(constraints=["carbon <= 7 tCO2e"])
+    assert str(other.objective) == "19 USD"
+    assert other.robustness is not None
+    assert [str(item) for item in other.robustness.values] == ["3 USD", "19 USD"]
+    assert str(other.what_if(without=["carbon <= 7 tCO2e"]).objective) == "18 USD"
+    assert str(first.what_if(objective="min_carbon").objective) == "6 tCO2e"
+    with pytest.raises(InfeasibleError, match="limit of 6 tCO2e instead of 5 tCO2e"):
+        first.what_if(constraints=["carbon <= 5 tCO2e"])
+    with pytest.raises(InputError, match="one objective"):
+        first.what_if(objective=["min_cost", "min_carbon"])
+
+
+@pytest.mark.parametrize("measure", ["worst_case", "expected", "regret"])
+def test_a_stored_robust_plan_is_asked_again(measure: str) -> None:
+    jobs = [{"name": "a", "designs": [{"accelerator": "H100", "nodes": 1, "time": "2 h", "node_power": "8 kW"}]}]
+    asked = {"jobs": jobs, "accelerators": "H100", "regions": ["AWS_us_east_1", "AWS_eu_north_1"],
+             "price": {"AWS_us_east_1": "2 USD/h", "AWS_eu_north_1": "3 USD/h"}}  # fmt: skip
+    first = mo.optimize("placement", scenarios=[{}, {"price": "30 USD/h"}], robust=measure, **asked)
+    read = mo.PlanSolution.from_json(first.to_json())
+    assert read.verify()["constraints_hold"]
+    # four jobs' worth of hours costs four times as much, in each scenario: worst 1,920 USD instead of 480
+    longer = [{**jobs[0], "designs": [{**jobs[0]["designs"][0], "time": "8 h"}]}]
+    for plan in (first, read):
+        assert plan.what_if().objective == first.objective
+        changed = plan.what_if(jobs=longer)
+        assert changed.robustness is not None
+        assert [item.value for item in changed.robustness.values] == pytest.approx([128, 1920])
+        assert changed.request["given"]["jobs"][0]["designs"][0]["time"] != "2 h"
+
+
+def test_what_ifs_and_limits_of_a_robust_design() -> None:
+    scenarios = [{"load": 2}, {"load": 3}]
+    first = mo.optimize(loads(), scenarios=scenarios)
+    # heat at a load of 3: 3, 6, 9
+    assert first.design == {"size": 3}
+    other = first.what_if(constraints=["heat <= 8"])
+    assert other.design == {"size": 2}
+    assert other.robustness is not None
+    steps = first.marginal("heat <= 9", [9, 6, 5, 2])
+    assert [None if item is None else item.value for item in steps.values] == [4, 5, 9, None]
+    assert [None if item is None else item.value for item in steps.reached] == [9, 6, 3, None]
+    given = {"model": "Llama3_70B", "hardware": "H200", "seq_len": 4096, "output_len": 512}
+    longer = [{}, {"seq_len": 8192}]
+    fast = mo.optimize("compression", objective="min_itl", scenarios=longer, **given)
+    assert fast.what_if(constraints=["batch_size >= 4"]).robustness is not None
+    stored = mo.Solution.from_json(fast.to_json())
+    assert stored.what_if().robustness == fast.robustness
+    changed = stored.what_if(output_len=1024)
+    again = mo.optimize("compression", objective="min_itl", scenarios=longer, **{**given, "output_len": 1024})
+    assert changed.objective == again.objective
+
+
+def test_limits_of_a_robust_plan_hold_in_all_scenarios() -> None:
+    # worst carbon of none, one, two in Quebec: 6, 6, 8; worst cost 20, 19, 18
+    steps = mo.optimize(ships(), scenarios=SCENARIOS).marginal("carbon <= 8 tCO2e", [8, 7, 5, 4])
+    assert [None if item is None else item.value for item in steps.values] == [18, 19, None, None]
+    assert [None if item is None else item.value for item in steps.reached] == [8, 6, None, None]
+    assert steps.objective == "worst_case of min_cost"
+    assert steps.solutions[1].robustness is not None
+    # from below, the worst is the least: carbon of one in Quebec is 4 and 6, of none 6 and 4, of two 2 and 8
+    below = mo.optimize(ships(), scenarios=SCENARIOS).marginal("carbon >= 1 tCO2e", [1, 3, 5])
+    assert [None if item is None else item.value for item in below.values] == [18, 19, None]

@@ -36,20 +36,22 @@ from mlsysim_opt.optimize.scenarios import Measure, Robustness, changed_relation
 
 
 def robust_plan(
-    base: CoupledTask, tasks: Sequence[CoupledTask], given: Sequence[dict[str, Any]], measure: Measure, **settings: Any
+    base: CoupledTask,
+    tasks: Sequence[CoupledTask],
+    asked: CoupledTask,
+    given: Sequence[dict[str, Any]],
+    measure: Measure,
+    **settings: Any,
 ) -> PlanSolution:
     """Return the plan with the least measure over scenarios; every relation holds in each of them.
 
     Args:
         base: the question for the givens as they are. tasks: the same question under each scenario.
-        given: what is given in each, for the report. settings: as of `solve_coupled`.
+        asked: that of all of them (`robust_task`). given: what is given in each, for the report.
+        settings: as of `solve_coupled`.
     Raises:
-        InputError: the objective is a ratio, or a scenario changes what there is to choose.
         InfeasibleError: no plan keeps everything in all scenarios; what must give way is that of all of them.
     """
-    for task in tasks:
-        refuse_negative_divisors(task, Options())
-    asked = robust_task(base, tasks, measure, **settings)
     found = solve_coupled(asked, **settings)
     try:
         nominal = solve_coupled(base, **settings)
@@ -59,7 +61,13 @@ def robust_plan(
 
 
 def robust_task(base: CoupledTask, tasks: Sequence[CoupledTask], measure: Measure, **settings: Any) -> CoupledTask:
-    """Return the question whose answer is the plan with the least measure over scenarios; see `robust_plan`."""
+    """Return the question whose answer is the plan with the least measure over scenarios; see `robust_plan`.
+
+    Raises:
+        InputError: the objective is a ratio, or a scenario changes what there is to choose.
+    """
+    for task in tasks:
+        refuse_negative_divisors(task, Options())
     if any(task.linear.divisor is not None for task in [base, *tasks]):
         raise InputError("robust answers are for sums: this objective is a ratio", path="objective",
                          hint="limit one of its sums, and make the other one small")  # fmt: skip
@@ -97,7 +105,6 @@ class _Merged:
         problem.local = self.stages.local
         self._drop_later()
         problem.couplings = self._couplings()
-        problem.request = {**problem.request, "extended": "scenarios"}
 
     def asked(self, measure: Measure, alone: Sequence[float]) -> CoupledTask:
         """Return the question whose answer is robust.
