@@ -109,7 +109,8 @@ def optimize(
             that is shown the progress (it stops the search by returning True), and an earlier plan to begin with.
         extend: a function that is given the problem and adds to it: metrics, decisions, constraints.
         scenarios: what may be given instead, each a mapping of givens, numbers or tables by name. One answer must do in
-            all of them; its `robustness` says what that costs.
+            all of them (but for amounts that are decided once the scenario is known: who is served where); its
+            `robustness` says what that costs.
         intervals: for numbers of the problem by name, a low and a high end; their corners are the scenarios, which is
             exact because only numbers in which the problem is affine are taken.
         robust: what is made small over the scenarios: ``worst_case`` (when None), ``expected`` (with `shares`,

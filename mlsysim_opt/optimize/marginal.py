@@ -147,7 +147,7 @@ class _Question:
                 again = _Question.of(self.task, text)
             except MlsysimError:
                 again = None
-            if again is not None and (again.moving, again.upper, again.limit) == (self.moving, self.upper, limit):
+            if again is not None and again.moving is self.moving and (again.upper, again.limit) == (self.upper, limit):
                 return text
         spec = self.spec
 

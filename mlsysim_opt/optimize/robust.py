@@ -210,7 +210,7 @@ def _robust_task(base: Task, tasks: Sequence[Task], measure: Measure, **settings
     changes = [settled_in(task.problem.values, base.problem.values) for task in tasks]
     costs = []
     for task, change in zip(tasks, changes, strict=True):
-        if [item.choice for item in task.problem.decisions.values()] != base.problem.choices:
+        if [id(choice) for choice in task.problem.choices] != [id(choice) for choice in base.problem.choices]:
             raise InputError("a scenario changes what there is to choose", path="scenarios")
         costs.append(change(task.objective.cost))
     alone = [0.0] * len(tasks)

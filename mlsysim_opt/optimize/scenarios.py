@@ -1,6 +1,6 @@
 """Uncertain givens: the same problem under several scenarios, and what is minimised over them.
 
-Nothing is decided after the scenario is known (no recourse): one design must do in all of them.
+One design must do in all of them. Of a plan, amounts that say so (`Family.later`) are decided once the scenario is known.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from mlsysim_opt.algebra.expression import Expression, Operation, Symbol, consta
 from mlsysim_opt.errors import InputError, UnknownNameError
 from mlsysim_opt.optimize.answer import Value
 from mlsysim_opt.optimize.coupled.problem import Coupled, CoupledProblem, Largest
-from mlsysim_opt.optimize.coupled.totals import Coupling, Total
+from mlsysim_opt.optimize.coupled.totals import Coupling, Family, Total
 from mlsysim_opt.optimize.problem import Constraint, Problem
 from mlsysim_opt.units import to_si
 
@@ -273,6 +273,8 @@ def _roots(problem: Problem | CoupledProblem) -> Iterable[Expression]:
         yield inner.offset
         yield from (term.coefficient for term in inner.terms)
     yield from (item.when for item in problem.couplings if item.when is not None)
+    for family in problem.families.values():
+        yield from (bound for bound in (family.low, family.high, family.picks) if bound is not None)
 
 
 def _mapped(problem: Problem | CoupledProblem, replaced: dict[Expression, Expression]) -> Problem | CoupledProblem:
@@ -286,23 +288,42 @@ def _mapped(problem: Problem | CoupledProblem, replaced: dict[Expression, Expres
     if isinstance(problem, Problem):
         constraints = [replace(item, holds=change(item.holds)) for item in problem.constraints]
         return replace(problem, metrics=metrics, constraints=constraints)
-    return replace(
+    families = {item: _bounded(item, change) for item in problem.families.values()}
+
+    def moved(total: Total) -> Total:
+        terms = (replace(term, family=families.get(term.family, term.family)) for term in total.mapped(change).terms)
+        return Total(tuple(terms), change(total.offset))
+
+    made = replace(
         problem,
         metrics=metrics,
-        totals={name: changed_total(item, change) for name, item in problem.totals.items()},
+        families={item.name: item for item in families.values()},
+        totals={
+            name: replace(item, total=moved(item.total)) if isinstance(item, Largest) else moved(item)
+            for name, item in problem.totals.items()
+        },
         local=[replace(item, holds=change(item.holds)) for item in problem.local],
-        couplings=[changed_relation(item, change) for item in problem.couplings],
+        couplings=[changed_relation(item, change, moved) for item in problem.couplings],
     )
+    if any(old is not new for old, new in families.items()):  # what is known about parts is about the old amounts
+        made.blocks, made.standing, made.chain = [], None, None
+    return made
 
 
-def changed_total(item: Total | Largest, change: Callable[[Expression], Expression]) -> Total | Largest:
-    """Return a sum with a change made to all of its expressions."""
-    return replace(item, total=item.total.mapped(change)) if isinstance(item, Largest) else item.mapped(change)
+def _bounded(family: Family, change: Callable[[Expression], Expression]) -> Family:
+    """Return amounts with a change made to their bounds: the same ones where it changes nothing."""
+    old = (family.low, family.high, family.picks)
+    low, high, picks = (None if bound is None else change(bound) for bound in old)
+    if low is family.low and high is family.high and picks is family.picks:
+        return family
+    return replace(family, low=low, high=high, picks=picks)
 
 
-def changed_relation(item: Coupled, change: Callable[[Expression], Expression]) -> Coupled:
-    """Return a relation with a change made to all of its expressions."""
-    coupling = Coupling(item.coupling.total.mapped(change), item.coupling.relation)
+def changed_relation(
+    item: Coupled, change: Callable[[Expression], Expression], moved: Callable[[Total], Total]
+) -> Coupled:
+    """Return a relation with a change made to all of its expressions, and one to its sum."""
+    coupling = Coupling(moved(item.coupling.total), item.coupling.relation)
     return replace(item, coupling=coupling, when=None if item.when is None else change(item.when))
 
 

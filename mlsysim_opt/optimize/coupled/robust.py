@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -30,7 +30,7 @@ from mlsysim_opt.optimize.coupled.run import amounts_in, program_backend, shown,
 from mlsysim_opt.optimize.coupled.solution import PlanSolution
 from mlsysim_opt.optimize.coupled.stages import Stages, in_scenario, written
 from mlsysim_opt.optimize.coupled.task import CoupledTask, UserConstraint, user_constraint
-from mlsysim_opt.optimize.coupled.totals import Coupling, Family, Total, sum_of
+from mlsysim_opt.optimize.coupled.totals import Family, Total, sum_of
 from mlsysim_opt.optimize.problem import Constraint, Metric, Objective
 from mlsysim_opt.optimize.scenarios import Measure, Robustness, changed_relation, in_all
 
@@ -131,7 +131,12 @@ class _Merged:
         objective = Objective(f"{measure.name} of {base.objective.name}", "min", cost)
         if sign < 0 and measure.name != "regret":
             objective = Objective(objective.name, "max", -cost)
-        return replace(base, problem=problem, objective=objective, then=[], user=user, compiler=Compiler(problem))
+        then = []
+        if measure.name != "expected" and any(family.later for family in problem.families.values()):
+            # what is decided later is decided as well as possible in every scenario, not in the worst alone
+            total = sum_of_shares(costs, [1 / len(costs)] * len(costs))
+            then = [Objective(f"mean of {base.objective.name}", "min", total)]
+        return replace(base, problem=problem, objective=objective, then=then, user=user, compiler=Compiler(problem))
 
     # metrics ----------------------------------------------------------------------------------------------------------
     def there(self, number: int, node: Expression) -> Expression:
@@ -184,10 +189,10 @@ class _Merged:
                 others = task.problem.couplings
                 if len(others) != len(self.base.problem.couplings) or others[at].name != item.name:
                     raise InputError("a scenario changes which relations there are", path="scenarios")
-                total = self.stages.total(number, others[at].coupling.total)
-                moved = changed_relation(others[at], self.stages.changes[number])
-                moved = replace(moved, coupling=Coupling(total, others[at].coupling.relation))
-                key = (written(total), moved.when)
+                moved = changed_relation(
+                    others[at], self.stages.changes[number], functools.partial(self.stages.total, number)
+                )
+                key = (written(moved.coupling.total), moved.when)
                 variants.setdefault(key, replace(moved, name=in_scenario(item.name, number)))
             if len(variants) == 1:
                 made.append(replace(next(iter(variants.values())), name=item.name))
@@ -212,12 +217,13 @@ class _Merged:
             return user_constraint(self.problem, merged)
         if merged.sides is not None and not any(linear_divisor(self.problem, rule) for rule in different):
             return user_constraint(self.problem, merged)
-        both = replace(own, holds=reduce(Expression.__and__, (rule.holds for rule in different)))
+        both = replace(own, holds=functools.reduce(Expression.__and__, (rule.holds for rule in different)))
+        first = {holds: number for number, holds in reversed(list(enumerate(truths)))}
         relations = [
-            replace(relation, name=in_scenario(relation.name, number))
-            for number, rule in enumerate(rules) if rule.holds not in truths[:number]
+            replace(relation, name=in_scenario(relation.name, first[rule.holds]))
+            for rule in different
             for relation in linear_relations(self.problem, rule)
-        ]  # fmt: skip
+        ]
         return UserConstraint(both, tuple(relations))
 
     def _kept(self, rules: Sequence[Constraint]) -> list[Coupled]:

@@ -258,7 +258,8 @@ def solution_of(task: CoupledTask, first: Solved, solved: Solved, backend: str, 
     clean = without_dust(every)
     for amounts in (clean, every) if len(clean) < len(every) else (every,):
         audit, metrics, value = _audited(task, amounts)
-        size = max(abs(claimed), abs(value), ROUNDING * first.found.size) or 1.0
+        adds_up = max(first.found.size, _sums_in(task, audit))
+        size = max(abs(claimed), abs(value), ROUNDING * adds_up) or 1.0
         deviation = abs(value - claimed) / size
         if not audit.failing and deviation <= room:
             break
@@ -272,7 +273,7 @@ def solution_of(task: CoupledTask, first: Solved, solved: Solved, backend: str, 
     bound = first.found.bound
     gap = None
     if math.isfinite(bound):
-        gap = 0.0 if within(value, bound, 1e-9) else max(0.0, relative(value, bound))
+        gap = 0.0 if within(value, bound, 1e-9, adds_up) else max(0.0, relative(value, bound))
     of = task.objective.expression.dimension
     problem = task.problem
     combinations = solved.compiled.combinations
@@ -304,6 +305,14 @@ def solution_of(task: CoupledTask, first: Solved, solved: Solved, backend: str, 
         request=task.request,
         task=task,
     )
+
+
+def _sums_in(task: CoupledTask, audit: Audit) -> float:
+    """Return the largest sum of which an objective is the largest, without its sign: what it is told apart from."""
+    if not task.linear.helpers:
+        return 0.0
+    known = dict(zip(task.problem.totals, audit.totals, strict=True))
+    return max(abs(known[symbol.name]) for symbol in metric_symbols(task.problem, task.objective.cost))
 
 
 def without_dust(amounts: Sequence[Amount]) -> list[Amount]:

@@ -6,6 +6,7 @@ within the bounds of each. Source: Birge and Louveaux, Introduction to Stochasti
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
@@ -112,9 +113,7 @@ def _of_scenarios(
     each: list[Family] = []
     for problem, change, truths in zip(problems, changes, own, strict=True):
         mine = problem.families.get(name)
-        if first is None or mine is None or (mine.over, mine.sort, mine.group) != (
-            first.over, first.sort, first.group
-        ):  # fmt: skip
+        if first is None or mine is None or not _alike(first, mine):
             raise InputError(f"a scenario changes what there is to choose: {name}", path="scenarios",
                              hint=_values_that_differ(base, problem))  # fmt: skip
         exists = [item for item in truths if item.choices <= set(mine.over)]
@@ -137,6 +136,12 @@ def _of_scenarios(
     )
     parts = ("low", "high", "picks", "exists")
     return [first if all(getattr(merged, part) is getattr(first, part) for part in parts) else merged] * len(each)
+
+
+def _alike(one: Family, other: Family) -> bool:
+    """Return whether two families are amounts of the same over the same choices (of which each exists once)."""
+    pairs = [*itertools.zip_longest(one.over, other.over), *itertools.zip_longest(one.group, other.group)]
+    return one.sort == other.sort and one.later == other.later and all(first is second for first, second in pairs)
 
 
 def _values_that_differ(base: CoupledProblem, problem: CoupledProblem) -> str | None:
