@@ -392,7 +392,7 @@ class Plan:
         kept = problem.table("it keeps what is promised there", (*way, self.region), found.kept)
         problem.allow("it keeps what is promised there", kept >= 1, structural=True)
         over = (*way, self.region, *((self.period,) if self.period is not None else ()))
-        served = problem.amounts("serving", over, unit="request/s", about="requests served where")
+        served = problem.amounts("serving", over, unit="request/s", later=True, about="requests served where")
         rates = np.array([spans(item["rate"], self.every, "rate")[0] for item in self.demands])
         asked = rates if self.grouping is None else self.grouping.mean(rates)
         rows = (demand, self.period) if self.period is not None else (demand,)
@@ -413,7 +413,8 @@ class Plan:
         self.held = problem.amounts("held", over, whole=True, about="nodes held all the time", counts="nodes")
         uses = [self._standing(load) for load in self.loads]
         if self.values["hold"] == "reserved":
-            self.rented = problem.amounts("rented", here, about="accelerators rented on demand", counts="accelerators")
+            self.rented = problem.amounts("rented", here, later=True, about="accelerators rented on demand",
+                                          counts="accelerators")  # fmt: skip
             uses = [*uses, -self.rented.total()]
         if self.period is not None:
             limit = None if self.values["capacity"] is None else CAPACITY

@@ -143,10 +143,12 @@ def _build(values: dict[str, Any], narrowed: Mapping[str, Any]) -> CoupledProble
     everything = (request, origin, site, *replica.axes)
     if values["slices"] is None:
         part: Expression = constant(1, NONE)
-        served = problem.amounts("served", everything, unit="request/s", about="requests served per second")
+        served = problem.amounts("served", everything, unit="request/s", later=True, about="requests served per second")
     else:
         part = demand / int(values["slices"])
-        served = problem.amounts("served", everything, whole=True, about="parts of the traffic that are served")
+        served = problem.amounts(
+            "served", everything, whole=True, later=True, about="parts of the traffic that are served"
+        )
     offered = _grid(replica, site, plan, offers, lambda row: 1.0, 0.0)
     available = problem.table("available", (replica.machine, site, plan),
                               _grid(replica, site, plan, offers, _available, 0.0))  # fmt: skip
@@ -239,7 +241,8 @@ def _couplings(parts: Parts) -> None:
     place = (parts.site, *replica.axes)
     spare = int(parts.values["spare"])
     if spare:
-        used = problem.amounts("used", place, whole=True, high=1, about="whether a kind of replica is used at a site")
+        used = problem.amounts("used", place, whole=True, high=1, later=True,
+                               about="whether a kind of replica is used at a site")  # fmt: skip
         capacity = capacity - used.total(spare * replica.utilization)
         problem.require(
             "replicas that serve are used", parts.flow() - used.total(parts.demand) <= 0, each=(*each, *place),

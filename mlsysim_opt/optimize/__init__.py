@@ -12,7 +12,7 @@ from mlsysim_opt.optimize.coupled.run import checked_gap, solve_coupled
 from mlsysim_opt.optimize.coupled.solution import PlanSolution
 from mlsysim_opt.optimize.coupled.task import CoupledTask
 from mlsysim_opt.optimize.explain import WhyNot
-from mlsysim_opt.optimize.formulation import Formulation, extended, formulation, formulation_names, infer
+from mlsysim_opt.optimize.formulation import Formulation, Instance, extended, formulation, formulation_names, infer
 from mlsysim_opt.optimize.front import Front, FrontObjective
 from mlsysim_opt.optimize.inverse import solve_for
 from mlsysim_opt.optimize.problem import Constraint, Decision, Metric, Objective, Problem
@@ -41,25 +41,21 @@ def task(
         raise InputError(f"expected a formulation, a Problem or a CoupledProblem, got {problem!r}", path="problem")
     if choices is not None and not isinstance(choices, Mapping):
         raise InputError(f"expected values by decision, got {choices!r}", path="choices")
-    chosen = _chosen(problem, given)
-    assert chosen is not None
-    return question(extended(chosen.problem(given, choices), extend), objective, constraints)
+    instance = _instance(problem, given, choices, extend)
+    assert instance is not None
+    return question(instance.problem(), objective, constraints)
 
 
-def _chosen(problem: Any, given: Mapping[str, Any]) -> Formulation | None:
-    """Return the formulation that is meant; None where a problem is given."""
-    if isinstance(problem, Formulation):
-        return problem
+def _instance(
+    problem: Any, given: Mapping[str, Any], choices: Mapping[str, Any] | None, extend: Callable[[Any], Any] | None
+) -> Instance | None:
+    """Return the formulation that is meant with its givens; None where a problem is given."""
     if isinstance(problem, Problem | CoupledProblem):
         return None
-    return formulation(problem) if problem is not None else infer(given)
-
-
-def _changed(chosen: Formulation, given: Mapping[str, Any], changed: Mapping[str, Any]) -> dict[str, Any]:
-    """Return givens with some of them changed, by whatever name."""
-    replaced = {chosen.aliases.get(name, name) for name in changed}
-    kept = {name: value for name, value in given.items() if chosen.aliases.get(name, name) not in replaced}
-    return {**kept, **changed}
+    chosen = (
+        problem if isinstance(problem, Formulation) else formulation(problem) if problem is not None else infer(given)
+    )
+    return Instance(chosen, given, choices, extend)
 
 
 def refuse_for_designs(problem: str, *, gap: float | str = 0.0, start: Any = None) -> None:
@@ -128,7 +124,8 @@ def optimize(
             answer to begin with.
         extend: a function that is given the problem and adds to it: metrics, decisions, constraints.
         scenarios: what may be given instead, each a mapping of givens, numbers or tables by name. One answer must do in
-            all of them; its `robustness` says what that costs.
+            all of them (but for amounts that are decided once the scenario is known: who is served where); its
+            `robustness` says what that costs.
         intervals: for numbers of the problem by name, a low and a high end; their corners are the scenarios, which is
             exact because only numbers in which the problem is affine are taken.
         robust: what is made small over the scenarios: ``worst_case`` (when None), ``expected`` (with `shares`,
@@ -144,21 +141,17 @@ def optimize(
     asked = task(problem, objective=objective, constraints=constraints, choices=choices, extend=extend, **given)
     limit = None if time_limit is None else to_seconds(time_limit)
     if scenarios is not None or intervals is not None:
-        from mlsysim_opt.optimize.robust import robust as solve_robust
+        from mlsysim_opt.optimize.robust import Uncertain
 
         if start is not None:
             raise InputError("an answer to several scenarios begins with no earlier one", path="start")
         if isinstance(asked, Task):
             refuse_for_designs(asked.problem.name, gap=gap)
-        chosen = _chosen(problem, given)
-        return solve_robust(
+        uncertain = Uncertain.of(
             asked, scenarios=scenarios, intervals=intervals, measure=robust or "worst_case",
-            alpha=0.9 if alpha is None else alpha, shares=shares,
-            takes=sorted(chosen.takes) if chosen else (),
-            rebuild=(lambda changed: extended(chosen.problem(_changed(chosen, given, changed), choices), extend))
-            if chosen else None,
-            backend=backend, prune=prune, time_limit=limit, gap=gap, progress=progress,
+            alpha=0.9 if alpha is None else alpha, shares=shares, instance=_instance(problem, given, choices, extend),
         )  # fmt: skip
+        return uncertain.answer(backend=backend, prune=prune, time_limit=limit, gap=gap, progress=progress)
     for name, value in (("robust", robust), ("alpha", alpha), ("shares", shares)):
         if value is not None:
             raise InputError("is about scenarios, and none are given", path=name, hint="scenarios= or intervals=")

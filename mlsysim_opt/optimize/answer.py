@@ -258,7 +258,7 @@ class Answered(ABC):
         time_limit: float | None = None,
         **given: Any,
     ) -> Self:
-        """Return the answer to the same question with some of it changed.
+        """Return the answer to the same question with some of it changed; a robust answer stays one.
 
         Args:
             constraints: to be added. without: constraints of the question, by their words, to be left out.
@@ -267,12 +267,16 @@ class Answered(ABC):
         Raises:
             InfeasibleError, InputError: as `optimize`.
         """
-        from mlsysim_opt.optimize.marginal import asked_otherwise
+        from mlsysim_opt.optimize.otherwise import asked_otherwise
 
-        asked = asked_otherwise(
-            self._task(), constraints=constraints, without=without, objective=objective, choices=choices, given=given
-        )
-        return self._answer(asked, time_limit)
+        task = self._task()
+        changed: dict[str, Any] = {
+            "constraints": constraints, "without": without, "objective": objective, "choices": choices, "given": given
+        }  # fmt: skip
+        if task.uncertain is not None:  # over the same scenarios
+            answer: Self = task.uncertain.otherwise(**changed).answer(time_limit=time_limit)
+            return answer
+        return self._answer(asked_otherwise(task, **changed), time_limit)
 
     def marginal(
         self, constraint: Any, limits: Sequence[Any] | None = None, *, time_limit: float | None = None

@@ -83,6 +83,32 @@ class Formulation:
         return {item.name for item in self.inputs} | set(self.aliases)
 
 
+@dataclass(frozen=True)
+class Instance:
+    """A formulation with what it is given, from which problems under other givens are made.
+
+    Attributes:
+        of: the formulation. given, choices: its inputs, and the values allowed of some decisions.
+        extend: a user's function that adds to the problem.
+    """
+
+    of: Formulation
+    given: Mapping[str, Any]
+    choices: Mapping[str, Any] | None = None
+    extend: Callable[[Any], Any] | None = None
+
+    def problem(self) -> Problem | CoupledProblem:
+        """Return the problem, with what the user's function adds."""
+        return extended(self.of.problem(self.given, self.choices), self.extend)
+
+    def under(self, given: Mapping[str, Any], choices: Mapping[str, Any] | None = None) -> Instance:
+        """Return it with some givens (by whatever name) and choices replaced."""
+        aliases = self.of.aliases
+        replaced = {aliases.get(name, name) for name in given}
+        kept = {name: value for name, value in self.given.items() if aliases.get(name, name) not in replaced}
+        return replace(self, given={**kept, **given}, choices={**(self.choices or {}), **(choices or {})})
+
+
 def leaves(problem: Problem, inputs: Sequence[Input], values: Mapping[str, Any]) -> dict[str, Any]:
     """Return what equations get in place of checked values (None where one is absent), and bind it in the problem.
 

@@ -7,26 +7,33 @@ secant between two exact answers. The dual of the relaxation stands beside it as
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mlsysim_opt.algebra.evaluate import ScalarProgram
 from mlsysim_opt.algebra.expression import Expression, constant
-from mlsysim_opt.errors import DimensionError, InputError
+from mlsysim_opt.errors import DimensionError, InfeasibleError, InputError, MlsysimError
 from mlsysim_opt.optimize.answer import Value
 from mlsysim_opt.optimize.coupled.linear import metric_symbols
+from mlsysim_opt.optimize.coupled.robust import amounts_there, metrics_there
 from mlsysim_opt.optimize.coupled.search import Options
 from mlsysim_opt.optimize.coupled.solution import PlanSolution
-from mlsysim_opt.optimize.coupled.task import CoupledTask, user_constraint
+from mlsysim_opt.optimize.coupled.task import CoupledTask
+from mlsysim_opt.optimize.otherwise import asked_otherwise, specs_without
 from mlsysim_opt.optimize.problem import Constraint
-from mlsysim_opt.optimize.request import ConstraintSpec, read_constraints
+from mlsysim_opt.optimize.request import ConstraintSpec, Metrics, read_constraints
 from mlsysim_opt.optimize.run import Task, backend_named
 from mlsysim_opt.optimize.run import solution_of as design_of
 from mlsysim_opt.optimize.solution import Solution
 from mlsysim_opt.optimize.stopping import Halt
 from mlsysim_opt.units import DIMENSIONLESS, NONE, Unit, as_measure, base_unit, dimension_text, divide, readable_unit
 
+if TYPE_CHECKING:
+    from mlsysim_opt.optimize.robust import Uncertain
+
+RELATION = re.compile("(<=|>=)")
 NEXT = 1e-6
 """The next point is looked for beyond this share of a value: closer ones count as the same."""
 
@@ -89,60 +96,118 @@ class _Question:
     """One constraint of a question, with its limit as a number.
 
     Attributes:
+        task: the question; of a robust one, that for the givens as they are. spec: the constraint, as the user says it.
         moving: the side that is limited. upper: whether from above. limit: as given. unit: of limits, as written.
+        there: of a robust question, the same in each scenario.
     """
 
     task: Task | CoupledTask
+    spec: ConstraintSpec
     name: str
     moving: Expression
     upper: bool
     limit: float
     unit: Unit
+    uncertain: Uncertain | None = None
+    there: list[_Question] = field(default_factory=list)
 
     @staticmethod
     def of(task: Task | CoupledTask, spec: ConstraintSpec) -> _Question:
         read = read_constraints(task.problem, [spec])
         if len(read) != 1 or read[0].sides is None:
             raise InputError(f"{spec!r} is not one limit", path="constraint", hint="such as 'carbon <= 100 tCO2e'")
-        small, large = read[0].sides
-        fixed = [not (side.choices or metric_symbols_of(task, side)) for side in (small, large)]
-        if fixed.count(True) != 1:
+        limited = _limited(task, read[0])
+        if limited is None:
             raise InputError(f"{read[0].name!r} has no side that is a number", path="constraint")
         if isinstance(task, CoupledTask) and not metric_symbols_of(task, read[0].holds):
             raise InputError(f"{read[0].name!r} limits choices, not a sum over the plan", path="constraint",
                              hint="what_if(constraints=[...]) answers under another one")  # fmt: skip
-        upper = fixed[1]
-        moving, bound = (small, large) if upper else (large, small)
+        moving, upper, bound = limited
         limit = float(ScalarProgram([bound]).run_named(task.problem.values)[0])
-        return _Question(task, read[0].name, moving, upper, limit, _unit_of(spec, bound))
+        return _Question(task, spec, read[0].name, moving, upper, limit, _unit_of(spec, bound))
 
-    def at(self, limit: float) -> Task | CoupledTask:
-        """Return the question with another limit."""
-        allowed = constant(limit, self.moving.dimension)
-        holds = self.moving <= allowed if self.upper else self.moving >= allowed
-        shown = Value(limit / self.unit.factor, self.unit.text if self.moving.dimension != NONE else "")
-        text = f"{self.name.partition('<=' if '<=' in self.name else '>=')[0].strip()} "
-        rule = Constraint(f"{text}{'<=' if self.upper else '>='} {shown}", holds, given_by_user=True)
-        task = self.task
-        if isinstance(task, CoupledTask):
-            kept = [item for item in task.user if item.name != self.name]
-            return replace(task, user=[*kept, user_constraint(task.problem, rule)])
-        rest = [item for item in task.problem.constraints if item.name != self.name]
-        return replace(task, problem=replace(task.problem, constraints=[*rest, rule]))
+    def at(self, limit: float) -> Task | CoupledTask | Uncertain:
+        """Return the question with another limit in place of all that it has of the same and on the same side."""
+        problem = self.task.problem
+
+        def replaced(rule: Constraint) -> bool:
+            limited = _limited(self.task, rule)
+            return limited is not None and limited[0] is self.moving and limited[1] == self.upper
+
+        specs = [*specs_without(problem, self.task.specs, replaced), self._spec(limit)]
+        if self.uncertain is not None:
+            return self.uncertain.otherwise(specs=specs)
+        return replace(asked_otherwise(self.task, specs=specs), then=[])
+
+    def _spec(self, limit: float) -> ConstraintSpec:
+        """Return the constraint with another limit: as text where the user wrote it so, and text says it exactly."""
+        text = f"{self.words} {'<=' if self.upper else '>='} {_digits(limit / self.unit.factor)}"
+        text += f" {self.unit.text}" if self.moving.dimension != NONE else ""
+        if isinstance(self.spec, str):
+            try:
+                again = _Question.of(self.task, text)
+            except MlsysimError:
+                again = None
+            if again is not None and again.moving is self.moving and (again.upper, again.limit) == (self.upper, limit):
+                return text
+        spec = self.spec
+
+        def limited(metrics: Metrics) -> Expression:
+            (rule,) = read_constraints(metrics._problem, [spec])
+            assert rule.sides is not None
+            small, large = rule.sides
+            allowed = constant(limit, small.dimension)
+            return small <= allowed if self.upper else allowed <= large
+
+        limited.__name__ = text
+        return limited
+
+    @property
+    def words(self) -> str:
+        """What is limited, as the user says it."""
+        pieces = RELATION.split(self.name)
+        if len(pieces) != 3:
+            return self.name
+        return pieces[0 if self.upper == (pieces[1] == "<=") else 2].strip()
 
     def reached(self, solution: Solution | PlanSolution) -> float:
-        """Return what a solution makes of the limited side."""
+        """Return what a solution makes of the limited side; of a robust one, in the scenario that is worst for it."""
+        if self.uncertain is None:
+            return self._reached(solution)
+        found = [item._reached(solution, number) for number, item in enumerate(self.there)]
+        return max(found) if self.upper else min(found)
+
+    def _reached(self, solution: Solution | PlanSolution, scenario: int | None = None) -> float:
         known: dict[str, Any] = {**self.task.problem.values}
-        if isinstance(solution, PlanSolution):
+        if not isinstance(solution, PlanSolution):
+            known.update(solution.design)
+        elif scenario is None:
             known.update({name: value.si for name, value in solution.metrics.values_with_units.items()})
         else:
-            known.update(solution.design)
+            assert isinstance(self.task, CoupledTask)
+            known.update(metrics_there(self.task, amounts_there(self.task, solution, scenario)))
         return float(ScalarProgram([self.moving]).run_named(known)[0])
 
     def keeps(self, solution: Solution | PlanSolution, limit: float) -> bool:
         """Return whether a solution satisfies another limit."""
         value = self.reached(solution)
         return value <= limit if self.upper else value >= limit
+
+
+def _limited(task: Task | CoupledTask, rule: Constraint) -> tuple[Expression, bool, Expression] | None:
+    """Return what a constraint limits, whether from above, and the limit; None where it is no limit."""
+    if rule.sides is None:
+        return None
+    small, large = rule.sides
+    fixed = [not (side.choices or metric_symbols_of(task, side)) for side in (small, large)]
+    if fixed.count(True) != 1:
+        return None
+    return (small, True, large) if fixed[1] else (large, False, small)
+
+
+def _digits(value: float) -> str:
+    """Return a number as short as it can be told exactly."""
+    return next(text for text in (f"{value:g}", repr(value)) if float(text) == value)
 
 
 def metric_symbols_of(task: Task | CoupledTask, node: Expression) -> list[Any]:
@@ -165,8 +230,13 @@ def _unit_of(spec: ConstraintSpec, bound: Expression) -> Unit:
     return base_unit(bound.dimension)
 
 
-def answered(task: Task | CoupledTask, time_limit: float | None = None) -> Solution | PlanSolution | None:
+def answered(task: Task | CoupledTask | Uncertain, time_limit: float | None = None) -> Solution | PlanSolution | None:
     """Return the proven best of a question, None where nothing is possible; why it is not is not asked."""
+    if not isinstance(task, Task | CoupledTask):
+        try:
+            return task.answer(time_limit=time_limit)
+        except InfeasibleError:
+            return None
     if isinstance(task, CoupledTask):
         from mlsysim_opt.optimize.coupled.run import program_backend, solution_of, solve_first
 
@@ -190,7 +260,11 @@ def marginal(
     time_limit: float | None = None,
 ) -> Marginal:
     """Return what a limit is worth; see `Solution.marginal`."""
-    asked = _Question.of(replace(task, then=[]), spec)
+    uncertain = task.uncertain
+    asked = _Question.of(task if uncertain is None else uncertain.base, spec)
+    if uncertain is not None:
+        there = [_Question.of(item, spec) for item in uncertain.tasks]
+        asked = replace(asked, uncertain=uncertain, there=there)
     if limits is None:
         wanted = [asked.limit]
     elif isinstance(limits, str) or not hasattr(limits, "__iter__"):
@@ -230,7 +304,9 @@ def _limit(asked: _Question, given: Any) -> float:
 
 def _told(asked: _Question, limits: Sequence[float], found: Sequence[Solution | PlanSolution | None]) -> Marginal:
     objective = asked.task.objective
-    sign = 1.0 if objective.sense == "min" else -1.0
+    known = next((item for item in found if item is not None), None)
+    name, sense = (objective.name, objective.sense) if known is None else (known.objective_name, known.sense)
+    sign = 1.0 if sense == "min" else -1.0
     of = objective.expression.dimension
     unit = "" if asked.moving.dimension == NONE else asked.unit.text
 
@@ -253,7 +329,7 @@ def _told(asked: _Question, limits: Sequence[float], found: Sequence[Solution | 
     estimates = [_estimate(item, asked) for item in found]
     return Marginal(
         constraint=asked.name,
-        objective=objective.name,
+        objective=name,
         limits=[shown(item) for item in limits],
         values=values,
         reached=[None if item is None else shown(asked.reached(item)) for item in found],
@@ -267,8 +343,7 @@ def _told(asked: _Question, limits: Sequence[float], found: Sequence[Solution | 
 def _estimate(solution: Solution | PlanSolution | None, asked: _Question) -> Value | None:
     if not isinstance(solution, PlanSolution):
         return None
-    side = asked.name.partition("<=" if "<=" in asked.name else ">=")[0].strip()
-    found = [item.estimate for item in solution.constraints if item.given_by_user and item.name.startswith(side)]
+    found = [item.estimate for item in solution.constraints if item.given_by_user and item.name.startswith(asked.words)]
     return found[0] if len(found) == 1 else None
 
 
@@ -277,53 +352,3 @@ def _readable(value: float, of: Any) -> Value:
         return Value(value)
     unit = readable_unit(value, of)
     return Value(value / unit.factor if math.isfinite(value) else None, unit.text)
-
-
-# what if --------------------------------------------------------------------------------------------------------------
-def asked_otherwise(
-    task: Task | CoupledTask,
-    *,
-    constraints: Sequence[ConstraintSpec] = (),
-    without: Sequence[str] = (),
-    objective: Any = None,
-    choices: dict[str, Any] | None = None,
-    given: dict[str, Any] | None = None,
-) -> Task | CoupledTask:
-    """Return a question with some of it changed.
-
-    Args:
-        constraints: to be added. without: constraints of the user's, by their words, to be left out.
-        objective: another one. choices, given: of the formulation, in place of what was given.
-    Raises:
-        InputError: there is no such constraint, or the problem is not made by a formulation that could be given these.
-    """
-    from mlsysim_opt.optimize.formulation import formulation
-
-    own = read_constraints(task.problem, task.specs)
-    names = [item.name for item in own]
-    for name in without:
-        if name not in names:
-            raise InputError(f"no constraint of this question is {name!r}", path="without",
-                             hint="constraints: " + "; ".join(names))  # fmt: skip
-    problem: Any = task.problem
-    kept = [spec for spec in task.specs if not any(item.name in without for item in read_constraints(problem, [spec]))]
-    if given or choices:
-        request = task.problem.request
-        if not request.get("formulation"):
-            raise InputError("this problem is not made by a formulation, so it has no givens", path="given")
-        made = formulation(request["formulation"])
-        changed = {made.aliases.get(name, name): value for name, value in (given or {}).items()}
-        before = {
-            name: value for name, value in request["given"].items() if made.aliases.get(name, name) not in changed
-        }
-        narrowed = {**(request.get("choices") or {}), **(choices or {})}
-        problem = made.problem({**before, **changed}, narrowed)
-    elif isinstance(task, Task):
-        holds = {item.holds for item in own}
-        problem = replace(problem, constraints=[item for item in problem.constraints if item.holds not in holds])
-    spec = objective if objective is not None else task.objective_spec
-    asked: Callable[..., Any] = CoupledTask.of if isinstance(task, CoupledTask) else Task.of
-    made_task: Task | CoupledTask = asked(problem, spec, [*kept, *constraints])
-    if isinstance(made_task, CoupledTask) and isinstance(task, CoupledTask) and problem is task.problem:
-        made_task.compiler = task.compiler  # what it evaluated is evaluated
-    return made_task

@@ -2,77 +2,183 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
+import numpy as np
+
 from mlsysim_opt.algebra.atoms import maximum, minimum
-from mlsysim_opt.algebra.evaluate import ScalarProgram
 from mlsysim_opt.algebra.expression import Expression, constant
-from mlsysim_opt.errors import InputError
-from mlsysim_opt.optimize.answer import Value
+from mlsysim_opt.errors import InfeasibleError, InputError
 from mlsysim_opt.optimize.coupled.problem import CoupledProblem, Largest
-from mlsysim_opt.optimize.coupled.robust import robust_plan
+from mlsysim_opt.optimize.coupled.robust import robust_plan, robust_task, sum_of_shares
 from mlsysim_opt.optimize.coupled.solution import PlanSolution
 from mlsysim_opt.optimize.coupled.task import CoupledTask
+from mlsysim_opt.optimize.formulation import Instance, asked_again, formulation
+from mlsysim_opt.optimize.otherwise import asked_otherwise
 from mlsysim_opt.optimize.problem import Constraint, Objective, Problem
-from mlsysim_opt.optimize.request import read_constraints
+from mlsysim_opt.optimize.request import ConstraintSpec, read_constraints
 from mlsysim_opt.optimize.run import Task, solve
 from mlsysim_opt.optimize.scenarios import (
     Measure,
     Robustness,
     checked_scenarios,
     corners,
+    in_all,
     refuse_bent,
     settled_in,
     under,
 )
 from mlsysim_opt.optimize.solution import Solution
 
-Rebuild = Callable[[dict[str, Any]], Problem | CoupledProblem]
+SETTINGS_OF_DESIGNS = ("backend", "prune", "time_limit")
 
 
-def robust(
-    base: Task | CoupledTask,
-    *,
-    scenarios: Sequence[Mapping[str, Any]] | None,
-    intervals: Mapping[str, Any] | None,
-    measure: str,
-    alpha: float,
-    shares: Sequence[float] | None,
-    takes: Sequence[str] = (),
-    rebuild: Rebuild | None = None,
-    **settings: Any,
-) -> Solution | PlanSolution:
-    """Return the answer with the least measure over scenarios; see `optimize`.
+@dataclass(frozen=True, eq=False)
+class Uncertain:
+    """A question whose answer must do in several scenarios.
 
-    Args:
-        takes, rebuild: givens of the formulation, and what makes its problem from changed ones.
-        settings: of the solve.
+    Attributes:
+        base: the question for the givens as they are. given: what is given instead, in each scenario.
+        measure: what is made small over them. intervals: numbers whose ends the scenarios are, if they are.
+        instance: the formulation with its givens; None where the problem is the user's own.
     """
-    if (scenarios is None) == (intervals is None):
-        raise InputError("either scenarios or intervals", path="scenarios")
-    given = checked_scenarios(scenarios) if intervals is None else corners(intervals)
-    asked = Measure.of(measure, alpha, shares, len(given))
-    if intervals is not None and asked.name not in ("worst_case", "regret"):
-        raise InputError(f"{asked.name} needs scenarios with probabilities, not intervals", path="robust")
-    objective = base.objective_spec if base.objective_spec is not None else base.objective.name
-    if isinstance(objective, list | tuple) and len(objective) > 1:
-        raise InputError("a robust answer has one objective", path="objective")
-    problems: list[Any] = [under(base.problem, item, takes, rebuild) for item in given]
-    if isinstance(base, CoupledTask):
-        tasks = [CoupledTask.of(item, objective, base.specs) for item in problems]
-        if intervals is not None:
-            refuse_bent(_plan_roots(base), _numbers(intervals, base, takes))
-        return robust_plan(base, tasks, given, asked, **settings)
-    if intervals is not None:
-        roots = [base.objective.cost, *(side for item in base.problem.constraints for side in item.sides or ())]
-        refuse_bent(roots, _numbers(intervals, base, takes))
-    settings = {name: value for name, value in settings.items() if name in ("backend", "prune", "time_limit")}
-    return _robust_design(base, problems, given, asked, objective, settings)
+
+    base: Task | CoupledTask
+    given: list[dict[str, Any]]
+    measure: Measure
+    intervals: tuple[str, ...] = ()
+    instance: Instance | None = None
+
+    @staticmethod
+    def of(
+        base: Task | CoupledTask,
+        *,
+        scenarios: Sequence[Mapping[str, Any]] | None,
+        intervals: Mapping[str, Any] | None,
+        measure: str,
+        alpha: float,
+        shares: Sequence[float] | None,
+        instance: Instance | None = None,
+    ) -> Uncertain:
+        """Return the question that a user means; see `optimize`."""
+        if (scenarios is None) == (intervals is None):
+            raise InputError("either scenarios or intervals", path="scenarios")
+        given = checked_scenarios(scenarios) if intervals is None else corners(intervals)
+        asked = Measure.of(measure, alpha, shares, len(given))
+        if intervals is not None and asked.name not in ("worst_case", "regret"):
+            raise InputError(f"{asked.name} needs scenarios with probabilities, not intervals", path="robust")
+        return Uncertain(base, given, asked, tuple(intervals or ()), instance)
+
+    @staticmethod
+    def from_request(request: Mapping[str, Any]) -> Uncertain:
+        """Return the question that a stored answer is of."""
+        asked, rest = request["uncertain"], {**request, "uncertain": None}
+        problem = asked_again(rest)
+        kind: Any = CoupledTask if isinstance(problem, CoupledProblem) else Task
+        base = kind.of(problem, request["objective"], request["constraints"])
+        instance = Instance(formulation(request["formulation"]), request["given"], request.get("choices"))
+        given = checked_scenarios(asked["scenarios"])
+        measure = Measure.of(asked["robust"], asked["alpha"], asked["shares"], len(given))
+        return Uncertain(base, given, measure, tuple(asked["intervals"]), instance)
+
+    def otherwise(self, *, given: Mapping[str, Any] | None = None, choices: Any = None, **changed: Any) -> Uncertain:
+        """Return the question with some of it changed, over the same scenarios; see `asked_otherwise`."""
+        if self.instance is None or not (given or choices):
+            return replace(self, base=asked_otherwise(self.base, given=given, choices=choices, **changed))
+        instance = self.instance.under(given or {}, choices)
+        return replace(self, base=asked_otherwise(self.base, problem=instance.problem(), **changed), instance=instance)
+
+    @cached_property
+    def tasks(self) -> list[Any]:
+        """The question in each scenario."""
+        base = self.base
+        takes = sorted(self.instance.of.takes) if self.instance else []
+        if self.intervals:
+            refuse_bent(_roots(base), _numbers(self.intervals, base, takes))
+
+        def rebuild(given: dict[str, Any]) -> Problem | CoupledProblem:
+            assert self.instance is not None
+            return self.instance.under(given).problem()
+
+        problems: list[Any] = [under(base.problem, item, takes, rebuild) for item in self.given]
+        if isinstance(base, CoupledTask):
+            return [CoupledTask.of(item, self.objective, base.specs) for item in problems]
+        return [_bare_task(item, self.objective, base.specs) for item in problems]
+
+    @property
+    def objective(self) -> Any:
+        """What is wanted in each scenario, as the user says it.
+
+        Raises:
+            InputError: these are several objectives.
+        """
+        found = self.base.objective_spec if self.base.objective_spec is not None else self.base.objective.name
+        if isinstance(found, list | tuple) and len(found) > 1:
+            raise InputError("a robust answer has one objective, and several are given", path="objective",
+                             hint="make the most important one robust, and limit the others")  # fmt: skip
+        return found
+
+    def question(self, **settings: Any) -> Task | CoupledTask:
+        """Return the question of all scenarios at once, whose plain answer is the robust one.
+
+        Args:
+            settings: of the solves that a regret takes.
+        """
+        made: Task | CoupledTask
+        if isinstance(self.base, CoupledTask):
+            made = robust_task(self.base, self.tasks, self.measure, **settings)
+        else:
+            made = _robust_task(self.base, self.tasks, self.measure, **settings)
+        try:
+            stored = {"uncertain": {
+                "scenarios": [_plain(item) for item in self.given], "intervals": list(self.intervals),
+                "robust": self.measure.name, "alpha": self.measure.alpha, "shares": list(self.measure.shares),
+            }}  # fmt: skip
+        except TypeError:
+            stored = {"extended": "scenarios"}  # type: ignore[dict-item]
+        made.problem.request = {**made.problem.request, **stored}
+        made.objective_spec, made.uncertain = self.objective, self
+        return made
+
+    def answer(self, **settings: Any) -> Solution | PlanSolution:
+        """Return the answer with the least measure over the scenarios.
+
+        Args:
+            settings: of the solve, as of `optimize`.
+        Raises:
+            InfeasibleError, InputError: as `optimize`.
+        """
+        if not isinstance(self.base, CoupledTask):
+            settings = {name: value for name, value in settings.items() if name in SETTINGS_OF_DESIGNS}
+        asked = self.question(**settings)
+        if isinstance(asked, CoupledTask):
+            return robust_plan(self.base, self.tasks, asked, self.given, self.measure, **settings)  # type: ignore[arg-type]
+        return _robust_design(self, asked, **settings)
 
 
-def _numbers(intervals: Mapping[str, Any], base: Task | CoupledTask, takes: Sequence[str]) -> list[str]:
+def _plain(item: Any) -> Any:
+    """Return what is given in a scenario as JSON data.
+
+    Raises:
+        TypeError: it is none.
+    """
+    if isinstance(item, Mapping) and all(isinstance(name, str) for name in item):
+        return {name: _plain(value) for name, value in item.items()}
+    if isinstance(item, list | tuple):
+        return [_plain(value) for value in item]
+    if isinstance(item, np.ndarray | np.generic):
+        return _plain(item.tolist())
+    if item is None or isinstance(item, str | bool | int) or (isinstance(item, float) and math.isfinite(item)):
+        return item
+    raise TypeError(f"{item!r} is not stored")
+
+
+def _numbers(intervals: Sequence[str], base: Task | CoupledTask, takes: Sequence[str]) -> list[str]:
     for name in intervals:
         if name in takes or name not in base.problem.values:
             raise InputError("is not a number of the problem, so what is between its ends is not known",
@@ -80,86 +186,84 @@ def _numbers(intervals: Mapping[str, Any], base: Task | CoupledTask, takes: Sequ
     return list(intervals)
 
 
-def _plan_roots(base: CoupledTask) -> list[Expression]:
+def _roots(base: Task | CoupledTask) -> list[Expression]:
+    """Return the expressions that decide what a question's answer is."""
+    if isinstance(base, Task):
+        return [base.objective.cost, *(side for item in base.problem.constraints for side in item.sides or ())]
     totals = [base.linear.total, *(item.coupling.total for item in base.relations)]
     totals += [item.total for item in base.problem.totals.values() if isinstance(item, Largest)]
     roots = [item for total in totals for item in (total.offset, *(term.coefficient for term in total.terms))]
     return [*roots, *(side for item in base.local for side in item.sides or ())]
 
 
-def _robust_design(
-    base: Task,
-    problems: Sequence[Problem],
-    given: Sequence[dict[str, Any]],
-    measure: Measure,
-    objective: Any,
-    settings: dict[str, Any],
-) -> Solution:
-    """Return the design with the least measure: the measure is an expression, so every design is evaluated."""
+# designs --------------------------------------------------------------------------------------------------------------
+def _bare_task(problem: Any, objective: Any, specs: Sequence[ConstraintSpec]) -> Task:
+    """Return the question about a problem that may carry the user's constraints already."""
+    users = {rule.holds for rule in read_constraints(problem, specs)}
+    bare = replace(problem, constraints=[rule for rule in problem.constraints if rule.holds not in users])
+    return Task.of(bare, objective, specs)
+
+
+def _robust_task(base: Task, tasks: Sequence[Task], measure: Measure, **settings: Any) -> Task:
+    """Return the question of all scenarios: the measure is an expression, so every design is evaluated."""
     sign = 1.0 if base.objective.sense == "min" else -1.0
-    specs = base.specs
-    bare = []
-    for item in problems:
-        users = {rule.holds for rule in read_constraints(item, specs)}
-        bare.append(replace(item, constraints=[rule for rule in item.constraints if rule.holds not in users]))
-    tasks = [Task.of(item, objective, specs) for item in bare]
-    costs, truths = [], dict[Expression, Constraint]()
-    for task in tasks:
-        if [item.choice for item in task.problem.decisions.values()] != base.problem.choices:
+    changes = [settled_in(task.problem.values, base.problem.values) for task in tasks]
+    costs = []
+    for task, change in zip(tasks, changes, strict=True):
+        if [id(choice) for choice in task.problem.choices] != [id(choice) for choice in base.problem.choices]:
             raise InputError("a scenario changes what there is to choose", path="scenarios")
-        change = settled_in(task.problem.values, base.problem.values)
         costs.append(change(task.objective.cost))
-        for rule in task.problem.constraints:
-            moved = change(rule.holds)
-            truths.setdefault(moved, replace(rule, holds=moved))
-    rules = _named(list(truths.values()))
     alone = [0.0] * len(tasks)
     if measure.name == "regret":
-        found = [solve(task, explain=False, **settings) for task in tasks]
-        alone = [sign * item.objective.si for item in found]
+        with suppress(InfeasibleError):  # else there is no design for all of them, and why is asked of all of them
+            found = [solve(task, explain=False, **settings) for task in tasks]
+            alone = [sign * item.objective.si for item in found]
     losses = [cost - constant(best, cost.dimension) for cost, best in zip(costs, alone, strict=True)]
     cost = _measured(losses, measure)
-    name = f"{measure.name} of {base.objective.name}"
-    asked = Objective(name, "min", cost)
+    asked = Objective(f"{measure.name} of {base.objective.name}", "min", cost)
     if sign < 0 and measure.name != "regret":
-        asked = Objective(name, "max", -cost)
-    problem = replace(base.problem, constraints=rules, request={**base.problem.request, "extended": "scenarios"})
-    answer = solve(Task(problem, asked, [], specs, lambda metrics: cost), explain=False, **settings)
-    nominal = solve(base, explain=False, **settings)
-    expression = base.objective.expression
+        asked = Objective(asked.name, "max", -cost)
+    problem = replace(base.problem, constraints=_rules(tasks, changes))
+    return Task(problem, asked, [], base.specs, base.objective_spec)
 
-    def told(value: float) -> Value:
-        return base.shown(expression, value)
 
-    def at(design: Mapping[str, Any], roots: Sequence[Expression]) -> list[float]:
-        return [float(item) for item in ScalarProgram(list(roots)).run_named({**base.problem.values, **design})]
+def _robust_design(uncertain: Uncertain, asked: Task, **settings: Any) -> Solution:
+    """Return the design with the least measure, and what it costs."""
+    base = uncertain.base
+    assert isinstance(base, Task)
+    answer = solve(asked, explain=False, **settings)
+    nominal: Solution | None = None
+    with suppress(InfeasibleError):  # the givens as they are need be none of the scenarios
+        nominal = solve(base, explain=False, **settings)
+    sign = 1.0 if base.objective.sense == "min" else -1.0
 
-    of_nominal: list[float | None] = []
-    for task, value in zip(tasks, at(nominal.design, costs), strict=True):
-        _, _, holds, _ = task.scalar.at(nominal.design)
-        of_nominal.append(sign * value if all(holds) else None)
+    def value_of(task: Task, found: Solution | None) -> float | None:
+        if found is None:
+            return None
+        cost, _, holds, _ = task.scalar.at(found.design)
+        return sign * cost if all(holds) else None
+
     report = Robustness.of(
-        measure,
-        given,
-        told,
+        uncertain.measure,
+        uncertain.given,
+        lambda value: base.shown(base.objective.expression, value),
         sense=base.objective.sense,
         value=answer.objective,
-        nominal=nominal.objective,
-        of_robust=at(answer.design, [expression])[0],
-        values=[sign * item for item in at(answer.design, costs)],
-        of_nominal=of_nominal,
+        nominal=None if nominal is None else nominal.objective,
+        of_robust=value_of(base, answer),
+        values=[sign * task.scalar.at(answer.design)[0] for task in uncertain.tasks],
+        of_nominal=[value_of(task, nominal) for task in uncertain.tasks],
     )
     return replace(answer, robustness=report)
 
 
-def _named(rules: Sequence[Constraint]) -> list[Constraint]:
-    """Return constraints under names of their own: those that several scenarios write differently are counted."""
-    seen: dict[str, int] = {}
-    made = []
-    for rule in rules:
-        seen[rule.name] = seen.get(rule.name, 0) + 1
-        made.append(rule if seen[rule.name] == 1 else replace(rule, name=f"{rule.name} [{seen[rule.name]}]"))
-    return made
+def _rules(tasks: Sequence[Task], changes: Sequence[Callable[[Expression], Expression]]) -> list[Constraint]:
+    """Return the constraints of all scenarios, each once by its name."""
+    by_name: dict[str, list[Constraint]] = {}
+    for task, change in zip(tasks, changes, strict=True):
+        for rule in task.problem.constraints:
+            by_name.setdefault(rule.name, []).append(replace(rule, holds=change(rule.holds)))
+    return [in_all(rules) for rules in by_name.values()]
 
 
 def _measured(losses: Sequence[Expression], measure: Measure) -> Expression:
@@ -168,10 +272,7 @@ def _measured(losses: Sequence[Expression], measure: Measure) -> Expression:
     if measure.name in ("worst_case", "regret"):
         return maximum(*losses)
     if measure.name == "expected":
-        made = losses[0] * measure.shares[0]
-        for loss, share in zip(losses[1:], measure.shares[1:], strict=True):
-            made = made + loss * share
-        return made
+        return sum_of_shares(losses, measure.shares)
     zero = constant(0.0, losses[0].dimension)
     levels = []
     for level in losses:  # the mean of the tail is least at one of the losses

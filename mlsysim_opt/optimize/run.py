@@ -26,6 +26,7 @@ from mlsysim_opt.optimize.stopping import Halt, Watch, noted_interrupts
 from mlsysim_opt.units import NONE, TIME, as_measure, readable_unit, to_si
 
 if TYPE_CHECKING:
+    from mlsysim_opt.optimize.robust import Uncertain
     from mlsysim_opt.optimize.sensitivity import OptimumSensitivity
 
 BACKENDS = ("enumerate", "milp", "cpsat")
@@ -40,6 +41,7 @@ class Task:
     Attributes:
         problem: the declared problem, with the user's constraints. objective: what is minimised or maximised first.
         then: objectives that decide among designs that tie, in order.
+        uncertain: the question over several scenarios of which this is the program; None where there is one scenario.
     """
 
     problem: Problem
@@ -47,6 +49,7 @@ class Task:
     then: list[Objective] = field(default_factory=list)
     specs: Sequence[ConstraintSpec] = ()
     objective_spec: ObjectiveSpec | Sequence[ObjectiveSpec] | None = None
+    uncertain: Uncertain | None = None
 
     @staticmethod
     def of(
@@ -66,6 +69,12 @@ class Task:
         Raises:
             InputError: its objective or a constraint was a function, which JSON cannot hold.
         """
+        if request.get("uncertain"):
+            from mlsysim_opt.optimize.robust import Uncertain
+
+            made = Uncertain.from_request(request).question()
+            assert isinstance(made, Task)
+            return made
         problem = asked_again(request)
         assert isinstance(problem, Problem)
         return Task.of(problem, request["objective"], request["constraints"])

@@ -1,6 +1,6 @@
 """Uncertain givens: the same problem under several scenarios, and what is minimised over them.
 
-Nothing is decided after the scenario is known (no recourse): one design must do in all of them.
+One design must do in all of them. Of a plan, amounts that say so (`Family.later`) are decided once a scenario is known.
 """
 
 from __future__ import annotations
@@ -9,18 +9,19 @@ import itertools
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import reduce
 from typing import Any, Literal
 
 import numpy as np
 
-from mlsysim_opt.algebra.atoms import grid_lookup
+from mlsysim_opt.algebra.atoms import grid_lookup, maximum
 from mlsysim_opt.algebra.derive import gradient
 from mlsysim_opt.algebra.expression import Expression, Operation, Symbol, constant, substitute, symbols, topological
 from mlsysim_opt.errors import InputError, UnknownNameError
 from mlsysim_opt.optimize.answer import Value
 from mlsysim_opt.optimize.coupled.problem import Coupled, CoupledProblem, Largest
-from mlsysim_opt.optimize.coupled.totals import Coupling, Total
-from mlsysim_opt.optimize.problem import Problem
+from mlsysim_opt.optimize.coupled.totals import Coupling, Family, Total
+from mlsysim_opt.optimize.problem import Constraint, Problem
 from mlsysim_opt.units import to_si
 
 Robust = Literal["worst_case", "expected", "cvar", "regret"]
@@ -69,16 +70,17 @@ class Robustness:
     Attributes:
         measure: what was minimised. value: it, for the robust answer.
         nominal: the best objective for the givens as they are. of_robust: that of the robust answer for them.
-        price: by how much it is worse: the price of robustness.
+        price: by how much it is worse: the price of robustness. These are None where nothing is possible for the givens
+            as they are, which need be no scenario.
         scenarios: what was given in each. values: the objective of the robust answer in each.
         of_nominal: the objective of the nominal answer in each; None where that is not even possible.
     """
 
     measure: str
     value: Value
-    nominal: Value
-    of_robust: Value
-    price: Value
+    nominal: Value | None
+    of_robust: Value | None
+    price: Value | None
     scenarios: list[dict[str, str]]
     values: list[Value]
     of_nominal: list[Value | None]
@@ -91,19 +93,19 @@ class Robustness:
         *,
         sense: str,
         value: Value,
-        nominal: Value,
-        of_robust: float,
+        nominal: Value | None,
+        of_robust: float | None,
         values: Sequence[float],
         of_nominal: Sequence[float | None],
     ) -> Robustness:
         """Return the report on a robust answer, whose numbers `told` puts in the unit that users read."""
-        worse = of_robust - nominal.si
+        worse = None if of_robust is None or nominal is None else of_robust - nominal.si
         return Robustness(
             measure=measure.name + (f" at {measure.alpha:g}" if measure.name == "cvar" else ""),
             value=told(value.si),
             nominal=nominal,
-            of_robust=told(of_robust),
-            price=told(worse if sense == "min" else -worse),
+            of_robust=None if of_robust is None else told(of_robust),
+            price=None if worse is None else told(worse if sense == "min" else -worse),
             scenarios=[{name: _brief(item) for name, item in scenario.items()} for scenario in given],
             values=[told(item) for item in values],
             of_nominal=[None if item is None else told(item) for item in of_nominal],
@@ -114,12 +116,10 @@ class Robustness:
         return {
             "measure": self.measure,
             "value": self.value.as_dict(),
-            "nominal": self.nominal.as_dict(),
-            "of_robust": self.of_robust.as_dict(),
-            "price": self.price.as_dict(),
+            **{name: _plain(getattr(self, name)) for name in ("nominal", "of_robust", "price")},
             "scenarios": self.scenarios,
             "values": [item.as_dict() for item in self.values],
-            "of_nominal": [None if item is None else item.as_dict() for item in self.of_nominal],
+            "of_nominal": [_plain(item) for item in self.of_nominal],
         }
 
     @staticmethod
@@ -128,22 +128,36 @@ class Robustness:
         if data is None:
             return None
 
-        single = {name: Value.from_dict(data[name]) for name in ("value", "nominal", "of_robust", "price")}
+        def value(item: Any) -> Value | None:
+            return None if item is None else Value.from_dict(item)
+
         return Robustness(
             measure=data["measure"],
+            value=Value.from_dict(data["value"]),
+            nominal=value(data["nominal"]),
+            of_robust=value(data["of_robust"]),
+            price=value(data["price"]),
             scenarios=data["scenarios"],
             values=[Value.from_dict(item) for item in data["values"]],
-            of_nominal=[None if item is None else Value.from_dict(item) for item in data["of_nominal"]],
-            **single,
+            of_nominal=[value(item) for item in data["of_nominal"]],
         )
 
     def __str__(self) -> str:
-        lines = [f"{self.measure}: {self.value}; the price of robustness is {self.price}: {self.of_robust} instead of "
-                 f"{self.nominal} for the givens as they are"]  # fmt: skip
+        told = "what is planned is not possible for the givens as they are"
+        if self.nominal is None:
+            told = "nothing is possible for the givens as they are"
+        elif self.price is not None:
+            told = (f"the price of robustness is {self.price}: {self.of_robust} instead of {self.nominal} "
+                    "for the givens as they are")  # fmt: skip
+        lines = [f"{self.measure}: {self.value}; {told}"]
         for given, value, other in zip(self.scenarios, self.values, self.of_nominal, strict=True):
             told = ", ".join(f"{name}={text}" for name, text in given.items()) or "as given"
             lines.append(f"{told}: {value}; the nominal answer: {other or 'not possible'}")
         return "\n".join(lines)
+
+
+def _plain(item: Value | None) -> dict[str, Any] | None:
+    return None if item is None else item.as_dict()
 
 
 def _brief(item: Any) -> str:
@@ -259,6 +273,8 @@ def _roots(problem: Problem | CoupledProblem) -> Iterable[Expression]:
         yield inner.offset
         yield from (term.coefficient for term in inner.terms)
     yield from (item.when for item in problem.couplings if item.when is not None)
+    for family in problem.families.values():
+        yield from (bound for bound in (family.low, family.high, family.picks) if bound is not None)
 
 
 def _mapped(problem: Problem | CoupledProblem, replaced: dict[Expression, Expression]) -> Problem | CoupledProblem:
@@ -272,24 +288,60 @@ def _mapped(problem: Problem | CoupledProblem, replaced: dict[Expression, Expres
     if isinstance(problem, Problem):
         constraints = [replace(item, holds=change(item.holds)) for item in problem.constraints]
         return replace(problem, metrics=metrics, constraints=constraints)
-    return replace(
+    families = {item: _bounded(item, change) for item in problem.families.values()}
+
+    def moved(total: Total) -> Total:
+        terms = (replace(term, family=families.get(term.family, term.family)) for term in total.mapped(change).terms)
+        return Total(tuple(terms), change(total.offset))
+
+    made = replace(
         problem,
         metrics=metrics,
-        totals={name: changed_total(item, change) for name, item in problem.totals.items()},
+        families={item.name: item for item in families.values()},
+        totals={
+            name: replace(item, total=moved(item.total)) if isinstance(item, Largest) else moved(item)
+            for name, item in problem.totals.items()
+        },
         local=[replace(item, holds=change(item.holds)) for item in problem.local],
-        couplings=[changed_relation(item, change) for item in problem.couplings],
+        couplings=[changed_relation(item, change, moved) for item in problem.couplings],
     )
+    if any(old is not new for old, new in families.items()):  # what is known about parts is about the old amounts
+        made.blocks, made.standing, made.chain = [], None, None
+    return made
 
 
-def changed_total(item: Total | Largest, change: Callable[[Expression], Expression]) -> Total | Largest:
-    """Return a sum with a change made to all of its expressions."""
-    return replace(item, total=item.total.mapped(change)) if isinstance(item, Largest) else item.mapped(change)
+def _bounded(family: Family, change: Callable[[Expression], Expression]) -> Family:
+    """Return amounts with a change made to their bounds: the same ones where it changes nothing."""
+    old = (family.low, family.high, family.picks)
+    low, high, picks = (None if bound is None else change(bound) for bound in old)
+    if low is family.low and high is family.high and picks is family.picks:
+        return family
+    return replace(family, low=low, high=high, picks=picks)
 
 
-def changed_relation(item: Coupled, change: Callable[[Expression], Expression]) -> Coupled:
-    """Return a relation with a change made to all of its expressions."""
-    coupling = Coupling(item.coupling.total.mapped(change), item.coupling.relation)
+def changed_relation(
+    item: Coupled, change: Callable[[Expression], Expression], moved: Callable[[Total], Total]
+) -> Coupled:
+    """Return a relation with a change made to all of its expressions, and one to its sum."""
+    coupling = Coupling(moved(item.coupling.total), item.coupling.relation)
     return replace(item, coupling=coupling, when=None if item.when is None else change(item.when))
+
+
+def in_all(rules: Sequence[Constraint]) -> Constraint:
+    """Return a constraint of several scenarios as one that holds in all of them.
+
+    A limit that they share is one of the largest (or least) of what they limit, so that it can give way as one.
+    """
+    first, sides = rules[0], [rule.sides for rule in rules]
+    if all(rule.holds is first.holds for rule in rules):
+        return first
+    if all(sides) and all(isinstance(rule.holds, Operation) and rule.holds.atom.name != "less" for rule in rules):
+        small, large = (list(dict.fromkeys(part)) for part in zip(*filter(None, sides), strict=True))
+        if len(large) == 1:
+            return replace(first, holds=maximum(*small) <= large[0])
+        if len(small) == 1:
+            return replace(first, holds=small[0] <= -maximum(*(-item for item in large)))
+    return replace(first, holds=reduce(Expression.__and__, dict.fromkeys(rule.holds for rule in rules)))
 
 
 def settled_in(values: Mapping[str, float], base: Mapping[str, float]) -> Callable[[Expression], Expression]:

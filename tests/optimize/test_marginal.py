@@ -95,3 +95,61 @@ def test_what_is_no_limit_is_refused() -> None:
         best.marginal("carbon <= 3 kgCO2e", ["3 USD"])
     with pytest.raises(InputError, match="expected limits"):
         best.marginal("carbon <= 3 kgCO2e", 3)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["carbon <= 10 kgCO2e", "carbon<=10 kgCO2e", "carbon <= 10000 gCO2e", "10 kgCO2e >= carbon", "carbon <= 11 kgCO2e"],
+)
+def test_a_limit_replaces_what_it_means_not_what_it_is_called(text: str) -> None:
+    # under 10 kgCO2e only both in Quebec are left: 9 USD; 20 kgCO2e allow both in Iowa: 2 USD
+    best = mo.optimize(ships(), constraints=["carbon <= 10 kgCO2e"])
+    assert [item.value for item in best.marginal(text, ["20 kgCO2e", "10 kgCO2e"]).values if item] == [2, 9]
+
+
+def test_limits_of_other_things_stay() -> None:
+    best = mo.optimize(ships(), constraints=["carbon <= 10 kgCO2e", "carbon >= 2 kgCO2e", "cost <= 9 USD"])
+    found = best.marginal("carbon<=10 kgCO2e", [20, 12])
+    assert [item.name for item in found.solutions[0].constraints if item.given_by_user] == [
+        "carbon >= 2 kgCO2e", "cost <= 9 USD", "carbon <= 20 kgCO2e"
+    ]  # fmt: skip
+    # what is asked of such an answer is asked under its own limit
+    assert found.solutions[1].what_if().objective.value == 5
+    assert found.solutions[1].request["constraints"][-1] == "carbon <= 12 kgCO2e"
+    # of a conjunction the other part stays: 5 USD or more
+    both = mo.optimize(ships(), constraints=["2 kgCO2e <= carbon <= 10 kgCO2e", "cost >= 5 USD"])
+    assert both.marginal("carbon <= 20 kgCO2e", [20, 10]).values[0].value == 5
+    assert both.what_if(without=["2 kgCO2e <= carbon"], objective="min_carbon").objective.value == 3
+
+
+def test_a_limit_given_as_a_function() -> None:
+    best = mo.optimize(ships(), constraints=["carbon <= 10 kgCO2e"])
+    found = best.marginal(lambda plan: plan.carbon <= "10 kgCO2e", ["20 kgCO2e", "10 kgCO2e"])
+    assert [item.value for item in found.values if item] == [2, 9]
+
+
+def test_a_limit_of_a_design_replaces_what_it_means() -> None:
+    job = {"model": "Llama3_8B", "fleet": "Lab_64_H100", "global_batch_size": 256, "seq_len": 8192}
+    tight = mo.optimize("parallelism", constraints=["memory <= 40 GB"], **job)
+    free = mo.optimize("parallelism", constraints=["memory <= 80 GB"], **job)
+    assert tight.objective.si > free.objective.si
+    for text in ("memory<=40 GB", "memory <= 40000 MB", "40 GB >= memory"):
+        values = tight.marginal(text, ["80 GB", "40 GB"]).values
+        assert [item.si for item in values if item] == [free.objective.si, tight.objective.si]
+
+
+def test_givens_of_a_problem_that_a_function_adds_to_are_not_changed_without_it() -> None:
+    def capped(problem: CoupledProblem) -> None:
+        problem.measure("twice", problem.totals["cost"] * 2, unit="USD")
+
+    jobs = [{"name": "a", "designs": [{"accelerator": "H100", "nodes": 1, "time": "2 h", "node_power": "8 kW"}]}]
+    given = {"jobs": jobs, "accelerators": "H100", "regions": "AWS_us_east_1", "price": "2 USD/h"}
+    best = mo.optimize("placement", extend=capped, constraints=["twice <= 100 USD"], **given)
+    with pytest.raises(InputError, match="function"):
+        best.what_if(price="3 USD/h")
+    # over scenarios the function is known: 2 h on 8 accelerators, at 3 USD/h, twice
+    safe = mo.optimize(
+        "placement", extend=capped, scenarios=[{}, {"price": "2.5 USD/h"}], objective="min_twice", **given
+    )
+    assert safe.objective.value == 80
+    assert safe.what_if(price="3 USD/h").objective.value == 96

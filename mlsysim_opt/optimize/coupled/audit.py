@@ -108,6 +108,8 @@ class Auditor:
             if not low - room <= item.amount <= high + room:
                 found.failing.append(f"{name} = {item.amount} is not within {low} and {high}")
             mine = [rule for rule in self.local if rule.holds.choices <= set(family.over)]
+            if family.exists is not None:
+                mine.append(Constraint("there is no such amount", family.exists))
             for rule, holds in zip(mine, self._evaluated([rule.holds for rule in mine], item.at), strict=True):
                 if not holds:
                     found.failing.append(f"{rule.name} at {name}")

@@ -73,6 +73,8 @@ def columns_of(family: Family, local: Sequence[Constraint], values: Mapping[str,
     Raises:
         ScaleError: there are too many tuples to be held.
     """
+    if family.exists is not None:
+        local = [*local, Constraint(f"there is such {family.name}", family.exists, structural=True)]
     mine = [item for item in local if item.holds.choices and item.holds.choices <= set(family.over)]
     raw = math.prod(len(choice.values) for choice in family.over)
     decided = [item for item in local if not item.holds.choices]  # of tables that say the same everywhere, too

@@ -14,7 +14,7 @@ from mlsysim_opt.algebra.atoms import grid_lookup
 from mlsysim_opt.algebra.expression import Choice, Expression, Operand, Symbol, expression
 from mlsysim_opt.errors import InputError, MlsysimError
 from mlsysim_opt.optimize.coupled.program import CANCELLED
-from mlsysim_opt.optimize.coupled.totals import Coupling, Family, Total, total_of
+from mlsysim_opt.optimize.coupled.totals import Coupling, Family, Sort, Total, total_of
 from mlsysim_opt.optimize.problem import Constraint, Decision, Metric, Named
 from mlsysim_opt.units import NONE, parse_unit
 
@@ -130,19 +130,21 @@ class CoupledProblem(Named):
         unit: str | None = None,
         about: str = "",
         counts: str = "",
+        later: bool = False,
     ) -> Family:
         """Declare an amount for each tuple of values of choices.
 
         Args:
             over: the choices. whole: whether amounts are whole numbers. low, high: bounds, in the unit of the amount.
             unit: the unit of the amounts; plain numbers when None. counts: what plain numbers count ("nodes").
+            later: under several scenarios, whether they are decided once the scenario is known (who is served where);
+                what is not is decided before, and is the same in all of them (what is bought).
         """
         of = parse_unit(unit).dimension if unit else NONE
         bounds = (_bound(low, unit), None if high is None else _bound(high, unit))
-        family = Family(
-            name, tuple(over), "whole" if whole else "continuous", (), None, False, *bounds, of, unit, about, counts
-        )
-        return self._add(family)
+        sort: Sort = "whole" if whole else "continuous"
+        family = Family(name, tuple(over), sort, low=bounds[0], high=bounds[1], dimension=of, unit=unit, about=about)
+        return self._add(replace(family, counts=counts, later=later))
 
     def picks(
         self,

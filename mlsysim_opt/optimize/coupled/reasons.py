@@ -18,7 +18,7 @@ from mlsysim_opt.errors import InfeasibleError, InputError, UnknownNameError
 from mlsysim_opt.optimize.answer import Value
 from mlsysim_opt.optimize.coupled.columns import columns_of
 from mlsysim_opt.optimize.coupled.generate import generates, solve_generated
-from mlsysim_opt.optimize.coupled.linear import linear_objective, metric_symbols
+from mlsysim_opt.optimize.coupled.linear import linear_divisor, metric_symbols
 from mlsysim_opt.optimize.coupled.problem import Coupled, CoupledProblem
 from mlsysim_opt.optimize.coupled.ratio import left
 from mlsysim_opt.optimize.coupled.run import shown, solve_first
@@ -265,6 +265,8 @@ def _alone(reasons: _Reasons, name: str) -> Relaxation | None:
         return _local(reasons, rest, item.constraint)
     sides = item.constraint.sides
     if sides is None:
+        if sum(relation.given_by_user for relation in item.relations) > 1:  # one for each scenario
+            return Relaxation(name, f"give up {name!r}", None, {}) if reasons.surely(rest) else None
         return _by_slack(reasons, rest, item.relations[0], _with_all)
     small, large = sides
     if not metric_symbols(task.problem, item.constraint.holds):  # decided by what is given, whatever is planned
@@ -299,7 +301,7 @@ def _together(reasons: _Reasons, weights: Mapping[str, Any] | None) -> list[Rela
             raise UnknownNameError("constraint that can give way", name, names, path="weights")
     wanted = [item for item in task.user if item.relations and item.name in (names if weights is None else weights)]
     wanted = [item for item in wanted if metric_symbols(task.problem, item.constraint.holds)]
-    giving = [item for item in wanted if not _is_ratio(task.problem, item.constraint)]
+    giving = [item for item in wanted if linear_divisor(task.problem, item.constraint) is None]
     if weights is None and (len(giving) < 2 or (reasons.engine.name == "milp" and generates(task))):
         return []  # where columns are generated the program with room for all is too large to be held unasked
     rest = task.without([item.name for item in giving])
@@ -357,14 +359,6 @@ def _weight(problem: CoupledProblem, constraint: Constraint, given: Any) -> Expr
     sizes = [abs(_number(problem, side)) for side in constraint.sides if not metric_symbols(problem, side)]
     size = constant(max(sizes, default=0.0) or 1.0, constraint.sides[0].dimension)
     return expression(1.0 if given is None else float(given)) / size
-
-
-def _is_ratio(problem: CoupledProblem, constraint: Constraint) -> bool:
-    assert constraint.sides is not None
-    return any(
-        metric_symbols(problem, side) and linear_objective(problem, side).divisor is not None
-        for side in constraint.sides
-    )
 
 
 def _slack(name: str, total: Total) -> Family:

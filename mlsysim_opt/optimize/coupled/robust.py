@@ -2,138 +2,259 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from mlsysim_opt.algebra.atoms import maximum
+import numpy as np
+
+from mlsysim_opt.algebra.atoms import maximum, where
 from mlsysim_opt.algebra.evaluate import ScalarProgram
-from mlsysim_opt.algebra.expression import Expression, constant
-from mlsysim_opt.errors import InputError
+from mlsysim_opt.algebra.expression import Expression, constant, substitute
+from mlsysim_opt.errors import InfeasibleError, InputError
 from mlsysim_opt.optimize.answer import Value
-from mlsysim_opt.optimize.coupled.compile import Compiler
-from mlsysim_opt.optimize.coupled.linear import Linear
+from mlsysim_opt.optimize.coupled.audit import Amount, Auditor
+from mlsysim_opt.optimize.coupled.compile import Compiled, Compiler, placed
+from mlsysim_opt.optimize.coupled.linear import (
+    linear_divisor,
+    linear_objective,
+    linear_relations,
+    metric_symbols,
+)
 from mlsysim_opt.optimize.coupled.outcome import Options
-from mlsysim_opt.optimize.coupled.problem import Coupled, CoupledProblem
+from mlsysim_opt.optimize.coupled.problem import Coupled, CoupledProblem, Largest
+from mlsysim_opt.optimize.coupled.program import Array
 from mlsysim_opt.optimize.coupled.ratio import refuse_negative_divisors
-from mlsysim_opt.optimize.coupled.run import audited, shown, solve_coupled
+from mlsysim_opt.optimize.coupled.run import amounts_in, program_backend, shown, solve_coupled, values_at
 from mlsysim_opt.optimize.coupled.solution import PlanSolution
-from mlsysim_opt.optimize.coupled.task import CoupledTask, UserConstraint
-from mlsysim_opt.optimize.coupled.totals import Term, Total, sum_of
-from mlsysim_opt.optimize.problem import Constraint, Objective
-from mlsysim_opt.optimize.scenarios import Measure, Robustness, changed_relation, settled_in
+from mlsysim_opt.optimize.coupled.stages import Stages, in_scenario, written
+from mlsysim_opt.optimize.coupled.task import CoupledTask, UserConstraint, user_constraint
+from mlsysim_opt.optimize.coupled.totals import Family, Total, sum_of
+from mlsysim_opt.optimize.problem import Constraint, Metric, Objective
+from mlsysim_opt.optimize.scenarios import Measure, Robustness, changed_relation, in_all
 
 
 def robust_plan(
-    base: CoupledTask, tasks: Sequence[CoupledTask], given: Sequence[dict[str, Any]], measure: Measure, **settings: Any
+    base: CoupledTask,
+    tasks: Sequence[CoupledTask],
+    asked: CoupledTask,
+    given: Sequence[dict[str, Any]],
+    measure: Measure,
+    **settings: Any,
 ) -> PlanSolution:
     """Return the plan with the least measure over scenarios; every relation holds in each of them.
 
     Args:
         base: the question for the givens as they are. tasks: the same question under each scenario.
-        given: what is given in each, for the report. settings: as of `solve_coupled`.
+        asked: that of all of them (`robust_task`). given: what is given in each, for the report.
+        settings: as of `solve_coupled`.
     Raises:
-        InputError: the objective is a ratio or a largest, or a scenario changes what there is to choose.
+        InfeasibleError: no plan keeps everything in all scenarios; what must give way is that of all of them.
     """
-
-    def solve(task: CoupledTask) -> PlanSolution:
-        return solve_coupled(task, **settings)
-
-    for task in tasks:
-        refuse_negative_divisors(task, Options())
-    costs = [_rebased(base, task) for task in tasks]
-    alone = [_cost_of(solve(task)) for task in tasks] if measure.name == "regret" else [0.0] * len(tasks)
-    asked = _asked(base, tasks, costs, measure, alone)
-    found = solve(asked)
-    nominal = solve(base)
+    found = solve_coupled(asked, **settings)
+    try:
+        nominal = solve_coupled(base, **settings)
+    except InfeasibleError:  # the givens as they are need be none of the scenarios
+        nominal = None
     return replace(found, robustness=_report(base, tasks, given, measure, found, nominal))
 
 
-def _cost_of(plan: PlanSolution) -> float:
-    return plan.objective.si if plan.sense == "min" else -plan.objective.si
+def robust_task(base: CoupledTask, tasks: Sequence[CoupledTask], measure: Measure, **settings: Any) -> CoupledTask:
+    """Return the question whose answer is the plan with the least measure over scenarios; see `robust_plan`.
+
+    Raises:
+        InputError: the objective is a ratio, or a scenario changes what there is to choose.
+    """
+    for task in tasks:
+        refuse_negative_divisors(task, Options())
+    if any(task.linear.divisor is not None for task in [base, *tasks]):
+        raise InputError("robust answers are for sums: this objective is a ratio", path="objective",
+                         hint="limit one of its sums, and make the other one small")  # fmt: skip
+    merged = _Merged(base, tasks, Stages.of(base.problem, [task.problem for task in tasks]))
+    alone = [0.0] * len(tasks)
+    if measure.name == "regret":
+        try:
+            best = [solve_coupled(task, **settings) for task in tasks]
+        except InfeasibleError:  # nor is there a plan for all of them, and why is asked of all of them
+            return merged.asked(replace(measure, name="worst_case"), alone)
+        alone = [plan.objective.si if plan.sense == "min" else -plan.objective.si for plan in best]
+    return merged.asked(measure, alone)
 
 
-def _rebased(base: CoupledTask, task: CoupledTask) -> Total:
-    """Return what a scenario minimises, as a sum of the amounts of the base."""
-    linear: Linear = task.linear
-    if linear.divisor is not None or linear.relations or base.linear.divisor is not None:
-        raise InputError("robust answers are for sums: this objective is a ratio, or the largest of something",
-                         path="objective")  # fmt: skip
-    return _moved(base.problem, task.problem, linear.total)
+@dataclass(eq=False)
+class _Merged:
+    """The scenarios of a question, as one problem.
+
+    Attributes:
+        problem: of the amounts of all scenarios. versions: by the name of a sum of theirs, what stands for it in each.
+    """
+
+    base: CoupledTask
+    tasks: Sequence[CoupledTask]
+    stages: Stages
+    problem: CoupledProblem = field(init=False)
+    versions: dict[str, list[Expression]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.problem = problem = self.base.problem.copy()
+        problem.decisions, problem.families = dict(problem.decisions), dict(self.stages.families)
+        problem.coarser = None
+        if not self.stages.same:  # what is known about parts of the problem is about its own amounts
+            problem.blocks, problem.standing, problem.chain = [], None, None
+        problem.local = self.stages.local
+        self._drop_later()
+        problem.couplings = self._couplings()
+
+    def asked(self, measure: Measure, alone: Sequence[float]) -> CoupledTask:
+        """Return the question whose answer is robust.
+
+        Args:
+            alone: what would have been best in each scenario, for the regret.
+        """
+        problem, base = self.problem, self.base
+        user = [self._user(at) for at in range(len(base.user))]
+        sign = 1.0 if base.objective.sense == "min" else -1.0
+        unit = next((item.unit for item in base.problem.metrics.values()
+                     if item.expression is base.objective.expression and item.unit), None)  # fmt: skip
+        costs = [self.there(number, task.objective.cost) for number, task in enumerate(self.tasks)]
+        for number, cost in enumerate(costs):
+            told = f"{base.objective.name} there"
+            problem.measure(f"scenario_{number + 1}", cost if sign > 0 else -cost, unit=unit, about=told)
+        losses = [cost - constant(best, cost.dimension) for cost, best in zip(costs, alone, strict=True)]
+        if measure.name in ("worst_case", "regret"):
+            cost = maximum(*dict.fromkeys(losses))
+        elif measure.name == "expected":
+            cost = sum_of_shares(losses, measure.shares)
+        else:
+            cost = _tail(problem, losses, measure)
+        objective = Objective(f"{measure.name} of {base.objective.name}", "min", cost)
+        if sign < 0 and measure.name != "regret":
+            objective = Objective(objective.name, "max", -cost)
+        then = []
+        if measure.name != "expected" and any(family.later for family in problem.families.values()):
+            # what is decided later is decided as well as possible in every scenario, not in the worst alone
+            total = sum_of_shares(costs, [1 / len(costs)] * len(costs))
+            then = [Objective(f"mean of {base.objective.name}", "min", total)]
+        return replace(base, problem=problem, objective=objective, then=then, user=user, compiler=Compiler(problem))
+
+    # metrics ----------------------------------------------------------------------------------------------------------
+    def there(self, number: int, node: Expression) -> Expression:
+        """Return what an expression of the metrics of a scenario is in the problem of all of them."""
+        symbols = metric_symbols(self.tasks[number].problem, node)
+        replaced: dict[Expression, Expression] = {item: self._versions(item.name)[number] for item in symbols}
+        return self.stages.changes[number](substitute(node, replaced) if replaced else node)
+
+    def _versions(self, name: str) -> list[Expression]:
+        """Return the metric that a sum is in each scenario: the problem's own where it is the same in all of them."""
+        if name not in self.versions:
+            totals = [self.stages.measured(at, task.problem.totals[name]) for at, task in enumerate(self.tasks)]
+            known: dict[Any, Expression] = {}
+            if name in self.problem.totals:
+                known[written(self.problem.totals[name])] = self.problem.metric(name)
+            if not all(written(total) in known for total in totals):
+                known = {}
+            made = []
+            for number, total in enumerate(totals):
+                key = written(total)
+                if key not in known:
+                    metric = self.base.problem.metrics[name]
+                    self.problem.measure(in_scenario(name, number), total, unit=metric.unit, about=metric.about)
+                    known[key] = self.problem.metric(in_scenario(name, number))
+                made.append(known[key])
+            self.versions[name] = made
+        return self.versions[name]
+
+    def _drop_later(self) -> None:
+        """Leave out metrics of amounts that every scenario decides for itself: they have no value for all of them."""
+        problem, families = self.problem, set(self.stages.families.values())
+        problem.totals = {name: self.stages.as_given(total) for name, total in problem.totals.items()}
+        lost = {name for name, total in problem.totals.items() if not families.issuperset(_families_of(total))}
+        for name, metric in problem.metrics.items():
+            if metric.expression is None:
+                continue
+            if lost & {symbol.name for symbol in metric_symbols(self.base.problem, metric.expression)}:
+                reason = InputError("differs by scenario: it follows from what is decided once the scenario is known")
+                problem.metrics[name] = Metric(name, None, metric.unit, metric.about, reason, metric.part_of)
+        for name in lost:
+            del problem.totals[name]
+
+    # relations --------------------------------------------------------------------------------------------------------
+    def _couplings(self) -> list[Coupled]:
+        """Return the problem's relations, once where they are the same in all scenarios, else once for each."""
+        made: list[Coupled] = []
+        for at, item in enumerate(self.base.problem.couplings):
+            variants: dict[Any, Coupled] = {}
+            for number, task in enumerate(self.tasks):
+                others = task.problem.couplings
+                if len(others) != len(self.base.problem.couplings) or others[at].name != item.name:
+                    raise InputError("a scenario changes which relations there are", path="scenarios")
+                moved = changed_relation(
+                    others[at], self.stages.changes[number], functools.partial(self.stages.total, number)
+                )
+                key = (written(moved.coupling.total), moved.when)
+                variants.setdefault(key, replace(moved, name=in_scenario(item.name, number)))
+            if len(variants) == 1:
+                made.append(replace(next(iter(variants.values())), name=item.name))
+            else:
+                made += variants.values()
+        return made
+
+    def _user(self, at: int) -> UserConstraint:
+        """Return a constraint of the user's as one that holds in all scenarios: of the largest, where it is a limit."""
+        own = self.base.user[at].constraint
+        if any(len(task.user) != len(self.base.user) for task in self.tasks):
+            raise InputError("a scenario changes which relations there are", path="scenarios")
+        truths = [self.there(number, task.user[at].constraint.holds) for number, task in enumerate(self.tasks)]
+        rules = [replace(own, holds=holds) for holds in truths]
+        different = list({rule.holds: rule for rule in rules}.values())
+        if len(different) == 1:
+            return user_constraint(self.problem, different[0])
+        merged = in_all(different)
+        if any(rule.holds.choices for rule in different):
+            return UserConstraint(merged, tuple(self._kept(rules)))
+        if not any(metric_symbols(self.problem, rule.holds) for rule in different):
+            return user_constraint(self.problem, merged)
+        if merged.sides is not None and not any(linear_divisor(self.problem, rule) for rule in different):
+            return user_constraint(self.problem, merged)
+        both = replace(own, holds=functools.reduce(Expression.__and__, (rule.holds for rule in different)))
+        first = {holds: number for number, holds in reversed(list(enumerate(truths)))}
+        relations = [
+            replace(relation, name=in_scenario(relation.name, first[rule.holds]))
+            for rule in different
+            for relation in linear_relations(self.problem, rule)
+        ]
+        return UserConstraint(both, tuple(relations))
+
+    def _kept(self, rules: Sequence[Constraint]) -> list[Coupled]:
+        """Return that no amounts stand where a truth about single tuples, which differs by scenario, is false."""
+        truths: dict[tuple[Any, Expression], None] = {}
+        for number, rule in enumerate(rules):
+            if not rule.holds.choices:
+                truths[None, rule.holds] = None
+            for family in self.stages.there[number].values():
+                if rule.holds.choices and rule.holds.choices <= set(family.over):
+                    truths[family, rule.holds] = None
+        made = []
+        for family, holds in truths:
+            excess = Total((), where(holds, 0, 1)) if family is None else family.total(where(holds, 0, 1))
+            made.append(Coupled(rules[0].name, excess <= 0, given_by_user=True))
+        return made
 
 
-def _moved(base: CoupledProblem, other: CoupledProblem, total: Total) -> Total:
-    change = settled_in(other.values, base.values)
-    terms = tuple(
-        Term(_same_family(base, other, term), change(term.coefficient), term.at) for term in total.terms
-    )  # fmt: skip
-    return Total(terms, change(total.offset))
+def _families_of(total: Total | Largest) -> list[Family]:
+    return (total.total if isinstance(total, Largest) else total).families
 
 
-def _same_family(base: CoupledProblem, other: CoupledProblem, term: Term) -> Any:
-    family = term.family
-    if family.name not in other.families:
-        return family  # an amount that a constraint brought along
-    mine = base.families.get(family.name)
-    change = settled_in(other.values, base.values)
-    if mine is family and all(
-        change(item) is item for item in (family.low, family.high, family.picks) if item is not None
-    ):
-        return mine
-    if mine is None or (mine.over, mine.sort, mine.group) != (family.over, family.sort, family.group):
-        raise InputError(f"a scenario changes what there is to choose: {family.name}", path="scenarios")
-    for one, two in ((mine.low, family.low), (mine.high, family.high), (mine.picks, family.picks)):
-        if one is not two or (two is not None and change(two) is not two):
-            raise InputError(f"a scenario changes the bounds of {family.name}", path="scenarios",
-                             hint="bounds that depend on a scenario belong into a relation")  # fmt: skip
-    return mine
-
-
-def _asked(
-    base: CoupledTask, tasks: Sequence[CoupledTask], costs: Sequence[Total], measure: Measure, alone: Sequence[float]
-) -> CoupledTask:
-    """Return the question whose answer is robust."""
-    problem = base.problem.copy()
-    problem.decisions, problem.families = dict(problem.decisions), dict(problem.families)
-    problem.couplings = _in_each(base, tasks, [task.problem.couplings for task in tasks], base.problem.couplings)
-    problem.local = _truths(base, tasks)
-    user = []
-    for at, item in enumerate(base.user):
-        if not item.relations:
-            continue  # among the truths
-        relations = _in_each(base, tasks, [task.user[at].relations for task in tasks], item.relations)
-        user.append(UserConstraint(item.constraint, tuple(relations)))
-    sign = 1.0 if base.objective.sense == "min" else -1.0
-    unit = next((item.unit for item in problem.metrics.values()
-                 if item.expression is base.objective.expression and item.unit), None)  # fmt: skip
-    of = base.objective.cost.dimension
-    names = [f"scenario_{at + 1}" for at in range(len(tasks))]
-    for name, total in zip(names, costs, strict=True):
-        problem.measure(name, total if sign > 0 else -total, unit=unit, about=f"{base.objective.name} there")
-    told = [problem.metric(name) for name in names]
-    losses: list[Expression] = [sign * item - constant(best, of) for item, best in zip(told, alone, strict=True)]
-    cost: Expression
-    if measure.name in ("worst_case", "regret"):
-        cost = losses[0] if len(losses) == 1 else maximum(*losses)
-    elif measure.name == "expected":
-        cost = _weighted(losses, measure.shares)
-    else:
-        cost = _tail(problem, costs, measure)
-    objective = Objective(f"{measure.name} of {base.objective.name}", "min", cost)
-    if sign < 0 and measure.name != "regret":
-        objective = Objective(objective.name, "max", -cost)
-    problem.request = {**problem.request, "extended": "scenarios"}
-    return replace(base, problem=problem, objective=objective, then=[], user=user, compiler=Compiler(problem))
-
-
-def _weighted(losses: Sequence[Expression], shares: Sequence[float]) -> Expression:
+def sum_of_shares(losses: Sequence[Expression], shares: Sequence[float]) -> Expression:
+    """Return the expected value of what is lost in each scenario."""
     made = losses[0] * shares[0]
     for loss, share in zip(losses[1:], shares[1:], strict=True):
         made = made + loss * share
     return made
 
 
-def _tail(problem: CoupledProblem, costs: Sequence[Total], measure: Measure) -> Expression:
+def _tail(problem: CoupledProblem, costs: Sequence[Expression], measure: Measure) -> Expression:
     """Return the mean of the worst share of scenarios: a level, and what exceeds it. Source: Rockafellar and Uryasev,
     Journal of Risk 2 (2000).
     """
@@ -143,92 +264,86 @@ def _tail(problem: CoupledProblem, costs: Sequence[Total], measure: Measure) -> 
     problem.families[level.name] = level
     parts: list[Total] = [level.total()]
     for at, (cost, share) in enumerate(zip(costs, measure.shares, strict=True)):
+        linear = linear_objective(problem, cost)
+        if linear.relations:
+            raise InputError("the mean of a tail is known for sums: this objective is the largest of something",
+                             path="robust", hint="worst_case, expected or regret")  # fmt: skip
         name = f"beyond_{at + 1}"
         beyond = replace(problem.amounts(name, ()), dimension=of, low=none, about="what exceeds the level there")
         problem.families[name] = beyond
-        problem.require(f"{name} is what exceeds the level", cost - level - beyond <= 0, structural=True)
+        problem.require(f"{name} is what exceeds the level", linear.total - level - beyond <= 0, structural=True)
         parts.append(beyond.total(share / (1 - measure.alpha)))
     problem.measure("cvar", sum_of(parts))
     return problem.metric("cvar")
 
 
-def _in_each(
-    base: CoupledTask, tasks: Sequence[CoupledTask], each: Sequence[Sequence[Coupled]], own: Sequence[Coupled]
-) -> list[Coupled]:
-    """Return relations once where they are the same in all scenarios, else once for each of them."""
-    made: list[Coupled] = []
-    for at, item in enumerate(own):
-        variants: dict[Any, Coupled] = {}
-        for number, (task, relations) in enumerate(zip(tasks, each, strict=True), 1):
-            if len(relations) != len(own) or relations[at].name != item.name:
-                raise InputError("a scenario changes which relations there are", path="scenarios")
-            other = relations[at]
-            change = settled_in(task.problem.values, base.problem.values)
-            total = _moved(base.problem, task.problem, other.coupling.total)
-            if any(family.name not in base.problem.families for family in total.families):
-                if _written(total) != _written(item.coupling.total):
-                    raise InputError(f"{item.name!r} limits the largest of something that a scenario changes",
-                                     path="scenarios")  # fmt: skip
-                total = item.coupling.total
-            moved = replace(changed_relation(other, change), coupling=replace(other.coupling, total=total))
-            key = (
-                tuple((term.family, term.coefficient, tuple(term.at.items())) for term in total.terms),
-                total.offset, moved.when,
-            )  # fmt: skip
-            variants.setdefault(key, replace(moved, name=f"{item.name} [scenario {number}]"))
-        if len(variants) == 1:
-            made += [replace(next(iter(variants.values())), name=item.name)]
-        else:
-            made += variants.values()
-    return made
-
-
-def _written(total: Total) -> list[Any]:
-    return [total.offset, *((term.family.name, term.coefficient) for term in total.terms)]
-
-
-def _truths(base: CoupledTask, tasks: Sequence[CoupledTask]) -> list[Constraint]:
-    """Return truths about single tuples: those of all scenarios."""
-    made: list[Constraint] = []
-    for task in tasks:
-        change = settled_in(task.problem.values, base.problem.values)
-        for item in task.local:
-            moved = replace(item, holds=change(item.holds))
-            if not any(moved.holds is other.holds for other in made):
-                made.append(moved)
-    return made
-
-
 # the report -----------------------------------------------------------------------------------------------------------
+def amounts_there(task: CoupledTask, plan: PlanSolution, number: int) -> list[Amount]:
+    """Return the amounts of a robust plan in one of its scenarios, as those of the question there."""
+    families = {name: item for name, item in task.problem.families.items() if not item.later}
+    mine = {name: rows for name, rows in plan.amounts.items() if name in families}
+    for name in task.problem.families.keys() - families.keys():
+        mine[name] = plan.amounts.get(in_scenario(name, number), [])
+    return amounts_in(task.problem, replace(plan, amounts=mine))
+
+
+def metrics_there(task: CoupledTask, amounts: Sequence[Amount]) -> dict[str, float]:
+    """Return the sums that amounts make in a question, by name, by the scalar path."""
+    names = list(task.problem.totals)
+    totals = Auditor(task.problem, [], []).run(amounts, [task.problem.totals[name] for name in names]).totals
+    return dict(zip(names, totals, strict=True))
+
+
+def _value_of(task: CoupledTask, plan: PlanSolution) -> float | None:
+    """Return the best objective (minimised) in a question of a plan whose early decisions stay; None if it does not do.
+
+    What is decided later is decided anew.
+    """
+    compiled = task.compiled()
+    early = [family for family in compiled.columns if family.name in task.problem.families and not family.later]
+    x = placed(compiled, plan.amounts, early)
+    if x is None:
+        return None
+    fixed = compiled.program.fixed(x, _columns(compiled, early))
+    found = program_backend("auto").solve(fixed, Options())
+    return None if found.x is None else values_at(task, compiled, found.x)[0]
+
+
+def _columns(compiled: Compiled, families: Sequence[Family]) -> Array:
+    mask = np.zeros(compiled.program.columns, dtype=bool)
+    for family in families:
+        mask[compiled.span(family)] = True
+    return mask
+
+
 def _report(
     base: CoupledTask,
     tasks: Sequence[CoupledTask],
     given: Sequence[dict[str, Any]],
     measure: Measure,
     found: PlanSolution,
-    nominal: PlanSolution,
+    nominal: PlanSolution | None,
 ) -> Robustness:
     expression, sign = base.objective.expression, 1.0 if base.objective.sense == "min" else -1.0
 
     def told(value: float) -> Value:
         return shown(base.problem, expression, value, expression.dimension)
 
-    def objective_of(plan: PlanSolution) -> float:
-        known = {name: value.si for name, value in plan.metrics.values_with_units.items()}
-        return float(ScalarProgram([expression]).run_named({**base.problem.values, **known})[0])
+    def signed(value: float | None) -> float | None:
+        return None if value is None else sign * value
 
-    of_nominal: list[float | None] = []
-    for task in tasks:
-        audit = audited(task, nominal, [task.linear.total])
-        of_nominal.append(None if audit.failing else sign * audit.totals[0])
+    values = []
+    for number, task in enumerate(tasks):
+        known = {**task.problem.values, **metrics_there(task, amounts_there(task, found, number))}
+        values.append(float(ScalarProgram([task.objective.expression]).run_named(known)[0]))
     return Robustness.of(
         measure,
         given,
         told,
         sense=base.objective.sense,
         value=found.objective,
-        nominal=nominal.objective,
-        of_robust=objective_of(found),
-        values=[found.metrics.values_with_units[f"scenario_{at + 1}"].si for at in range(len(tasks))],
-        of_nominal=of_nominal,
+        nominal=None if nominal is None else nominal.objective,
+        of_robust=signed(_value_of(base, found)),
+        values=values,
+        of_nominal=[None if nominal is None else signed(_value_of(task, nominal)) for task in tasks],
     )

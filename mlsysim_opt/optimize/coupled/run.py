@@ -298,7 +298,7 @@ def solution_of(
     clean = without_dust(every)
     for amounts in (clean, every) if len(clean) < len(every) else (every,):
         audit, metrics, value, added = _audited(task, amounts)
-        added = max(added, first.found.size)
+        added = max(added, first.found.size, _sums_in(task, audit))
         size = max(abs(claimed), abs(value), ROUNDING * added) or 1.0
         deviation = abs(value - claimed) / size
         if not audit.failing and deviation <= room:
@@ -348,6 +348,14 @@ def solution_of(
         request=task.request,
         task=task,
     )
+
+
+def _sums_in(task: CoupledTask, audit: Audit) -> float:
+    """Return the largest sum of which an objective is the largest, without its sign: what it is told apart from."""
+    if not task.linear.helpers:
+        return 0.0
+    known = dict(zip(task.problem.totals, audit.totals, strict=True))
+    return max(abs(known[symbol.name]) for symbol in metric_symbols(task.problem, task.objective.cost))
 
 
 def without_dust(amounts: Sequence[Amount]) -> list[Amount]:

@@ -32,6 +32,7 @@ from mlsysim_opt.optimize.request import (
 )
 
 if TYPE_CHECKING:
+    from mlsysim_opt.optimize.robust import Uncertain
     from mlsysim_opt.optimize.solution import Relaxation
 
 
@@ -42,6 +43,7 @@ class CoupledTask:
     Attributes:
         plan: as declared. objective: what is minimised or maximised first; then: what decides among ties.
         user: the user's constraints, each as relations of sums, or as truths about single tuples.
+        uncertain: the question over several scenarios of which this is the program; None where there is one scenario.
     """
 
     problem: CoupledProblem
@@ -51,6 +53,7 @@ class CoupledTask:
     specs: Sequence[ConstraintSpec] = ()
     objective_spec: ObjectiveSpec | Sequence[ObjectiveSpec] | None = None
     compiler: Compiler | None = field(default=None, repr=False)
+    uncertain: Uncertain | None = None
 
     def __post_init__(self) -> None:
         self.compiler = self.compiler or Compiler(self.problem)
@@ -76,6 +79,12 @@ class CoupledTask:
         Raises:
             InputError: its objective or a constraint was a function, which JSON cannot hold.
         """
+        if request.get("uncertain"):
+            from mlsysim_opt.optimize.robust import Uncertain
+
+            made = Uncertain.from_request(request).question()
+            assert isinstance(made, CoupledTask)
+            return made
         problem = asked_again(request)
         assert isinstance(problem, CoupledProblem)
         return CoupledTask.of(problem, request["objective"], request["constraints"])

@@ -45,6 +45,8 @@ class Family:
         low, high: bounds of each amount, expressions over the choices; no upper bound when None.
         dimension, unit: of the amounts.
         about: what they are, for people. counts: what plain numbers of them count, in texts ("nodes").
+        later: whether they are decided once the scenario is known, where there are several.
+        exists: a truth over the choices: which tuples there are, of those that the problem allows; all when None.
     """
 
     name: str
@@ -59,6 +61,8 @@ class Family:
     unit: str | None = None
     about: str = ""
     counts: str = ""
+    later: bool = False
+    exists: Expression | None = None
 
     @property
     def whole(self) -> bool:
