@@ -399,6 +399,12 @@ def model_of(using: Any) -> Model:
     raise InputError(f"expected a model, got {shown}", path="using", hint="such as mlsysim_opt.ServingModel")
 
 
+def own_name(model: Model, name: str) -> str:
+    """Return an input, or the path of a number, by the names of the model: inputs may be given by other names."""
+    first, dot, path = name.partition(".")
+    return f"{model.aliases.get(first, first)}{dot}{path}"
+
+
 def _solved_again(kind: type[Model], values: dict[str, Any]) -> Any:
     """Return a result that was pickled or copied: the same equations for the same inputs."""
     return kind().solved(values)

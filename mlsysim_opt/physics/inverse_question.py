@@ -15,7 +15,7 @@ from mlsysim_opt.algebra.interval import Interval
 from mlsysim_opt.algebra.invert import invert
 from mlsysim_opt.algebra.roots import merged_roots, middle_of
 from mlsysim_opt.errors import InputError, MlsysimError, NotInvertibleError, ScaleError, UnknownNameError
-from mlsysim_opt.physics.base import Model
+from mlsysim_opt.physics.base import Model, own_name
 from mlsysim_opt.physics.follows import input_text, reads
 from mlsysim_opt.physics.inputs import REQUIRED, Degree, Given, Input, Number
 from mlsysim_opt.physics.inverse_answer import Relation, SolvedFor
@@ -41,7 +41,7 @@ class InverseQuestion(InverseEquation):
         self.model, self.target = model, target
         inputs = {item.name: item for item in model.inputs}
         asked = {model.aliases.get(name, name): value for name, value in given.items()}
-        real = named(model, unknown)
+        real = own_name(model, unknown)
         self.given = asked
         self.item: Input | None = inputs.get(real)
         if self.item is not None and asked.get(real) is not None:
@@ -341,12 +341,6 @@ class InverseQuestion(InverseEquation):
                 inside, outside = (middle, outside) if self._confirms(middle) else (inside, middle)
             ends.append(outside if self._confirms(outside) else inside)
         return Interval(*ends)
-
-
-def named(model: Model, unknown: str) -> str:
-    """Return an unknown by the names of the model: inputs, and the first steps of paths, may be given by others."""
-    first, dot, path = unknown.partition(".")
-    return f"{model.aliases.get(first, first)}{dot}{path}"
 
 
 def placeholder(item: Input) -> Any:

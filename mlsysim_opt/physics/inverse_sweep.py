@@ -20,10 +20,10 @@ from mlsysim_opt.algebra.interval import Interval
 from mlsysim_opt.algebra.invert import TOLERANCE, invert, isolate, whole_box
 from mlsysim_opt.algebra.monotone import Prover
 from mlsysim_opt.errors import MlsysimError, UnknownNameError
-from mlsysim_opt.physics.base import Model
+from mlsysim_opt.physics.base import Model, own_name
 from mlsysim_opt.physics.inverse_answer import BOUNDARY, Relation, SolvedFor
 from mlsysim_opt.physics.inverse_equation import InverseEquation
-from mlsysim_opt.physics.inverse_question import InverseQuestion, named, placeholder
+from mlsysim_opt.physics.inverse_question import InverseQuestion, placeholder
 from mlsysim_opt.physics.inverse_sweep_answer import SolvedSweep
 from mlsysim_opt.physics.inverse_whole import solve_between, solve_whole
 from mlsysim_opt.physics.parts import Array, Part, Space, is_list
@@ -46,7 +46,7 @@ def solve_for_many(
         InputError: an input is wrong.
         NotInvertibleError: no point has an answer.
     """
-    real = named(model, unknown)
+    real = own_name(model, unknown)
     item = next((one for one in model.inputs if one.name == real), None)
     given = {model.aliases.get(name, name): value for name, value in given.items()}
     ask = _first(model, target, relation, unknown, given)

@@ -9,7 +9,7 @@ from typing import Any
 from mlsysim_opt.algebra.evaluate import ScalarProgram
 from mlsysim_opt.algebra.expression import Symbol, symbols
 from mlsysim_opt.errors import InfeasibleError, InputError, UnknownNameError
-from mlsysim_opt.physics.base import Model
+from mlsysim_opt.physics.base import Model, own_name
 from mlsysim_opt.physics.inputs import REQUIRED, Number
 from mlsysim_opt.solvers.region import Region, Unknown
 from mlsysim_opt.solvers.relations import Relation, as_relation, read_relations
@@ -47,6 +47,7 @@ class Question:
         self.leaves = {name: _leaf(name, every) for name in wanted}
         kept = self._apart(asked)
         self._all_used(kept, {leaf.name for _, node in asked for leaf in symbols(node)})
+        box = {own_name(self.model, str(name)): ends for name, ends in box.items()}
         for name in box:
             if name not in self.leaves:
                 raise UnknownNameError("number that is sought", name, list(self.leaves), path="box")
@@ -146,9 +147,9 @@ class Question:
             raise InputError(f"expected a cost for each unknown, got {costs!r}", path="costs",
                              hint='{"hardware.memory.bandwidth": "2 USD per GB/s"}')  # fmt: skip
         for name in costs:
-            if self.model.aliases.get(name, name) not in self.leaves:
+            if own_name(self.model, str(name)) not in self.leaves:
                 raise UnknownNameError("number that is sought", name, list(self.leaves), path="costs")
-        costs = {self.model.aliases.get(name, name): cost for name, cost in costs.items()}
+        costs = {own_name(self.model, name): cost for name, cost in costs.items()}
         missing = [name for name in self.leaves if name not in costs]
         if missing:
             raise InputError(f"the cost of {' and '.join(missing)} is missing", path="costs",
@@ -166,10 +167,11 @@ class Question:
 
 
 def _names(unknowns: Sequence[str], model: Model) -> list[str]:
-    if isinstance(unknowns, str) or not isinstance(unknowns, Sequence) or not unknowns:
+    listed = not isinstance(unknowns, str) and isinstance(unknowns, Sequence) and len(unknowns) > 0
+    if not listed or not all(isinstance(name, str) for name in unknowns):
         raise InputError(f"expected names of numbers, got {unknowns!r}", path="unknowns",
                          hint='for example ["hardware.memory.bandwidth"]')  # fmt: skip
-    names = [model.aliases.get(name, name) for name in unknowns]
+    names = [own_name(model, name) for name in unknowns]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise InputError(f"{', '.join(twice)} stands twice", path="unknowns")

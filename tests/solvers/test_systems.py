@@ -347,3 +347,17 @@ def test_the_answer_reads_well_and_is_plain_data() -> None:
     data = json.loads(json.dumps(solution.as_dict()))
     assert data["cheapest"]["status"] == "optimal"
     assert math.isclose(data["frontier"][0]["values"][CAPACITY]["value"], 68.3474 * 2**30, rel_tol=1e-5)
+
+
+def test_an_entry_is_asked_about_by_the_name_it_is_given_with() -> None:
+    asked: dict[str, Any] = {"using": mo.SustainabilityModel, "fleet": "Research_256", "duration_days": 30}
+    relation, box = ["carbon_footprint_kg <= 100 tCO2e"], ("10 gCO2e/kWh", "900 gCO2e/kWh")
+    found = [
+        mo.solve_system(
+            relation, unknowns=[f"{name}.carbon_intensity"], box={f"{name}.carbon_intensity": box},
+            **asked, **{name: "Poland"},
+        )
+        for name in ("grid", "datacenter")
+    ]  # fmt: skip
+    assert found[0].unknowns == found[1].unknowns
+    assert found[0].frontier[0].values == found[1].frontier[0].values
