@@ -145,7 +145,7 @@ def _needed(sides: tuple[Expression, Expression], leaf: Symbol, named: Mapping[s
         else:
             root, other = (small, large) if inside[0] else (large, small)
             target = constant(float(ScalarProgram([other]).run_named(named)[0]), other.dimension)
-        found = invert(root, target, leaf, values=values, near=named[leaf.name])
+        found = invert(root, target, leaf, values=values, near=named[leaf.name], explain=False)
     except (InputError, NotInvertibleError):
         return None
     now = named[leaf.name]

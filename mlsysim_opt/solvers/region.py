@@ -200,7 +200,8 @@ class Region:
             if unknown.leaf not in symbols(left, right):
                 continue
             try:
-                roots = invert(left / right, expression(1), unknown.leaf, values=rest, box=(unknown.low, unknown.high))
+                box = (unknown.low, unknown.high)
+                roots = invert(left / right, expression(1), unknown.leaf, values=rest, box=box, explain=False)
             except (NotInvertibleError, MlsysimError):
                 continue
             found += [x * step for x in roots.values for step in (1 - 1e-13, 1.0, 1 + 1e-13, 1 - 1e-11, 1 + 1e-11)]
