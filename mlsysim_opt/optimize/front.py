@@ -245,10 +245,10 @@ class Front:
             factor = parse_unit(unit).factor if unit else 1.0
             label = f"{name} [{unit}]" if unit else name
             columns[label] = [None if item.value is None else item.si / factor for item in shown]
-        if self.points and isinstance(self.points[0], PlanSolution):
-            for name in self.points[0].amounts:
-                columns.setdefault(name, [_told(name, point.amounts[name]) for point in self.points])
-        elif self.points:
+        plans = [point for point in self.points if isinstance(point, PlanSolution)]
+        for name in plans[0].amounts if plans else ():
+            columns.setdefault(name, [_told(name, plan.amounts[name]) for plan in plans])
+        if self.points and not plans:
             for name in self.points[0].design:
                 columns.setdefault(name, [point.design[name] for point in self.points])
         return columns
