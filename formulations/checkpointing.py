@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from mlsysim_opt.formulations.givens import Counts, Names
+from mlsysim_opt.formulations.rows import Several
 
 from mlsysim_opt.algebra.expression import expression
 from mlsysim_opt.optimize.formulation import Formulation, defaults, leaves
@@ -27,7 +28,12 @@ SAVED = tuple(item for item in CheckpointModel.inputs
               if item.name in ("model", "optimizer", "n_writers", "filesystem_bandwidth", "weight_bytes"))  # fmt: skip
 CANDIDATES = (
     Names("storage", "what each writer writes to, to choose among", kind="storage"),
-    Counts("interval", "seconds of work between two checkpoints, to choose among", default=INTERVALS),
+    Several(
+        "interval",
+        "work between two checkpoints, to choose among: whole seconds, or times",
+        default=INTERVALS,
+        each=Number("interval", unit="s", of=TIME, integer=True, open_low=True, bare=True),
+    ),
     Counts("persist_every", "every how many-th checkpoint goes to storage, to choose among", default=(1,)),
 )
 
@@ -36,7 +42,8 @@ def _build(values: dict[str, Any], narrowed: Mapping[str, Any]) -> Problem:
     problem = Problem("checkpointing", item="way to save", default_objective="max_goodput", allowed=narrowed)
     given = leaves(problem, (*OWN, *SAVED), values)
     node = given["fleet"].below("node")
-    interval = SECOND * problem.choose("interval", values["interval"], about="seconds between two checkpoints")
+    seconds = sorted(int(item) for item in values["interval"])
+    interval = SECOND * problem.choose("interval", seconds, about="seconds between two checkpoints")
     every = problem.choose("persist_every", values["persist_every"], about="every how many-th goes to storage")
     places = values["storage"]
     storage = problem.choose("storage", [item.name for item in places], about="where it goes")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 from pathlib import Path
 from typing import Any
 
@@ -146,6 +147,45 @@ def test_pools_by_hand(small: dict[str, Any]) -> None:
     ]  # fmt: skip
     share = pooled("max_throughput_per_device", equal_replicas=False, request_rate="5 request/s", **small)
     assert share.objective.value == pytest.approx(500 / 12)  # a ratio: the same pools
+
+
+def test_a_front_of_pools_is_complete_where_devices_are_whole(small: dict[str, Any]) -> None:
+    # n tp1 prefill workers do n request/s on n devices; a decode worker of 4 devices does 6, of 2 devices 1. So with
+    # 9 devices 5 + 4 do 5 request/s of 100 tokens, each device less is 1 less, down to 2 + 4; what 4 or 5 devices do,
+    # 1 + 2 do as well. A cover whose step is below one device has left nothing out.
+    front = mo.pareto(
+        "disaggregated_serving", devices=9, equal_replicas=False, objectives=["max_throughput", "min_devices"],
+        **{**small, "prefill_degradation": 1.0},
+    )  # fmt: skip
+    assert front.values == [[500, 9], [400, 8], [300, 7], [200, 6], [100, 3]]
+    assert front.complete
+    assert front.guarantee.startswith("complete: all 5 undominated values")
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_what_ties_leave_is_not_rounded_down(tmp_path: Path, seed: int) -> None:
+    dice = random.Random(seed)
+    sizes = {"prefill": (1, 2), "decode": (2, 4)}
+    rates = {phase: [dice.uniform(0.5, 3) * devices for devices in of] for phase, of in sizes.items()}
+    for phase, head in (("prefill", "tp,ttft"), ("decode", "tp,bs,tpot")):
+        rows = [f"{n},{'8,' if phase == 'decode' else ''}20,{rate!r},{n}"
+                for n, rate in zip(sizes[phase], rates[phase], strict=True)]  # fmt: skip
+        (tmp_path / f"{phase}.csv").write_text("\n".join([f"{head},seq/s,num_total_gpus", *rows]) + "\n")
+    front = mo.pareto(
+        "disaggregated_serving", devices=12, equal_replicas=False, objectives=["max_throughput", "min_devices"],
+        output_len=100, **{f"{phase}_table": str(tmp_path / f"{phase}.csv") for phase in sizes},
+    )  # fmt: skip
+
+    def most(phase: str, devices: int) -> float:
+        (small_one, large_one), (slow, fast) = sizes[phase], rates[phase]
+        return max(
+            (k * fast + (devices - k * large_one) // small_one * slow for k in range(devices // large_one + 1)),
+            default=0,
+        )
+
+    for throughput, devices in front.values:
+        best = max(min(most("prefill", n), most("decode", int(devices) - n)) for n in range(1, int(devices)))
+        assert throughput == pytest.approx(100 * best, rel=1e-12)
 
 
 def test_choices_are_narrowed(small: dict[str, Any]) -> None:

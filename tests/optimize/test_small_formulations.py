@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import random
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ import pytest
 import mlsysim_opt as mo
 from mlsysim_opt.algebra.evaluate import evaluate
 from mlsysim_opt.algebra.expression import Expression, constant, expression
-from mlsysim_opt.optimize import Solution
+from mlsysim_opt.optimize import Solution, formulation
 from mlsysim_opt.physics.reliability import Interrupted, tiered
 from mlsysim_opt.units import TIME
 
@@ -103,6 +104,24 @@ def test_the_best_way_to_save_is_what_the_models_say() -> None:
     )
     # where each is in storage, failures of one severity or of two hardly differ
     assert found.metrics["goodput"] == pytest.approx(float(one.goodput), abs=2e-4)
+
+
+def test_intervals_are_seconds_or_times() -> None:
+    given = {**JOB, "n_writers": 512}
+    for written, seconds in (("2 min", [120]), ([300, "60 s"], [60, 300]), (90, [90])):
+        problem = formulation("checkpointing").problem({**given, "interval": written})
+        assert list(problem.decisions["interval"].choice.values) == seconds
+    assert best("checkpointing", **given, interval=["60 s", "1 h"]).design["interval"] == 60
+    for wrong, says in (("1.5 s", "whole number"), ("1 km", "km"), (0, "not above 0")):
+        with pytest.raises(mo.InputError, match=says):
+            best("checkpointing", **given, interval=[wrong])
+
+
+def test_the_page_names_every_decision() -> None:
+    page = (Path(__file__).parents[2] / "docs/small-formulations.md").read_text()
+    table = page.partition('"checkpointing",')[2].partition("| decision |")[2].partition("\n\n")[0]
+    named = [line.split("`")[1] for line in table.splitlines() if line.startswith("| `")]
+    assert sorted(named) == sorted(formulation("checkpointing").problem({**JOB, "n_writers": 512}).decisions)
 
 
 def test_writing_rarely_is_not_free() -> None:

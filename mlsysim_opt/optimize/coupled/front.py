@@ -18,7 +18,7 @@ from mlsysim_opt.errors import LimitReachedError, UnboundedError
 from mlsysim_opt.optimize.coupled.front_generated import GeneratedPlans, generates_front
 from mlsysim_opt.optimize.coupled.front_program import ProgramPlans
 from mlsysim_opt.optimize.coupled.outcome import Found, Options, ProgramBackend
-from mlsysim_opt.optimize.coupled.regions import Kept, Point, Regions
+from mlsysim_opt.optimize.coupled.regions import SAME, Kept, Point, Regions
 from mlsysim_opt.optimize.coupled.run import (
     checked_gap,
     checked_search,
@@ -135,6 +135,9 @@ def _front(
     widths = np.zeros(len(objectives)) if search.steps is None else search.steps.copy()
     if search.room > ROUNDED * float(np.max(np.abs(costs[:, 0]))):
         widths[0] = search.room
+    for at, width in enumerate(widths):  # of values with a step between them, what is less than one is nothing
+        step = plans.step(at)
+        widths[at] = step * math.floor(width / step + SAME) if step else width
     settled = not search.open
     complete = settled and not widths.any()
     details: dict[str, Any] = dict(plans.details)

@@ -99,6 +99,10 @@ class GeneratedPlans:
         self.resolution[at] = max(self.resolution.get(at, 0.0), WIDTH * abs(limit), TINIEST)
         return limit - self.resolution[at]
 
+    def step(self, at: int) -> float:
+        """Return 0: how far apart values are is not known."""
+        return 0.0
+
     def coarsen(self, at: int, width: float) -> None:
         """Let values of an objective that differ by less than a width count as one."""
         self.resolution[at] = width

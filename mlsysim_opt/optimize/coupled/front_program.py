@@ -231,6 +231,10 @@ class ProgramPlans:
         self.resolution[at] = width
         return limit - width
 
+    def step(self, at: int) -> float:
+        """Return how far apart two values of an objective are at least; 0 where that is not known."""
+        return self.sums[at].step
+
     def coarsen(self, at: int, width: float) -> None:
         """Let values of an objective that differ by less than a width count as one."""
         self.resolution[at] = width

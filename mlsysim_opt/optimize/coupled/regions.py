@@ -24,6 +24,8 @@ from mlsysim_opt.optimize.dominance import undominated
 
 SAME = 1e-9
 """Values of an objective that differ by less, relatively, are one value: the rounding of its sum."""
+DRIFT = 1e-12
+"""By so much, relatively, a value is another one than was found."""
 ESCALATIONS = 12
 
 Point = tuple[float, ...]
@@ -180,6 +182,10 @@ class Regions:
                 return None
             x, held[at] = better.x, better.value
             first = better if at == 0 else first
+        if 0 in values and self.plans.values(x)[0] > values[0] + DRIFT * abs(values[0]):
+            # of amounts that are divisible others took what rounding left of the first: it has that back
+            again = self._least(0, {at: held[at] for at in order}, {}, x, found.near)
+            x = again.x if again.x is not None and again.status == "optimal" else x
         return replace(first, x=x)
 
     def _least(self, at: int, held: Limits, rest: Limits, x: Array, near: Array | None) -> Found:
