@@ -18,9 +18,10 @@ def test_all_ways_agree_with_every_plan(seed: int, tally: Tally) -> None:
     agree_seed(plan, seed, tally=tally)
 
 
-@pytest.mark.parametrize("seed", [1307])
+@pytest.mark.parametrize("seed", [1307, 2228])
 def test_seeds_that_failed_once(seed: int) -> None:
     # 1307: a step of CP-SAT's presolve left out the best plan and called another one optimal (google/or-tools#5293).
+    # 2228: the bound of a question without costs was 4e-16, and so above its plan.
     agree_seed(plan, seed, every=True)
 
 

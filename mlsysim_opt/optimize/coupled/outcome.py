@@ -142,12 +142,13 @@ def finished(part: Part, result: Result, solver: str, how: str, duals: Array | N
     full = np.zeros(part.whole.columns)
     full[part.kept] = x
     size = added_up(program, x) + abs(program.offset)
-    if result.bound > value + ASTRAY * max(size, least_size(program)) + 1e-300:
+    bound = result.bound if np.any(program.cost) else value  # without costs, prices say nothing but their rounding
+    if bound > value + ASTRAY * max(size, least_size(program)) + 1e-300:
         raise VerificationError(
-            f"the solver says that no plan is below {result.bound!r}, and its own plan is at {value!r}",
+            f"the solver says that no plan is below {bound!r}, and its own plan is at {value!r}",
             hint="this is a fault of the solver, or a matter of scale: costs are huge or tiny beside one another",
         )
-    bound = min(result.bound, value)
+    bound = min(bound, value)
     exact = within(value, bound, EXACT, size) or value - bound <= EXACT * least_size(program)
     near = exact or within(value, bound, part.options.gap)
     status: Status = "optimal" if near else "feasible"
