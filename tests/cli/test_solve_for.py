@@ -55,7 +55,7 @@ def test_wrong_questions(refused: Callable[..., str]) -> None:
     refused("solve-for", "itl", *ASKED, says=("not of the form output = value",))
     refused("solve-for", "itl <= 30 ms,", *ASKED, says=("stand in one list",))
     refused("solve-for", "itl <= 30 ms", *ASKED, "--tp-size", "1,", says=("tp_size", "whole number"))
-    refused("solve-for", "itl <= 1 ms, 2 us", *ASKED, code=5, says=("no point has an answer", "its values lie within"))
+    refused("solve-for", "itl <= 1 ms, 2 us", *ASKED, code=5, says=("no point has an answer", "attainable is"))
 
 
 def test_a_formulation_is_asked_by_name(ask: Ask, refused: Callable[..., str]) -> None:
