@@ -22,6 +22,8 @@ from mlsysim_opt.cli.options import (
     Objective,
     PlanFile,
     Precision,
+    Robust,
+    Scenario,
     Sequence,
     Set,
     Start,
@@ -142,6 +144,8 @@ def optimize(
         typer.Option(help="Of coupled problems: stop when so near the bound, such as 0.01 or 1%.", show_default=False),
     ] = None,
     start: Start = None,
+    scenario: Scenario = None,
+    robust: Robust = None,
     json: Json = False,
 ) -> int:
     """Find the best design, with the proof that none is better."""
@@ -149,6 +153,7 @@ def optimize(
 
     named = _named(model, fleet, batch_size, seq_len, precision)
     asked = _asked(formulation, named, set_, choose, objective, constraint, _plan_file(plan, file))
+    asked.scenarios, asked.robust = scenario or [], robust
     return give(
         solve.optimize(asked, backend=backend, prune=not no_prune, time_limit=time_limit, gap=gap, start=start),
         as_json=json,
