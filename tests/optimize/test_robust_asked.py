@@ -185,3 +185,17 @@ def test_limits_of_a_robust_plan_hold_in_all_scenarios() -> None:
     # from below, the worst is the least: carbon of one in Quebec is 4 and 6, of none 6 and 4, of two 2 and 8
     below = mo.optimize(ships(), scenarios=SCENARIOS).marginal("carbon >= 1 tCO2e", [1, 3, 5])
     assert [None if item is None else item.value for item in below.values] == [18, 19, None]
+
+
+def test_hundreds_of_corners() -> None:
+    # 512 corners of nine prices, each twice as high at worst; nine kinds cost 1 to 9, of one each at least
+    made = CoupledProblem("corners", values={f"price_{kind}": 1.0 for kind in range(1, 10)})
+    kind = made.choose("kind", range(1, 10))
+    some = made.amounts("some", [kind], whole=True, low=1)
+    parts = [some * (Symbol(f"price_{at}", NONE) * lookup(kind, {item: float(at * (item == at)) for item in range(1, 10)}))
+             for at in range(1, 10)]  # fmt: skip
+    made.measure("cost", sum(parts[1:], parts[0]))
+    intervals = {f"price_{at}": (0.5, 2.0) for at in range(1, 10)}
+    assert mo.optimize(made, objective="min_cost", intervals=intervals).objective.value == 2 * 45
+    with pytest.raises(InfeasibleError, match="limit of 90 instead of 50"):
+        mo.optimize(made, objective="min_cost", intervals=intervals, constraints=["cost <= 50"])

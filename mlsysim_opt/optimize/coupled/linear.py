@@ -214,7 +214,14 @@ def _is_maximum(node: Expression) -> bool:
 
 def _arguments(node: Expression) -> list[Expression]:
     """Return what a maximum of any number of things is the largest of."""
-    return [leaf for part in node.args for leaf in (_arguments(part) if _is_maximum(part) else [part])]
+    found, waiting = [], [node]
+    while waiting:
+        part = waiting.pop()
+        if _is_maximum(part):
+            waiting.extend(reversed(part.args))
+        else:
+            found.append(part)
+    return found
 
 
 def _stand_in(problem: CoupledProblem, part: Expression, number: int) -> tuple[Symbol, Family, list[Coupled]]:
