@@ -128,6 +128,8 @@ def optimize(
     if scenarios is not None or intervals is not None:
         from mlsysim_opt.optimize.robust import Uncertain
 
+        if start is not None:
+            raise InputError("a robust answer does not begin with an earlier one", path="start")
         uncertain = Uncertain.of(
             asked, scenarios=scenarios, intervals=intervals, measure=robust or "worst_case",
             alpha=0.9 if alpha is None else alpha, shares=shares, instance=_instance(problem, given, choices, extend),
@@ -184,6 +186,10 @@ def pareto(
 
     if isinstance(objectives, str) or not isinstance(objectives, list | tuple):
         raise InputError(f"expected a list of objectives, got {objectives!r}", path="objectives")
+    for name in ("scenarios", "intervals", "robust"):
+        if name in given:
+            raise InputError("a front is of one scenario", path=name,
+                             hint="optimize() answers over several, with limits on the other objectives")  # fmt: skip
     asked = task(problem, objective=list(objectives), constraints=constraints, choices=choices, extend=extend, **given)
     limit = None if time_limit is None else to_seconds(time_limit)
     if isinstance(asked, CoupledTask):
