@@ -22,6 +22,8 @@ from mlsysim_opt.cli.options import (
     Objective,
     PlanFile,
     Precision,
+    Robust,
+    Scenario,
     Sequence,
     Set,
     Start,
@@ -142,6 +144,8 @@ def optimize(
         typer.Option(help="Of coupled problems: stop when so near the bound, such as 0.01 or 1%.", show_default=False),
     ] = None,
     start: Start = None,
+    scenario: Scenario = None,
+    robust: Robust = None,
     write: Annotated[
         str | None,
         typer.Option(help="Do not solve: write the program as x.lp or x.mps, for other solvers.", show_default=False),
@@ -153,6 +157,7 @@ def optimize(
 
     named = _named(model, fleet, batch_size, seq_len, precision)
     asked = _asked(formulation, named, set_, choose, objective, constraint, _plan_file(plan, file))
+    asked.scenarios, asked.robust = scenario or [], robust
     if write is not None:
         return give(solve.written(asked, write), as_json=json)
     return give(

@@ -124,3 +124,16 @@ Start = Annotated[
     str | None,
     typer.Option(metavar="FILE", help="Of coupled problems: a plan of --json to begin with.", show_default=False),
 ]
+Scenario = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--scenario",
+        metavar="NAME=VALUE;...",
+        help="What may be given instead ('as given': nothing); again for more. One answer must do in all.",
+        show_default=False,
+    ),
+]
+Robust = Annotated[
+    str | None,
+    typer.Option(help="Over scenarios: worst_case, expected, cvar or regret; else worst_case.", show_default=False),
+]

@@ -11,6 +11,10 @@ choices:
 objective: max_mfu
 constraints:
   - memory <= 76 GiB
+scenarios:                # what may be given instead; one answer must do in all of them
+  - {}
+  - seq_len: 16384
+robust: worst_case
 """
 
 from __future__ import annotations
@@ -25,12 +29,17 @@ from mlsysim_opt.errors import FileError, MlsysimError, PlanError, did_you_mean
 if TYPE_CHECKING:
     from mlsysim_opt.registry.yaml_io import Document, KeyPath
 
-KEYS = ("formulation", "given", "choices", "objective", "constraints")
+UNCERTAIN = ("scenarios", "robust", "alpha", "shares")
+KEYS = ("formulation", "given", "choices", "objective", "constraints", *UNCERTAIN)
 
 
 @dataclass
 class Plan:
-    """A plan whose outline is checked; what the names and values mean is checked by the formulation."""
+    """A plan whose outline is checked; what the names and values mean is checked by the formulation.
+
+    Attributes:
+        uncertain: what is said of several scenarios, by the name of the argument of `mo.optimize`.
+    """
 
     document: Document
     formulation: str | None = None
@@ -38,6 +47,7 @@ class Plan:
     choices: dict[str, Any] = field(default_factory=dict)
     objective: list[str] = field(default_factory=list)
     constraints: list[str] = field(default_factory=list)
+    uncertain: dict[str, Any] = field(default_factory=dict)
 
     def fault(self, path: KeyPath, error: MlsysimError, *, key: bool = False) -> PlanError:
         """Return an error of a value (or of the key) at a path of the plan, with its place."""
@@ -92,6 +102,7 @@ def read_plan(path: str) -> Plan:
         dict(data.get("choices") or {}),
         _texts(data.get("objective")),
         _texts(data.get("constraints")),
+        {key: data[key] for key in UNCERTAIN if data.get(key) is not None},
     )
 
 

@@ -12,12 +12,16 @@ from mlsysim_opt.errors import InputError, MlsysimError, PlanError, UnknownNameE
 
 if TYPE_CHECKING:
     from mlsysim_opt.optimize import CoupledProblem, CoupledTask, Formulation, Problem, Task
+    from mlsysim_opt.optimize.formulation import Instance
+    from mlsysim_opt.optimize.robust import Uncertain
 
 OPTIONS = {
     "model": "--model", "fleet": "--fleet", "batch_size": "--batch-size", "global_batch_size": "--batch-size",
     "seq_len": "--seq-len", "precision": "--precision",
 }  # fmt: skip
 """Givens that have an option of their own; every other one is given by ``--set``."""
+AS_GIVEN = "as given"
+"""The scenario in which nothing else is given."""
 
 
 @dataclass
@@ -27,6 +31,7 @@ class Asked:
     Attributes:
         named: givens with an option of their own (`OPTIONS`), by name; None where the option is absent.
         given, choices: the texts of ``--set`` and ``--choose``.
+        scenarios, robust: the texts of ``--scenario`` and ``--robust``.
     """
 
     formulation: str | None = None
@@ -36,6 +41,8 @@ class Asked:
     objectives: Sequence[str] = ()
     constraints: Sequence[str] = ()
     plan: str | None = None
+    scenarios: Sequence[str] = ()
+    robust: str | None = None
 
     def task(self) -> Task | CoupledTask:
         """Return the question, compiled but not solved.
@@ -43,9 +50,35 @@ class Asked:
         Raises:
             MlsysimError: something given is not acceptable; a fault of the plan is named with its place.
         """
-        from mlsysim_opt.optimize import question
-
         plan = read_plan(self.plan) if self.plan is not None else None
+        if plan is not None and plan.uncertain:
+            error = InputError("only optimize answers over several scenarios", hint="leave it out of the plan")
+            raise plan.fault((next(iter(plan.uncertain)),), error, key=True)
+        return self._read(plan)[0]
+
+    def question(self) -> Task | CoupledTask | Uncertain:
+        """Return the question, perhaps over several scenarios; see `task`."""
+        plan = read_plan(self.plan) if self.plan is not None else None
+        task, instance = self._read(plan)
+        asked = {**(plan.uncertain if plan else {}), **self._uncertain(instance.of)}
+        if not asked:
+            return task
+        return uncertain_question(task, instance, asked, plan)
+
+    def _uncertain(self, chosen: Formulation) -> dict[str, Any]:
+        """Return what the options say of several scenarios."""
+        asked: dict[str, Any] = {}
+        for text in self.scenarios:
+            pieces = [] if text.strip() == AS_GIVEN else [piece for piece in text.split(";") if piece.strip()]
+            texts = arguments.pairs([piece.strip() for piece in pieces], "--scenario", "'price=3 USD/h; seq_len=8192'")
+            asked.setdefault("scenarios", []).append(read_texts(chosen, texts))
+        return asked if self.robust is None else {**asked, "robust": self.robust}
+
+    def _read(self, plan: Plan | None) -> tuple[Task | CoupledTask, Instance]:
+        """Return the question, and the formulation with what is given."""
+        from mlsysim_opt.optimize import question
+        from mlsysim_opt.optimize.formulation import Instance
+
         texts = self._texts()
         choices = dict(plan.choices) if plan else {}
         narrowed = arguments.pairs(self.choices, "--choose", "tp_size=4,8")
@@ -63,7 +96,7 @@ class Asked:
             _check_texts(plan, problem, with_objective=not self.objectives)
         constraints = [*(plan.constraints if plan else []), *self.constraints]
         try:
-            return question(problem, objectives or None, constraints)
+            return question(problem, objectives or None, constraints), Instance(chosen, given, choices)
         except MlsysimError as error:
             raise flagged(error, chosen, texts) from None
 
@@ -111,6 +144,34 @@ class Asked:
             )
             raise plan.fault(("formulation",), differs)
         return named
+
+
+def uncertain_question(
+    task: Task | CoupledTask, instance: Instance, asked: dict[str, Any], plan: Plan | None
+) -> Uncertain:
+    """Return a question over several scenarios.
+
+    Args:
+        asked: arguments of `mo.optimize` about them. plan: where some of them may stand.
+    """
+    from mlsysim_opt.optimize.robust import Uncertain
+
+    try:
+        if "scenarios" not in asked:
+            raise InputError("is about scenarios, and none are given", path=next(iter(asked)), hint="give scenarios")
+        made = Uncertain.of(
+            task, scenarios=asked.get("scenarios"), intervals=None, measure=asked.get("robust", "worst_case"),
+            alpha=asked.get("alpha", 0.9), shares=asked.get("shares"), instance=instance,
+        )  # fmt: skip
+        _ = made.tasks  # every scenario is read
+        return made
+    except MlsysimError as error:
+        key = (error.path or "scenarios").partition("[")[0].partition(".")[0]
+        if plan is not None and asked.get(key) is not None and plan.uncertain.get(key) is asked[key]:
+            raise plan.fault((key,), error) from None
+        if key in ("scenarios", "robust"):
+            error.path = "--scenario" if key == "scenarios" else "--robust"
+        raise
 
 
 def read_texts(chosen: Formulation, texts: Mapping[str, str]) -> dict[str, Any]:

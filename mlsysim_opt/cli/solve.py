@@ -13,6 +13,7 @@ from mlsysim_opt.errors import FileError, InputError, UsageError
 
 if TYPE_CHECKING:
     from mlsysim_opt.optimize import CoupledTask, PlanSolution, Problem, WhyNot
+    from mlsysim_opt.optimize.robust import Uncertain
 
 INFEASIBLE = 5
 LIMIT_WITH_DESIGN = 8
@@ -24,11 +25,13 @@ def optimize(
     """Return the best design with its proof."""
     from mlsysim_opt.cli.progress import shown_progress
     from mlsysim_opt.cli.solution import show_solution
-    from mlsysim_opt.optimize import CoupledTask, solve
+    from mlsysim_opt.optimize import CoupledTask, Task, solve
     from mlsysim_opt.optimize.run import backend_named, to_seconds
 
     limit = None if time_limit is None else to_seconds(time_limit, "--time-limit")
-    task = asked.task()
+    task = asked.question()
+    if not isinstance(task, Task | CoupledTask):
+        return _robust(task, backend=backend, prune=prune, limit=limit, gap=gap, start=start)
     if isinstance(task, CoupledTask):
         return _plan(task, backend=backend, prune=prune, limit=limit, gap=gap, start=start)
     for option, value in (("--gap", gap), ("--start", start)):
@@ -47,6 +50,8 @@ def optimize(
 
 def written(asked: Asked, file: str) -> Answer:
     """Write the program as a file for other solvers."""
+    if asked.scenarios or asked.robust:
+        raise UsageError("the program of one question is written, not that of several scenarios", path="--write")
     target = asked.task().write(file)
     data = {"status": "written", "file": str(target)}
     return Answer(data, lambda screen: screen.line(f"written: {target}; not solved"))
@@ -70,6 +75,37 @@ def _plan(
         lambda screen: show_plan(screen, plan, task.problem),
         0 if plan.settled else LIMIT_WITH_DESIGN,
     )
+
+
+def _robust(
+    task: Uncertain, *, backend: str, prune: bool, limit: float | None, gap: str | None, start: str | None
+) -> Answer:
+    """Return the best answer over several scenarios, and what that costs."""
+    from mlsysim_opt.cli.plan_solution import show_plan
+    from mlsysim_opt.cli.progress import shown_progress
+    from mlsysim_opt.cli.solution import show_solution
+    from mlsysim_opt.optimize import CoupledTask, PlanSolution
+
+    if start is not None:
+        raise UsageError("a robust answer begins with nothing", path="--start")
+    settings: dict[str, Any] = {"backend": backend, "prune": prune, "time_limit": limit}
+    if isinstance(task.base, CoupledTask):
+        with shown_progress() as watch:
+            found = task.answer(**settings, gap=share(gap), progress=watch)
+    else:
+        if gap is not None:
+            raise UsageError(f"{task.base.problem.name} is solved by looking at all designs", path="--gap")
+        found = task.answer(**settings)
+
+    def show(screen: Screen) -> None:
+        if isinstance(found, PlanSolution):
+            show_plan(screen, found, found.task.problem)
+        else:
+            show_solution(screen, found, found.task.problem)
+        for line in str(found.robustness).splitlines():
+            screen.line(line)
+
+    return Answer(found.as_dict(), show, 0 if found.settled else LIMIT_WITH_DESIGN)
 
 
 def share(text: str | None) -> float:

@@ -204,6 +204,10 @@ def pareto(
 
     if isinstance(objectives, str) or not isinstance(objectives, list | tuple):
         raise InputError(f"expected a list of objectives, got {objectives!r}", path="objectives")
+    for name in ("scenarios", "intervals", "robust"):
+        if name in given:
+            raise InputError("a front is of one scenario", path=name,
+                             hint="optimize() answers over several, with limits on the other objectives")  # fmt: skip
     asked = task(problem, objective=list(objectives), constraints=constraints, choices=choices, extend=extend, **given)
     limit = None if time_limit is None else to_seconds(time_limit)
     if isinstance(asked, CoupledTask):

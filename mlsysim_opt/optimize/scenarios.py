@@ -1,6 +1,6 @@
 """Uncertain givens: the same problem under several scenarios, and what is minimised over them.
 
-One design must do in all of them. Of a plan, amounts that say so (`Family.later`) are decided once a scenario is known.
+One design must do in all of them. Amounts of a plan that say so (`Family.later`) follow once the scenario is known.
 """
 
 from __future__ import annotations

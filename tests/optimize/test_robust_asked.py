@@ -116,6 +116,17 @@ def test_ways_out_of_a_design() -> None:
     assert str(way).startswith("'heat <= 1' by 2: a limit of 3 instead of 1")
 
 
+def test_what_is_not_asked_over_scenarios_says_so() -> None:
+    with pytest.raises(InputError, match="front is of one scenario"):
+        mo.pareto(ships(), objectives=["min_cost", "min_carbon"], scenarios=SCENARIOS)
+    with pytest.raises(InputError, match="ratio"):
+        mo.optimize(ships(), objective="cost / carbon", scenarios=SCENARIOS)
+    with pytest.raises(InputError, match="one objective"):
+        mo.optimize(ships(), objective=["min_cost", "min_carbon"], scenarios=SCENARIOS)
+    with pytest.raises(InputError, match="earlier"):
+        mo.optimize(ships(), scenarios=SCENARIOS, start=mo.optimize(ships()))
+
+
 # the same question otherwise ------------------------------------------------------------------------------------------
 def test_a_what_if_of_a_robust_plan_is_robust() -> None:
     first = mo.optimize(ships(), scenarios=SCENARIOS)
@@ -185,3 +196,19 @@ def test_limits_of_a_robust_plan_hold_in_all_scenarios() -> None:
     # from below, the worst is the least: carbon of one in Quebec is 4 and 6, of none 6 and 4, of two 2 and 8
     below = mo.optimize(ships(), scenarios=SCENARIOS).marginal("carbon >= 1 tCO2e", [1, 3, 5])
     assert [None if item is None else item.value for item in below.values] == [18, 19, None]
+
+
+def test_hundreds_of_corners() -> None:
+    # 512 corners of nine prices, each twice as high at worst; nine kinds cost 1 to 9, of one each at least
+    made = CoupledProblem("corners", values={f"price_{kind}": 1.0 for kind in range(1, 10)})
+    kind = made.choose("kind", range(1, 10))
+    some = made.amounts("some", [kind], whole=True, low=1)
+    parts = []
+    for at in range(1, 10):
+        here = lookup(kind, {item: float(at if item == at else 0) for item in range(1, 10)})
+        parts.append(some * (Symbol(f"price_{at}", NONE) * here))
+    made.measure("cost", sum(parts[1:], parts[0]))
+    intervals = {f"price_{at}": (0.5, 2.0) for at in range(1, 10)}
+    assert mo.optimize(made, objective="min_cost", intervals=intervals).objective.value == 2 * 45
+    with pytest.raises(InfeasibleError, match="limit of 90 instead of 50"):
+        mo.optimize(made, objective="min_cost", intervals=intervals, constraints=["cost <= 50"])

@@ -220,7 +220,14 @@ def _is(node: Expression, atom: str) -> bool:
 
 def _arguments(node: Expression, atom: str) -> list[Expression]:
     """Return what a maximum (or minimum) of any number of things is the largest (or smallest) of."""
-    return [leaf for part in node.args for leaf in (_arguments(part, atom) if _is(part, atom) else [part])]
+    found, waiting = [], [node]
+    while waiting:
+        part = waiting.pop()
+        if _is(part, atom):
+            waiting.extend(reversed(part.args))
+        else:
+            found.append(part)
+    return found
 
 
 def _stand_in(problem: CoupledProblem, part: Expression, number: int) -> tuple[Symbol, Family, list[Coupled]]:
