@@ -264,15 +264,10 @@ class Front:
         Raises:
             LibraryMissingError: pyarrow is not installed.
         """
-        try:
-            import pyarrow
-            from pyarrow import parquet
-        except ImportError as error:
-            raise LibraryMissingError("Parquet files need pyarrow, which is not installed", path="pyarrow",
-                                      hint="pip install 'mlsysim-opt[parquet]'") from error  # fmt: skip
+        pyarrow, write_table = _pyarrow()
         target = _path(path)
         try:
-            parquet.write_table(pyarrow.table(self.table()), target)
+            write_table(pyarrow.table(self.table()), target)
         except OSError as error:
             raise FileError(f"cannot write {target}: {error.strerror or error}", path=str(target)) from error
         return target
@@ -306,6 +301,41 @@ class Front:
         from html import escape
 
         return f"<pre>{escape(str(self))}</pre>"
+
+
+def check_exports(
+    *, csv: str | Path | None = None, parquet: str | Path | None = None, plot: str | Path | None = None
+) -> None:
+    """Refuse what a front could not be written to, before it is searched for.
+
+    Raises:
+        FileError: there is no such folder. LibraryMissingError: a library is not installed.
+        InputError: a picture's ending is no known format.
+    """
+    if parquet is not None:
+        _pyarrow()
+    if plot is not None:
+        from mlsysim_opt.solvers.plots import check_picture
+
+        check_picture(plot)
+    for path in (csv, parquet, plot):
+        if path is not None and not (folder := _path(path).parent).is_dir():
+            raise FileError(f"cannot write {path}: there is no folder {folder}", path=str(path))
+
+
+def _pyarrow() -> tuple[Any, Any]:
+    """Return pyarrow, and what writes a table.
+
+    Raises:
+        LibraryMissingError: it is not installed.
+    """
+    try:
+        import pyarrow
+        from pyarrow import parquet
+    except ImportError as error:
+        raise LibraryMissingError("Parquet files need pyarrow, which is not installed", path="pyarrow",
+                                  hint="pip install 'mlsysim-opt[parquet]'") from error  # fmt: skip
+    return pyarrow, parquet.write_table
 
 
 def _few(moves: Sequence[str], most: int = 4) -> str:

@@ -102,7 +102,10 @@ def knapsack(size: int = 40) -> CoupledProblem:
     weights = dice.integers(20, 90, (size, 6)).astype(float)
     weight = made.table("weight", [item, limit], weights)
     made.require("room", taken * weight <= made.table("room", [limit], weights.sum(axis=0) / 3), each=[limit])
-    made.measure("gain", taken * made.table("gain", [item], dice.integers(20, 90, size).astype(float)))
+    gain = dice.integers(20, 90, size).astype(float)
+    made.measure("gain", taken * made.table("gain", [item], gain))
+    made.measure("value", taken * made.table("value", [item], gain * 1000, "USD"), unit="kUSD")
+    made.measure("weight", taken * made.table("of all", [item], weights.sum(axis=1), "kgCO2e"))
     made.default_objective = "max_gain"
     return made
 
@@ -118,6 +121,32 @@ def test_without_a_plan_the_bound_is_told_and_what_happened(pressed: bool) -> No
     with pytest.raises(LimitReachedError, match=r"interrupted; no plan is above max_gain = 9\d\d") as caught:
         mo.optimize(knapsack(), constraints=["gain >= 949"], progress=stop, time_limit=600)
     assert caught.value.hint == "let it run longer"
+
+
+def test_progress_is_told_in_the_sense_and_unit_of_the_objective() -> None:
+    problem = knapsack()
+    seen: list[Progress] = []
+    best = mo.optimize(problem, objective="max_value", progress=seen.append)  # type: ignore[arg-type]
+    held = [progress for progress in seen if progress.incumbent is not None and progress.bound is not None]
+    assert held
+    for progress in held:
+        assert progress.incumbent is not None
+        assert progress.bound is not None
+        assert progress.objective == "max_value"
+        assert progress.incumbent.unit == progress.bound.unit == best.objective.unit == "kUSD"
+        assert 0 < progress.incumbent.si <= best.objective.si * (1 + 1e-9)
+        assert progress.bound.si >= best.objective.si * (1 - 1e-9)
+
+
+def test_progress_of_a_front_is_that_of_the_objective_that_is_looked_for() -> None:
+    problem = knapsack(25)
+    seen: list[Progress] = []
+    front = mo.pareto(problem, objectives=["max_gain", "min_weight"], points=3, progress=seen.append)  # type: ignore[arg-type]
+    assert {progress.objective for progress in seen} == {"max_gain", "min_weight"}
+    for progress in seen:
+        unit = "CO2e" if progress.objective == "min_weight" else ""
+        assert all(item is None or item.unit.endswith(unit) for item in (progress.incumbent, progress.bound))
+    assert len(front) >= 2
 
 
 # HiGHS's presolve -----------------------------------------------------------------------------------------------------
