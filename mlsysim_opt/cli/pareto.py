@@ -32,7 +32,7 @@ def pareto(
     from mlsysim_opt.cli.solve import begun, share
     from mlsysim_opt.optimize import CoupledTask, PlanSolution
     from mlsysim_opt.optimize.coupled.front import coupled_front
-    from mlsysim_opt.optimize.front import check_exports
+    from mlsysim_opt.optimize.exports import check_exports
     from mlsysim_opt.optimize.front_designs import front
     from mlsysim_opt.optimize.run import to_seconds
 
@@ -40,7 +40,7 @@ def pareto(
     if len(asked.objectives) < 2 and asked.plan is None:
         raise UsageError("a front needs two objectives or more", path="--objective",
                          hint="--objective min_cost --objective min_carbon")  # fmt: skip
-    check_exports(csv=csv, parquet=parquet, plot=plot)  # before the search, whose result would be lost
+    check_exports(csv, parquet, plot)  # before the search, whose result would be lost
     task = asked.task()
     for option, value in (("--gap", gap), ("--start", start)):
         if value is not None and not isinstance(task, CoupledTask):

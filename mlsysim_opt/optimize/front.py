@@ -12,11 +12,12 @@ from typing import Any
 
 import numpy as np
 
-from mlsysim_opt.errors import FileError, InputError, LibraryMissingError, UnknownNameError
+from mlsysim_opt.errors import FileError, InputError, UnknownNameError
 from mlsysim_opt.optimize.answer import Value
 from mlsysim_opt.optimize.coupled.moves import plan_moves
 from mlsysim_opt.optimize.coupled.solution import PlanSolution
 from mlsysim_opt.optimize.dominance import hypervolume
+from mlsysim_opt.optimize.exports import pyarrow_writer
 from mlsysim_opt.optimize.solution import Solution
 from mlsysim_opt.units import as_measure, parse_unit, to_si
 
@@ -264,7 +265,7 @@ class Front:
         Raises:
             LibraryMissingError: pyarrow is not installed.
         """
-        pyarrow, write_table = _pyarrow()
+        pyarrow, write_table = pyarrow_writer()
         target = _path(path)
         try:
             write_table(pyarrow.table(self.table()), target)
@@ -301,41 +302,6 @@ class Front:
         from html import escape
 
         return f"<pre>{escape(str(self))}</pre>"
-
-
-def check_exports(
-    *, csv: str | Path | None = None, parquet: str | Path | None = None, plot: str | Path | None = None
-) -> None:
-    """Refuse what a front could not be written to, before it is searched for.
-
-    Raises:
-        FileError: there is no such folder. LibraryMissingError: a library is not installed.
-        InputError: a picture's ending is no known format.
-    """
-    if parquet is not None:
-        _pyarrow()
-    if plot is not None:
-        from mlsysim_opt.solvers.plots import check_picture
-
-        check_picture(plot)
-    for path in (csv, parquet, plot):
-        if path is not None and not (folder := _path(path).parent).is_dir():
-            raise FileError(f"cannot write {path}: there is no folder {folder}", path=str(path))
-
-
-def _pyarrow() -> tuple[Any, Any]:
-    """Return pyarrow, and what writes a table.
-
-    Raises:
-        LibraryMissingError: it is not installed.
-    """
-    try:
-        import pyarrow
-        from pyarrow import parquet
-    except ImportError as error:
-        raise LibraryMissingError("Parquet files need pyarrow, which is not installed", path="pyarrow",
-                                  hint="pip install 'mlsysim-opt[parquet]'") from error  # fmt: skip
-    return pyarrow, parquet.write_table
 
 
 def _few(moves: Sequence[str], most: int = 4) -> str:

@@ -158,6 +158,12 @@ def test_an_earlier_design_that_is_none_of_these_is_left_out() -> None:
             solve(other, start=found, time_limit=1e-12, backend="milp")
 
 
+def test_a_limit_of_time_is_not_taken_for_impossible() -> None:
+    found = solve(grid("max_m", ["m <= 30"], a=[1, 2, 3], b=[5, 7]))
+    with pytest.raises(InputError, match="a limit was reached"):
+        found.marginal("m <= 30", [20, 10], time_limit=1e-12)
+
+
 def test_an_interrupt_after_the_proof_loses_only_the_explanation(monkeypatch: pytest.MonkeyPatch) -> None:
     asked = grid("max_m", ["m <= 30"], a=[1, 2, 3], b=[5, 7])
 
