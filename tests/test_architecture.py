@@ -48,7 +48,7 @@ HEAVY: dict[str, tuple[str, ...]] = {
     "matplotlib": PLOTS,
     "plotly": PLOTS,
     "pandas": (),
-    "pyarrow": ("mlsysim_opt.optimize.front",),
+    "pyarrow": ("mlsysim_opt.optimize.exports",),
     "scipy": ("mlsysim_opt.solvers.sampling",),
     "sympy": (),
 }

@@ -122,7 +122,7 @@ Design = Annotated[
 TimeLimit = Annotated[str | None, typer.Option(help="Seconds, or such as '2 min'.", show_default=False)]
 Start = Annotated[
     str | None,
-    typer.Option(metavar="FILE", help="Of coupled problems: a plan of --json to begin with.", show_default=False),
+    typer.Option(metavar="FILE", help="An answer of --json to begin with.", show_default=False),
 ]
 Scenario = Annotated[
     list[str] | None,

@@ -29,9 +29,10 @@ def pareto(
     Raises:
         UsageError: there are not two objectives, or a plan to begin with for a problem without plans.
     """
-    from mlsysim_opt.cli.solve import plan_of, share
-    from mlsysim_opt.optimize import CoupledTask
+    from mlsysim_opt.cli.solve import begun, share
+    from mlsysim_opt.optimize import CoupledTask, PlanSolution
     from mlsysim_opt.optimize.coupled.front import coupled_front
+    from mlsysim_opt.optimize.exports import check_exports
     from mlsysim_opt.optimize.front_designs import front
     from mlsysim_opt.optimize.run import to_seconds
 
@@ -39,13 +40,14 @@ def pareto(
     if len(asked.objectives) < 2 and asked.plan is None:
         raise UsageError("a front needs two objectives or more", path="--objective",
                          hint="--objective min_cost --objective min_carbon")  # fmt: skip
+    check_exports(csv, parquet, plot)  # before the search, whose result would be lost
     task = asked.task()
     for option, value in (("--gap", gap), ("--start", start)):
         if value is not None and not isinstance(task, CoupledTask):
             raise UsageError(f"{task.problem.name} is solved by looking at all designs", path=option,
                              hint="this option is for coupled problems")  # fmt: skip
     if isinstance(task, CoupledTask):
-        near, begin = share(gap), plan_of(start)
+        near, begin = share(gap), begun(start, PlanSolution)
         with shown_progress() as watch:
             found = coupled_front(
                 task, points, backend=backend, prune=prune, time_limit=limit, gap=near, progress=watch, start=begin

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from mlsysim_opt.cli import arguments
 from mlsysim_opt.cli.output import Answer, Screen
@@ -12,9 +12,10 @@ from mlsysim_opt.cli.question import Asked
 from mlsysim_opt.errors import FileError, InputError, UsageError
 
 if TYPE_CHECKING:
-    from mlsysim_opt.optimize import CoupledTask, PlanSolution, Problem, WhyNot
+    from mlsysim_opt.optimize import CoupledTask, PlanSolution, Problem, Solution, WhyNot
     from mlsysim_opt.optimize.robust import Uncertain
 
+Begun = TypeVar("Begun", "Solution", "PlanSolution")
 INFEASIBLE = 5
 LIMIT_WITH_DESIGN = 8
 
@@ -25,7 +26,7 @@ def optimize(
     """Return the best design with its proof."""
     from mlsysim_opt.cli.progress import shown_progress
     from mlsysim_opt.cli.solution import show_solution
-    from mlsysim_opt.optimize import CoupledTask, Task, solve
+    from mlsysim_opt.optimize import CoupledTask, Solution, Task, solve
     from mlsysim_opt.optimize.run import backend_named, to_seconds
 
     limit = None if time_limit is None else to_seconds(time_limit, "--time-limit")
@@ -34,13 +35,13 @@ def optimize(
         return _robust(task, backend=backend, prune=prune, limit=limit, gap=gap, start=start)
     if isinstance(task, CoupledTask):
         return _plan(task, backend=backend, prune=prune, limit=limit, gap=gap, start=start)
-    for option, value in (("--gap", gap), ("--start", start)):
-        if value is not None:
-            raise UsageError(f"{task.problem.name} is solved by looking at all designs", path=option,
-                             hint="this option is for coupled problems")  # fmt: skip
+    if gap is not None:
+        raise UsageError(f"{task.problem.name} is solved by looking at all designs", path="--gap",
+                         hint="this option is for coupled problems")  # fmt: skip
     backend_named(backend)
+    begin = begun(start, Solution)
     with shown_progress() as show:
-        found = solve(task, backend=backend, prune=prune, time_limit=limit, progress=show)
+        found = solve(task, backend=backend, prune=prune, time_limit=limit, progress=show, start=begin)
     return Answer(
         found.as_dict(),
         lambda screen: show_solution(screen, found, task.problem),
@@ -63,9 +64,9 @@ def _plan(
     """Return the best plan of a coupled problem; Ctrl-C ends the search with what it holds."""
     from mlsysim_opt.cli.plan_solution import show_plan
     from mlsysim_opt.cli.progress import shown_progress
-    from mlsysim_opt.optimize import solve_coupled
+    from mlsysim_opt.optimize import PlanSolution, solve_coupled
 
-    near, begin = share(gap), plan_of(start)
+    near, begin = share(gap), begun(start, PlanSolution)
     with shown_progress() as watch:
         plan = solve_coupled(
             task, backend=backend, prune=prune, time_limit=limit, gap=near, start=begin, progress=watch
@@ -118,17 +119,22 @@ def share(text: str | None) -> float:
         raise UsageError(error.message, path="--gap", hint=error.hint) from error
 
 
-def plan_of(file: str | None) -> PlanSolution | None:
-    """Return a plan that ``--json`` wrote."""
-    from mlsysim_opt.optimize import PlanSolution
+def begun(file: str | None, kind: type[Begun]) -> Begun | None:
+    """Return an answer that ``--json`` wrote.
 
+    Raises:
+        InputError: it is another one. FileError: it cannot be read.
+    """
     if file is None:
         return None
     try:
         text = Path(file).read_text(encoding="utf-8")
     except (OSError, ValueError) as error:
         raise FileError(f"cannot read {file}: {error}", path="--start") from error
-    return PlanSolution.from_json(text)
+    try:
+        return kind.from_json(text)
+    except InputError as error:
+        raise InputError(error.message, path=f"--start {file}", hint=error.hint) from error
 
 
 def evaluate(asked: Asked, design: Sequence[str]) -> Answer:

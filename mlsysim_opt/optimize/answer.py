@@ -204,10 +204,19 @@ class Answered(ABC):
         Raises:
             InputError: the text is not an answer of this kind and schema.
         """
+        wanted = f"this is not a {cls.KIND} written by this version"
+        hint = f"to_json() of an answer that is a {cls.KIND} writes one, and so does 'mlsysim-opt optimize ... --json'"
         try:
-            return cls.from_dict(json.loads(text))
+            data = json.loads(text)
+        except (ValueError, TypeError, RecursionError) as error:
+            raise InputError(f"{wanted}: it is no JSON ({error})", path="solution", hint=hint) from error
+        if not isinstance(data, dict) or (data.get("schema"), data.get("kind")) != (SCHEMA, cls.KIND):
+            raise InputError(f"{wanted}: it is {described(data)}", path="solution", hint=hint)
+        try:
+            return cls.from_dict(data)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise InputError(f"this is not a {cls.KIND} written by this version: {error}", path="solution") from error
+            lacks = f"it lacks {error}" if isinstance(error, KeyError) else str(error)
+            raise InputError(f"{wanted}: {lacks}", path="solution", hint=hint) from error
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Self:
@@ -215,7 +224,7 @@ class Answered(ABC):
         from mlsysim_opt.optimize.scenarios import Robustness
 
         if (data["schema"], data["kind"]) != (SCHEMA, cls.KIND):
-            raise ValueError(f"schema {data['schema']} of a {data['kind']}, expected {SCHEMA} of a {cls.KIND}")
+            raise ValueError(f"it is {described(data)}")
         objective = data["objective"]
         unit = objective["unit"] or ""
         return cls(
@@ -308,6 +317,19 @@ class Answered(ABC):
 
     def _repr_html_(self) -> str:
         return f"<pre>{escape(str(self))}</pre>"
+
+
+def described(data: Any) -> str:
+    """Return what JSON data is, in words."""
+    if not isinstance(data, dict):
+        return f"JSON, but a {type(data).__name__}, not an object"
+    kind, schema = data.get("kind"), data.get("schema")
+    if isinstance(kind, str):
+        return f"a {kind[:40]}" + ("" if schema == SCHEMA else f" of schema {str(schema)[:40]}, not {SCHEMA}")
+    if "error" in data:
+        return "an error, not an answer"
+    names = ", ".join(str(name)[:40] for name in list(data)[:6])
+    return f"another JSON object, with {names}" if names else "an empty JSON object"
 
 
 def relative(value: float, reference: float) -> float:

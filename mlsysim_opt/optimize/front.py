@@ -12,11 +12,12 @@ from typing import Any
 
 import numpy as np
 
-from mlsysim_opt.errors import FileError, InputError, LibraryMissingError, UnknownNameError
+from mlsysim_opt.errors import FileError, InputError, UnknownNameError
 from mlsysim_opt.optimize.answer import Value
 from mlsysim_opt.optimize.coupled.moves import plan_moves
 from mlsysim_opt.optimize.coupled.solution import PlanSolution, amount_lines
 from mlsysim_opt.optimize.dominance import hypervolume
+from mlsysim_opt.optimize.exports import pyarrow_writer
 from mlsysim_opt.optimize.solution import Solution
 from mlsysim_opt.units import as_measure, parse_unit, to_si
 
@@ -270,15 +271,10 @@ class Front:
         Raises:
             LibraryMissingError: pyarrow is not installed.
         """
-        try:
-            import pyarrow
-            from pyarrow import parquet
-        except ImportError as error:
-            raise LibraryMissingError("Parquet files need pyarrow, which is not installed", path="pyarrow",
-                                      hint="pip install 'mlsysim-opt[parquet]'") from error  # fmt: skip
+        pyarrow, write_table = pyarrow_writer()
         target = _path(path)
         try:
-            parquet.write_table(pyarrow.table(self.table()), target)
+            write_table(pyarrow.table(self.table()), target)
         except OSError as error:
             raise FileError(f"cannot write {target}: {error.strerror or error}", path=str(target)) from error
         return target

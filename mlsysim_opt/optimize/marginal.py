@@ -248,6 +248,8 @@ def answered(task: Task | CoupledTask | Uncertain, time_limit: float | None = No
             return None
         return solution_of(task, solved, solved, engine.name, 0.0)
     answer = backend_named("enumerate").solve(task.search(), prune=True, halt=Halt(time_limit=time_limit))
+    if answer.status == "unknown":
+        raise InputError(f"a limit was reached: {answer.proof}", path="time_limit")
     if answer.design is None:
         return None
     return design_of(task, "enumerate", answer, answer, 0.0, explain=False)

@@ -55,6 +55,16 @@ def plot_front(
     return _saved(figure, target)
 
 
+def check_picture(path: str | Path) -> None:
+    """Refuse what no picture could be written to, before there is one.
+
+    Raises:
+        InputError: the ending is no known format. LibraryMissingError: matplotlib is not installed.
+    """
+    _target(path)
+    _figure()
+
+
 def _target(path: str | Path) -> Path:
     if not isinstance(path, str | Path):
         raise InputError(f"expected a path, got {path!r}", path="path")

@@ -53,14 +53,39 @@ def test_the_program_is_written_instead_of_solved(ask: Ask, refused: Callable[..
     refused("optimize", *JOBS, "--objective", "carbon/rent", "--write", str(file), says=("is a ratio",))
 
 
-def test_wrong_starts_and_gaps(refused: Callable[..., str], tmp_path: Path) -> None:
+def test_wrong_starts_and_gaps(ask: Ask, refused: Callable[..., str], tmp_path: Path) -> None:
     broken = tmp_path / "broken.json"
-    broken.write_text("{}")
-    refused("optimize", *JOBS, "--start", str(broken), says=("not a plan",))
+    plan = json.loads(ask("optimize", *JOBS, "--json").out)
+    others = {
+        "{": "it is no JSON",
+        "{}": "it is an empty JSON object",
+        "[1]": "a list, not an object",
+        '{"replicas": 3}': "another JSON object, with replicas",
+        json.dumps({**plan, "kind": "front"}): "it is a front",
+        json.dumps({**plan, "schema": 0}): "a plan of schema 0, not 1",
+        json.dumps({key: value for key, value in plan.items() if key != "amounts"}): "it lacks 'amounts'",
+        ask("optimize", *JOBS, "--constraint", "carbon <= -1 tCO2e", "--json").out: "it is an error",
+        ask("optimize", "parallelism", *JOB, "--json").out: "it is a design",
+    }
+    for text, told in others.items():
+        broken.write_text(text)
+        refused("optimize", *JOBS, "--start", str(broken), says=("not a plan", told, "broken.json", "--json"))
+    broken.write_text(json.dumps(plan))
+    refused("optimize", "parallelism", *JOB, "--start", str(broken), says=("not a design", "it is a plan"))
     refused("optimize", *JOBS, "--start", str(tmp_path / "none.json"), code=4, says=("cannot read",))
     for gap in ("much", "-1", "100%", "nan"):
         refused("optimize", *JOBS, "--gap", gap, code=2, says=("share",))
     refused("optimize", "parallelism", *JOB, "--gap", "0.1", code=2, says=("coupled problems",))
+
+
+def test_an_earlier_design_is_held_until_a_better_one_is_found(ask: Ask, tmp_path: Path) -> None:
+    first = ask("optimize", "parallelism", *JOB, "--json")
+    file = tmp_path / "design.json"
+    file.write_text(first.out)
+    again = ask("optimize", "parallelism", *JOB, "--start", str(file), "--time-limit", "1e-9", "--json")
+    assert again.code == 8
+    assert again.json["design"] == first.json["design"]
+    assert "begun with" in again.json["certificate"]["proof"]
 
 
 def test_a_front(ask: Ask, tmp_path: Path) -> None:
@@ -189,7 +214,24 @@ def test_parquet_without_its_library(
     refused: Callable[..., str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "pyarrow", None)
+    monkeypatch.setattr(ProgramPlans, "least", never)
     refused(*FRONT, "--parquet", str(tmp_path / "front.parquet"), code=9, says=("pyarrow", "mlsysim-opt[parquet]"))
+
+
+def never(*_: Any, **__: Any) -> Any:
+    raise AssertionError("the search was begun, and its result would be lost")
+
+
+def test_what_cannot_be_written_is_said_before_the_search(
+    refused: Callable[..., str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ProgramPlans, "least", never)
+    refused(*FRONT, "--plot", str(tmp_path / "front.xyz"), code=3, says=("front.xyz", ".svg"))
+    for option in ("--csv", "--plot"):
+        missing = str(tmp_path / "none" / "front.svg")
+        refused(*FRONT, option, missing, code=4, says=("cannot write", "there is no folder"))
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    refused(*FRONT, "--plot", str(tmp_path / "front.svg"), code=9, says=("matplotlib", "mlsysim-opt[plots]"))
 
 
 def test_an_interrupted_front_is_shown_and_exported(ask: Ask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

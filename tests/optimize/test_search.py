@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+import mlsysim_opt as mo
 from mlsysim_opt.algebra.atoms import exp, lookup, where
 from mlsysim_opt.algebra.evaluate import project
 from mlsysim_opt.algebra.expression import Choice
-from mlsysim_opt.errors import UnboundedError
+from mlsysim_opt.errors import InputError, LimitReachedError, UnboundedError
 from mlsysim_opt.optimize import Problem, Progress, Task, search, solve, stopping, task
 from mlsysim_opt.optimize.search import Found, conflicts
 from mlsysim_opt.optimize.space import Domain
@@ -127,6 +128,40 @@ def test_ctrl_c_and_who_watches_stop_with_what_is_held(monkeypatch: pytest.Monke
     assert found.objective.value is not None
     assert again.objective.value >= found.objective.value
     assert solve(asked, start=found).status == "optimal"
+
+
+def test_what_a_search_over_all_designs_does_not_know_is_refused() -> None:
+    problem = grid(a=[1, 2], b=[5, 7]).problem
+    best: dict[str, Any] = {"objective": "min_m"}
+    for wrong in ({"gap": "zzz"}, {"gap": -1}, {"gap": 0.1}, {"start": "zzz"}, {"start": 3}, {"progress": 3}):
+        (name,) = wrong
+        with pytest.raises(InputError, match=name):
+            mo.optimize(problem, **best, **wrong)
+    found = mo.optimize(problem, **best)
+    assert mo.optimize(problem, **best, gap=0.0, start=found).objective == found.objective
+    front: dict[str, Any] = {"objectives": ["min_m", "max_m"]}
+    for wrong in ({"gap": "zzz"}, {"gap": 0.1}, {"start": found}, {"progress": 3}):
+        (name,) = wrong
+        with pytest.raises(InputError, match=name):
+            mo.pareto(problem, **front, **wrong)
+    with pytest.raises(InputError, match="start"):
+        mo.optimize(problem, **best, start=found, scenarios=[{}])
+    with pytest.raises(LimitReachedError, match="it was told to stop after"):
+        mo.pareto(problem, **front, progress=lambda seen: True)
+
+
+def test_an_earlier_design_that_is_none_of_these_is_left_out() -> None:
+    found = solve(grid(a=[1, 2, 9], b=[5, 7], objective="max_m"))
+    assert found.design == {"a": 9, "b": 7}
+    for other in (grid(a=[1, 2], b=[5, 7]), grid("min_m", ["m <= 60"], a=[1, 2, 9], b=[5, 7])):
+        with pytest.raises(LimitReachedError):
+            solve(other, start=found, time_limit=1e-12, backend="milp")
+
+
+def test_a_limit_of_time_is_not_taken_for_impossible() -> None:
+    found = solve(grid("max_m", ["m <= 30"], a=[1, 2, 3], b=[5, 7]))
+    with pytest.raises(InputError, match="a limit was reached"):
+        found.marginal("m <= 30", [20, 10], time_limit=1e-12)
 
 
 def test_an_interrupt_after_the_proof_loses_only_the_explanation(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -29,6 +29,10 @@ TOLERANCE = 1e-9
 """HiGHS's tolerances, in scaled units. Its own, 1e-6, let n <= 1e7 open pass with open at 3e-7."""
 DUAL, PRIMAL = 1, 4
 """HiGHS's numbers for the ways of its simplex method; where costs are large beside others the dual one may give up."""
+PROBING, ENUMERATION = 1 << 15, 1 << 16
+"""HiGHS's bits for two rules of its presolve. They look at no clock, and at no Ctrl-C, while they merge cliques."""
+CROWDED = 50_000, 8
+"""Entries, and entries of a column, from which they take longer than they save: jobs that hold a place for hours."""
 BEYOND = 1e30
 """HiGHS has no finite number of this size; it stands for none."""
 
@@ -61,6 +65,12 @@ def highs_name() -> str:
     return f"HiGHS {version('highspy')}"
 
 
+def _crowded(program: LinearProgram) -> bool:
+    """Return whether there are so many picks in so many rows that looking for cliques among them does not pay."""
+    least, each = CROWDED
+    return bool(program.whole.any()) and len(program.value) >= max(least, each * program.columns)
+
+
 class HighsProgram:
     """A linear program inside HiGHS.
 
@@ -79,6 +89,8 @@ class HighsProgram:
         self._set(output_flag=False, threads=1, random_seed=0, small_matrix_value=TINIEST)
         self._set(mip_feasibility_tolerance=tolerance, primal_feasibility_tolerance=tolerance)
         self._set(dual_feasibility_tolerance=tolerance)
+        if _crowded(program):
+            self._set(presolve_rule_off=PROBING | ENUMERATION)
         self._pass()
 
     def _set(self, **options: Any) -> None:
@@ -159,7 +171,12 @@ class HighsProgram:
             solution = self._highspy.HighsSolution()
             solution.col_value = list(start / self._scaling.columns)
             self._highs.setSolution(solution)
-        return self._run(time_limit, watch, whole=bool(self.program.whole.any()))
+        result = self._run(time_limit, watch, whole=bool(self.program.whole.any()))
+        if (
+            result.x is None and start is not None and result.stop in ("limit", "interrupted")
+        ):  # before it was looked at
+            return replace(result, x=start, value=float(self._costs @ start) + self.program.offset)
+        return result
 
     def _run(self, time_limit: float | None, watch: Watch | None, *, whole: bool) -> Result:
         if time_limit is not None and time_limit <= 0:  # HiGHS may finish before it looks at the clock

@@ -105,17 +105,17 @@ def pruned(program: LinearProgram, options: Options) -> Part:
     """Return a program without its dominated columns, if pruning is asked for."""
     details: dict[str, Any] = {"columns": program.columns, "rows": program.rows}
     if not options.prune:
-        return Part(program, program, np.arange(program.columns), options, _possible(program, options.start), details)
+        return Part(program, program, np.arange(program.columns), options, possible(program, options.start), details)
     mask = undominated(program, options.criteria)
     kept = np.flatnonzero(mask)
     details["undominated"] = len(kept)
-    known = _possible(program, options.start)
+    known = possible(program, options.start)
     start = None if known is None or np.any(known[~mask] != 0) else known[kept]
     return Part(program, program.only(kept), kept, options, start, details)
 
 
-def _possible(program: LinearProgram, start: Array | None) -> Array | None:
-    """Return the amounts of a known plan, unless they are none of this program."""
+def possible(program: LinearProgram, start: Array | None) -> Array | None:
+    """Return amounts of a known plan, unless they are none of this program."""
     if start is None or np.any(start[program.whole] % 1 != 0):
         return None
     inside = np.all((program.low <= start) & (start <= program.high))

@@ -116,8 +116,10 @@ def solve_coupled(
     if status == "unbounded":
         raise _unbounded(task.objective)
     if first.found.x is None:
-        wait = "let it run longer" if time_limit is None else "raise the time limit"
-        raise LimitReachedError(f"no plan was found: {first.found.proof}", hint=wait)
+        late = time_limit is not None and time.monotonic() - began >= time_limit
+        known = _no_better(task, first.found)
+        wait = "raise the time limit" if late else "let it run longer"
+        raise LimitReachedError(f"no plan was found: {first.found.proof}{known}", hint=wait)
     solved, current, unsettled = first, task, None
     for objective in task.then:
         following = replace(left(options, began), watch=watching(replace(task, objective=objective), progress))
@@ -149,6 +151,16 @@ def checked_gap(gap: Any) -> float:
     if isinstance(share, bool) or not (isinstance(share, int | float) and 0 <= share < 1):
         raise InputError(f"{gap!r} is not a gap", path="gap", hint="a share below one, such as 0.01 or '1%'")
     return float(share)
+
+
+def _no_better(task: CoupledTask, found: Found) -> str:
+    """Return the bound that is known where no plan is, in words."""
+    if task.linear.divisor is not None or not math.isfinite(found.bound):
+        return ""
+    objective, least = task.objective, task.objective.sense == "min"
+    of = objective.expression.dimension
+    bound = shown(task.problem, objective.expression, found.bound if least else -found.bound, of)
+    return f"; no plan is {'below' if least else 'above'} {objective.name} = {bound}"
 
 
 def within_share(gap: float) -> float:

@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
 from mlsysim_opt.errors import VerificationError
 from mlsysim_opt.optimize.backends.highs import HighsProgram, Result, Stop, highs_name
+from mlsysim_opt.optimize.coupled.first_plan import asks_for_one, dived_plan, greedy_plan
 from mlsysim_opt.optimize.coupled.outcome import (
     EXACT,
     ROUNDING,
@@ -27,10 +30,10 @@ from mlsysim_opt.optimize.coupled.outcome import (
     pruned,
     within,
 )
-from mlsysim_opt.optimize.coupled.program import LinearProgram
+from mlsysim_opt.optimize.coupled.program import Array, LinearProgram
 from mlsysim_opt.optimize.coupled.prune import excess
 from mlsysim_opt.optimize.coupled.sifting import sift
-from mlsysim_opt.optimize.stopping import Standing
+from mlsysim_opt.optimize.stopping import Standing, noted_interrupts
 
 FEW = 20_000
 """Programs of up to so many columns go to the solver as they are."""
@@ -63,7 +66,8 @@ class _Search:
     def __init__(self, part: Part) -> None:
         self.part, self.program, self.options = part, part.program, part.options
         self.began = time.monotonic()
-        self.stopped = False
+        self.start, self.stopped = part.start, False
+        self.pressed: list[bool] = []  # Ctrl-C
 
     def left(self) -> float | None:
         """Return the seconds that are left."""
@@ -74,6 +78,10 @@ class _Search:
     def run(self) -> Found:
         """Return the outcome of the program."""
         first = self.options.first
+        if first is None:  # several like programs each begin with a plan of the one before, or are solved at once
+            self.start = self._at_once(partial(greedy_plan, self.program))
+            if self.pressed:
+                return self._interrupted(-math.inf)
         if self.program.columns <= (FEW if first is None else 3 * first) or not self.program.whole.any():
             return self._direct()
         found = self._sifted(FIRST if first is None else first)
@@ -92,14 +100,15 @@ class _Search:
         if relaxed.stop in ("infeasible", "unbounded"):
             return finished(self.part, relaxed, highs_name(), "relaxation")
         if relaxed.stop == "interrupted":
-            return finished(self.part, replace(relaxed, x=None), highs_name(), "relaxation")
+            return self._interrupted(-math.inf)
         if relaxed.x is not None:
             solver = HighsProgram(program, size=added_up(program, relaxed.x))
-        result = solver.solve(
-            gap=self.options.gap, time_limit=self.left(), start=self.part.start, watch=self.options.watch
-        )
-        bound = max(result.bound, relaxed.bound if relaxed.stop == "optimal" else -math.inf)
+            self.start = self._at_once(partial(dived_plan, program, kept=np.arange(program.columns)))
         self.part.details["relaxation"] = relaxed.bound
+        if self.pressed:
+            return self._interrupted(relaxed.bound)
+        result = solver.solve(gap=self.options.gap, time_limit=self.left(), start=self.start, watch=self.options.watch)
+        bound = max(result.bound, relaxed.bound if relaxed.stop == "optimal" else -math.inf)
         result = self._sharpened(replace(result, bound=bound))
         try:
             return finished(self.part, result, highs_name(), "branch and bound", relaxed.duals)
@@ -107,6 +116,21 @@ class _Search:
             finer = HighsProgram(program, size=result.value, tolerance=FINEST)
             result = finer.solve(gap=self.options.gap, time_limit=self.left(), watch=self.options.watch)
             return finished(self.part, result, highs_name(), "branch and bound", relaxed.duals)
+
+    def _at_once(self, found: Callable[[Callable[[], bool]], Array | None]) -> Array | None:
+        """Return the plan that is known, else one that is found in less than half of the time, if one is."""
+        if self.start is not None or not asks_for_one(self.program):
+            return self.start
+        limit = self.left()
+        until = math.inf if limit is None else time.monotonic() + limit / 2
+        with noted_interrupts(self.pressed):
+            return found(lambda: bool(self.pressed) or time.monotonic() > until)
+
+    def _interrupted(self, bound: float) -> Found:
+        """Return what is held where Ctrl-C was pressed before branch and bound."""
+        x = self.start
+        value = None if x is None else float(self.program.cost @ x) + self.program.offset
+        return finished(self.part, Result("interrupted", x, value, bound), highs_name(), "relaxation")
 
     def _sharpened(self, result: Result) -> Result:
         """Return an optimum with its bound proven again, where tolerances left room between the two.
@@ -144,14 +168,20 @@ class _Search:
         A plan with a column that was left out costs at least the bound of the relaxation and the column's excess.
         """
         program, options = self.program, self.options
-        relaxed = sift(program, self.left, self.part.start)
+        with noted_interrupts(self.pressed):
+            relaxed = sift(program, self.left, self.start)
+        if self.pressed:
+            return self._interrupted(-math.inf if relaxed is None else relaxed.bound)
         if relaxed is None:  # the relaxation could not be made feasible by columns: the solver sees it all
             return self._direct()
         above = excess(program, relaxed.duals)
         self.part.details.update(relaxation=relaxed.bound, working=int(np.count_nonzero(relaxed.working)))
         if options.watch is not None:
             options.watch(Standing(time.monotonic() - self.began, None, relaxed.bound, 0))
-        best = self.part.start
+        best = self.start = self._at_once(partial(dived_plan, program, kept=np.flatnonzero(relaxed.working)))
+        how = "column pricing, reduced costs, branch and bound"
+        if self.pressed:
+            return self._interrupted(relaxed.bound)
         value = math.inf if best is None else float(program.cost @ best) + program.offset
         must = relaxed.working & (above == 0)
         at_once = max(first, 2 * int(np.count_nonzero(must)))
@@ -195,7 +225,6 @@ class _Search:
         self.stopped = stop in ("limit", "interrupted")
         stop = "limit" if stop == "infeasible" and best is not None else stop
         merged = Result(stop, best, None if best is None else value, proven, None, nodes)
-        how = "column pricing, reduced costs, branch and bound"
         found = finished(self.part, merged, highs_name(), how, relaxed.duals)
         if found.value is None:
             return found
