@@ -182,12 +182,12 @@ def _show_evaluation(screen: Screen, found: dict[str, Any], problem: Problem) ->
 
 def why_not(asked: Asked, design: Sequence[str]) -> Answer:
     """Return why a design is not the best: what rejects it, or how much worse it is."""
-    from mlsysim_opt.optimize import solve
+    from mlsysim_opt.optimize.run import proven
 
     chosen = arguments.design(design)
     task = asked.design_task()
     task.problem.fixed(chosen)
-    best = solve(task, explain=False)
+    best = proven(task)
     found: WhyNot = best.why_not(**chosen)
     optimum = {"design": best.design, "objective": {"name": best.objective_name, **best.objective.as_dict()}}
     data = {"status": "possible" if found.possible else "rejected", **found.as_dict(), "optimum": optimum}

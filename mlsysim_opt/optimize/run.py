@@ -280,6 +280,18 @@ def solve(
     return solution_of(task, engine.name, answer, first, seconds, explain=False)
 
 
+def proven(task: Task) -> Solution:
+    """Return the best design of a task, where another question rests on its being the best.
+
+    Raises:
+        LimitReachedError: it was ended, by Ctrl-C say, before that was proven.
+    """
+    found = solve(task, explain=False)
+    if found.status != "optimal":
+        raise LimitReachedError(f"no best design was proven: {found.certificate.proof}", hint="let it run longer")
+    return found
+
+
 def _known(task: Task, start: Answered) -> Found | None:
     """Return an earlier design as one of a task; None where it is none, or not a possible one.
 
@@ -460,4 +472,4 @@ def _limits(task: Task, design: Design) -> list[str]:
     return found
 
 
-__all__ = ["AGREEMENT", "BACKENDS", "Slack", "Task", "backend_named", "solution_of", "solve"]
+__all__ = ["AGREEMENT", "BACKENDS", "Slack", "Task", "backend_named", "proven", "solution_of", "solve"]

@@ -373,9 +373,9 @@ class _Optimum:
 
 def sensitivity_of_task(task: Task, numbers: Sequence[str] | None, reach: float) -> OptimumSensitivity:
     """Return what the optimum of a task answers to, after finding it."""
-    from mlsysim_opt.optimize.run import solve
+    from mlsysim_opt.optimize.run import proven
 
-    return sensitivity(task, solve(task, explain=False).design, numbers, reach)
+    return sensitivity(task, proven(task).design, numbers, reach)
 
 
 __all__ = ["DesignChange", "OptimumNumber", "OptimumSensitivity", "sensitivity", "sensitivity_of_task"]

@@ -164,6 +164,23 @@ def test_a_limit_of_time_is_not_taken_for_impossible() -> None:
         found.marginal("m <= 30", [20, 10], time_limit=1e-12)
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="signals")
+def test_what_rests_on_the_best_is_not_answered_by_another_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mlsysim_opt.optimize.space.ROWS_AT_ONCE", 10)
+    monkeypatch.setattr("mlsysim_opt.optimize.space.DENSE_AT_ONCE", 1)
+    asked = grid("max_m", a=list(range(1, 50)), b=list(range(1, 50)))
+    evaluated = search.Search.evaluated
+
+    def pressed(self: search.Search, *arguments: Any, **named: Any) -> Any:
+        for part in evaluated(self, *arguments, **named):
+            yield part
+            signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(search.Search, "evaluated", pressed)
+    with pytest.raises(LimitReachedError, match="no best design was proven: it was interrupted"):
+        asked.sensitivity()
+
+
 def test_an_interrupt_after_the_proof_loses_only_the_explanation(monkeypatch: pytest.MonkeyPatch) -> None:
     asked = grid("max_m", ["m <= 30"], a=[1, 2, 3], b=[5, 7])
 
