@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from html import escape
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
-from mlsysim_opt.errors import InputError
+from mlsysim_opt.errors import InputError, LimitReachedError
 from mlsysim_opt.units import parse_unit, quantity
 
 if TYPE_CHECKING:
@@ -161,6 +161,15 @@ class Answered(ABC):
     def settled(self) -> bool:
         """Whether what was asked for was reached: the best, or an answer within the gap."""
         return self.status in ("optimal", WITHIN_GAP)
+
+    def refuse_unsettled(self) -> None:
+        """Refuse what rests on this being the best, where it was ended before.
+
+        Raises:
+            LimitReachedError: by Ctrl-C or a limit.
+        """
+        if not self.settled:
+            raise LimitReachedError(f"no best was proven: {self.certificate.proof}", hint="let it run longer")
 
     # storing ----------------------------------------------------------------------------------------------------------
     @abstractmethod

@@ -22,7 +22,7 @@ from mlsysim_opt.optimize.formulation import Instance, asked_again, formulation
 from mlsysim_opt.optimize.otherwise import asked_otherwise
 from mlsysim_opt.optimize.problem import Constraint, Objective, Problem
 from mlsysim_opt.optimize.request import ConstraintSpec, read_constraints
-from mlsysim_opt.optimize.run import Task, solve
+from mlsysim_opt.optimize.run import Task, proven, solve
 from mlsysim_opt.optimize.scenarios import (
     Measure,
     Robustness,
@@ -216,7 +216,7 @@ def _robust_task(base: Task, tasks: Sequence[Task], measure: Measure, **settings
     alone = [0.0] * len(tasks)
     if measure.name == "regret":
         with suppress(InfeasibleError):  # else there is no design for all of them, and why is asked of all of them
-            found = [solve(task, explain=False, **settings) for task in tasks]
+            found = [proven(task, **settings) for task in tasks]
             alone = [sign * item.objective.si for item in found]
     losses = [cost - constant(best, cost.dimension) for cost, best in zip(costs, alone, strict=True)]
     cost = _measured(losses, measure)

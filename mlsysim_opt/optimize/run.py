@@ -280,15 +280,14 @@ def solve(
     return solution_of(task, engine.name, answer, first, seconds, explain=False)
 
 
-def proven(task: Task) -> Solution:
+def proven(task: Task, **settings: Any) -> Solution:
     """Return the best design of a task, where another question rests on its being the best.
 
     Raises:
         LimitReachedError: it was ended, by Ctrl-C say, before that was proven.
     """
-    found = solve(task, explain=False)
-    if found.status != "optimal":
-        raise LimitReachedError(f"no best design was proven: {found.certificate.proof}", hint="let it run longer")
+    found = solve(task, explain=False, **settings)
+    found.refuse_unsettled()
     return found
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ import pytest
 import mlsysim_opt as mo
 from mlsysim_opt.algebra import lookup
 from mlsysim_opt.algebra.expression import Symbol
-from mlsysim_opt.errors import InfeasibleError, InputError
+from mlsysim_opt.errors import InfeasibleError, InputError, LimitReachedError
 from mlsysim_opt.optimize import CoupledProblem, Largest, Problem
 from mlsysim_opt.units import NONE
 
@@ -212,3 +213,13 @@ def test_hundreds_of_corners() -> None:
     assert mo.optimize(made, objective="min_cost", intervals=intervals).objective.value == 2 * 45
     with pytest.raises(InfeasibleError, match="limit of 90 instead of 50"):
         mo.optimize(made, objective="min_cost", intervals=intervals, constraints=["cost <= 50"])
+
+
+def test_a_regret_rests_on_bests_that_are_proven(monkeypatch: pytest.MonkeyPatch) -> None:
+    from mlsysim_opt.optimize.coupled import robust
+
+    monkeypatch.setattr(
+        robust, "solve_coupled", lambda *args, **asked: replace(mo.optimize(ships()), status="feasible")
+    )
+    with pytest.raises(LimitReachedError, match="no best was proven"):
+        mo.optimize(ships(), scenarios=SCENARIOS, robust="regret")

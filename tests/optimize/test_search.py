@@ -177,7 +177,7 @@ def test_what_rests_on_the_best_is_not_answered_by_another_one(monkeypatch: pyte
             signal.raise_signal(signal.SIGINT)
 
     monkeypatch.setattr(search.Search, "evaluated", pressed)
-    with pytest.raises(LimitReachedError, match="no best design was proven: it was interrupted"):
+    with pytest.raises(LimitReachedError, match="no best was proven: it was interrupted"):
         asked.sensitivity()
 
 

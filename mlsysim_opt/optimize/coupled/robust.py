@@ -78,6 +78,8 @@ def robust_task(base: CoupledTask, tasks: Sequence[CoupledTask], measure: Measur
             best = [solve_coupled(task, **settings) for task in tasks]
         except InfeasibleError:  # nor is there a plan for all of them, and why is asked of all of them
             return merged.asked(replace(measure, name="worst_case"), alone)
+        for plan in best:
+            plan.refuse_unsettled()
         alone = [plan.objective.si if plan.sense == "min" else -plan.objective.si for plan in best]
     return merged.asked(measure, alone)
 
