@@ -97,7 +97,7 @@ def _show(screen: Screen, found: SolvedFor, fitting: Fitting | None) -> None:
         screen.line(f"formula: {found.unknown} = {found.formula}")
         if found.conditions:
             screen.line("valid while " + "; ".join(map(str, found.conditions)))
-    elif len(text := str(found.equation)) <= READABLE:  # it stands in more than one place: this is what was solved
+    elif found.unknown in (text := str(found.equation)) and len(text) <= READABLE:  # what was solved, if in one piece
         screen.line(f"formula: {found.target} = {text}")
     if found.residual:
         screen.line(f"substituted back, {found.target} differs by {found.residual:.1e} of the target")

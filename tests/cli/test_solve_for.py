@@ -68,3 +68,11 @@ def test_a_formulation_is_asked_by_name(ask: Ask, refused: Callable[..., str]) -
         "solve-for", "step_time <= 7 s", *job, "--unknown", "gemm_efficiency", "--tp-sise", "2", says=("'tp_size'",)
     )
     refused("solve-for", "itl <= 7 s", "--using", "Serving", "--unknown", "x", says=("--using", "ServingModel"))
+
+
+def test_a_formula_without_the_unknown_is_none(ask: Ask) -> None:
+    # the number of replicas follows from the load: traced at one load, it is a number and no formula
+    done = ask("solve-for", "required_replicas <= 10", "--using", "ServingCapacityModel", "--unknown", "qps", "--model",
+               "Llama3_8B", "--hardware", "H100", "--target-p99-latency-ms", "20 s")  # fmt: skip
+    assert "at most 108.9" in done.out
+    assert "formula" not in done.out
