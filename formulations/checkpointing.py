@@ -19,6 +19,7 @@ from mlsysim_opt.units import TIME
 
 SECOND = expression("1 s")
 INTERVALS = (10, 15, 20, 30, 45, 60, 90, 120, 180, 300, 450, 600, 900, 1200, 1800, 2700, 3600, 5400, 7200, 14400)
+SECONDS = Number("interval", unit="s", of=TIME, integer=True, open_low=True, bare=True)
 OWN = (
     Given("fleet", "what is trained on, all of it", kind="fleet"),
     Given("reliability", "rates of failure", kind="reliability"),
@@ -28,12 +29,7 @@ SAVED = tuple(item for item in CheckpointModel.inputs
               if item.name in ("model", "optimizer", "n_writers", "filesystem_bandwidth", "weight_bytes"))  # fmt: skip
 CANDIDATES = (
     Names("storage", "what each writer writes to, to choose among", kind="storage"),
-    Several(
-        "interval",
-        "work between two checkpoints, to choose among: whole seconds, or times",
-        default=INTERVALS,
-        each=Number("interval", unit="s", of=TIME, integer=True, open_low=True, bare=True),
-    ),
+    Several("interval", "work between two checkpoints: whole seconds, or times", default=INTERVALS, each=SECONDS),
     Counts("persist_every", "every how many-th checkpoint goes to storage, to choose among", default=(1,)),
 )
 
@@ -55,9 +51,8 @@ def _build(values: dict[str, Any], narrowed: Mapping[str, Any]) -> Problem:
         storage=View("storage", places, storage),
     )  # fmt: skip
     rates = FailureRates(given["reliability"], given["fleet"].node_count, node)
-    job = tiered(
-        rates.total - rates.hosts, rates.hosts, saved.blocking_time, given["recovery_time"], interval, every
-    )  # fmt: skip
+    others = rates.total - rates.hosts
+    job = tiered(others, rates.hosts, saved.blocking_time, given["recovery_time"], interval, every)
     for name, holds in {**saved.constraints, "the job makes progress": job.goodput > PROGRESS}.items():
         problem.require(name, holds)
     problem.measure("goodput", job.goodput, about="share of time that is lasting progress")

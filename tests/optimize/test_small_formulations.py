@@ -177,3 +177,10 @@ def test_what_cannot_be_served_is_infeasible() -> None:
         best("compression", None, ["accuracy_delta >= 0", "itl <= 20 ms"], **{**SERVED, "tp_size": 2})
     assert set(caught.value.conflict) == {"accuracy_delta >= 0", "itl <= 20 ms"}
     assert caught.value.relaxations
+
+
+@pytest.mark.parametrize("name", ["checkpointing", "compression"])
+def test_a_small_formulation_is_short(name: str) -> None:
+    # docs/small-formulations.md shows them as what a new formulation takes: less than 80 lines
+    text = (Path(__file__).parents[2] / "formulations" / f"{name}.py").read_text()
+    assert len(text.splitlines()) < 80
