@@ -7,10 +7,12 @@ two they are joined: x * max(a / x, b) grows within [0, 1], which the directions
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Mapping, Sequence
 
-from mlsysim_opt.algebra.expression import Constant, Expression, Operation, Symbol
+from mlsysim_opt.algebra.atoms.selection import Extreme
+from mlsysim_opt.algebra.expression import Expression, Operation, Symbol
 from mlsysim_opt.algebra.interval import EVERYTHING, Interval, union
 
 STILL = Interval(0.0, 0.0)
@@ -42,26 +44,16 @@ def growth(
 
 
 def _of(node: Operation, grown: Mapping[int, Interval], found: Mapping[int, Interval]) -> Interval:
-    """Return what the growths of the arguments say of that of an operation."""
-    name = node.atom.name
-    if name == "where":
-        chosen = found[id(node.args[0])]
-        return grown[id(node.args[1 if chosen.low > 0.0 else 2])] if chosen.is_point else EVERYTHING
-    if name not in ("add", "maximum", "minimum", "multiply", "divide", "power"):
+    """Return what the growths of the arguments say of that of an operation, by what its atom states of itself."""
+    atom, args = node.atom, node.args
+    picked = atom.picked([found[id(item)] for item in args])
+    if picked is not None:
+        return grown[id(args[picked])]
+    joined = args if isinstance(atom, Extreme) else atom.addends(args)
+    factors = atom.factors(args) or ()
+    if any(id(item) not in grown or found[id(item)].low < 0.0 for item in joined or [part for part, _ in factors]):
         return EVERYTHING
-    first, second = (grown[id(item)] for item in node.args)
-    if any(found[id(item)].low < 0.0 for item in node.args[: 1 if name == "power" else 2]):
-        return EVERYTHING
-    if name == "multiply":
-        return Interval(first.low + second.low, first.high + second.high)
-    if name == "divide":
-        return Interval(first.low - second.high, first.high - second.low)
-    if name == "power":
-        exponent = node.args[1]
-        ends = sorted(_times(end, exponent.value) for end in first) if isinstance(exponent, Constant) else EVERYTHING
-        return Interval(*ends)
-    return union(first, second)
-
-
-def _times(end: float, exponent: float) -> float:
-    return end * exponent if exponent else 0.0
+    if joined:
+        return functools.reduce(union, (grown[id(item)] for item in joined))
+    ends = [sorted(end * power for end in grown[id(part)]) for part, power in factors]
+    return Interval(sum(low for low, _ in ends), sum(high for _, high in ends)) if factors else EVERYTHING

@@ -49,8 +49,15 @@ def solve_between(task: InverseEquation, asked: tuple[float, float] | None) -> S
         raise NotInvertibleError(error.message, hint="; ".join(filter(None, (error.hint, said)))) from error
 
 
+def _moves(task: InverseEquation, low: float, high: float) -> int | None:
+    """Return whether the output is proven to rise or to fall between two values of the unknown."""
+    return Prover(task.root, task.leaf).direction({**task.fixed, task.leaf.name: Interval(low, high)})
+
+
 def _at_the_end(task: InverseEquation, *ends: float) -> str | None:
-    """Return what the output is at the end of a box that comes nearest to the target."""
+    """Return what the output is at the end of a box that comes nearest to the target, if no value inside comes nearer."""
+    if not _moves(task, *ends):
+        return None
     seen = {}
     for end in filter(math.isfinite, ends):
         with suppress(MlsysimError, ArithmeticError):
@@ -90,7 +97,7 @@ def _proven(task: InverseEquation, low: float, high: float) -> SolvedFor | None:
     """
     first, last = whole_box(task.leaf, (low, high))
     high = float(last) if math.isfinite(high) else high
-    move = Prover(task.root, task.leaf).direction({**task.fixed, task.leaf.name: Interval(float(first), float(last))})
+    move = _moves(task, float(first), float(last))
     found = _sides(task, first, last) if move else None
     if found is None or move is None:
         return None
