@@ -55,7 +55,7 @@ def _moves(task: InverseEquation, low: float, high: float) -> int | None:
 
 
 def _at_the_end(task: InverseEquation, *ends: float) -> str | None:
-    """Return what the output is at the end of a box that comes nearest to the target, if no value inside comes nearer."""
+    """Return what the output is at the end of a box that comes nearest to the target, where nothing else is nearer."""
     if not _moves(task, *ends):
         return None
     seen = {}
