@@ -189,16 +189,7 @@ class Regions:
         return replace(first, x=x)
 
     def _least(self, at: int, held: Limits, rest: Limits, x: Array, near: Array | None) -> Found:
-        """Return the plan with the least of one objective, others as they are; of later ones, if it is less than known.
-
-        Most plans cannot be improved. Where the columns that may do so are known, it takes less to tell that than to
-        solve for the best. Of the first objective the bound is wanted in any case.
-        """
-        if at and near is not None:
-            kept = {key: self._kept_at(key, value, 1.0) for key, value in held.items()}
-            return self.plans.least(
-                at, {**kept, **rest, at: self.plans.below(at, self.plans.values(x)[at])}, None, near
-            )
+        """Return the plan with the least of one objective, others as they are."""
         for wider in (1.0, 10.0, 100.0):  # the solver's tolerance may leave no plan between several limits
             kept = {key: self._kept_at(key, value, wider) for key, value in held.items()}
             better = self.plans.least(at, {**kept, **rest}, x, near)
