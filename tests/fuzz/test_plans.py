@@ -18,10 +18,12 @@ def test_all_ways_agree_with_every_plan(seed: int, tally: Tally) -> None:
     agree_seed(plan, seed, tally=tally)
 
 
-@pytest.mark.parametrize("seed", [1307, 2228])
+@pytest.mark.parametrize("seed", [1307, 2228, 3108, 3185, 3633])
 def test_seeds_that_failed_once(seed: int) -> None:
     # 1307: a step of CP-SAT's presolve left out the best plan and called another one optimal (google/or-tools#5293).
     # 2228: the bound of a question without costs was 4e-16, and so above its plan.
+    # 3108: a ratio of -2e-17, the rounding of zero, was not told apart from its bound of -7e-17.
+    # 3185, 3633: HiGHS's dual simplex ends in "Unknown" on what has no plan.
     agree_seed(plan, seed, every=True)
 
 

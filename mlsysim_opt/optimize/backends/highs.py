@@ -230,28 +230,33 @@ class HighsProgram:
         """Return what one run of HiGHS finds."""
         highspy = self._highspy
         status = self._highs.run()
-        if self._highs.getModelStatus() == highspy.HighsModelStatus.kNotset:  # the dual simplex gave up
+        states = highspy.HighsModelStatus
+        for fresh in (False, True):  # where the dual simplex gave up: the primal one, then without what it left
+            if self._highs.getModelStatus() not in (states.kNotset, states.kUnknown, states.kSolveError):
+                break
+            if fresh:
+                self._highs.clearSolver()
             self._set(simplex_strategy=PRIMAL)
             status = self._highs.run()
             self._set(simplex_strategy=DUAL)
         why = self._highs.getModelStatus()
         info = self._highs.getInfo()
         stops = {
-            highspy.HighsModelStatus.kOptimal: "optimal",
-            highspy.HighsModelStatus.kInfeasible: "infeasible",
-            highspy.HighsModelStatus.kUnbounded: "unbounded",
-            highspy.HighsModelStatus.kUnboundedOrInfeasible: "unbounded",
-            highspy.HighsModelStatus.kTimeLimit: "limit",
-            highspy.HighsModelStatus.kInterrupt: "interrupted",
-            highspy.HighsModelStatus.kObjectiveBound: "limit",
-            highspy.HighsModelStatus.kObjectiveTarget: "limit",
-            highspy.HighsModelStatus.kModelEmpty: "optimal",
+            states.kOptimal: "optimal",
+            states.kInfeasible: "infeasible",
+            states.kUnbounded: "unbounded",
+            states.kUnboundedOrInfeasible: "unbounded",
+            states.kTimeLimit: "limit",
+            states.kInterrupt: "interrupted",
+            states.kObjectiveBound: "limit",
+            states.kObjectiveTarget: "limit",
+            states.kModelEmpty: "optimal",
         }
         if why not in stops or (status == highspy.HighsStatus.kError and stops[why] == "optimal"):
             raise MlsysimError(f"HiGHS stopped with {self._highs.modelStatusToString(why)}")
         stop: Any = stops[why]
         held = info.primal_solution_status == highspy.SolutionStatus.kSolutionStatusFeasible
-        if why == highspy.HighsModelStatus.kModelEmpty:  # HiGHS does not look at rows without entries
+        if why == states.kModelEmpty:  # HiGHS does not look at rows without entries
             held = not (np.any(self.program.row_low > 0) or np.any(self.program.row_high < 0))
             stop = "optimal" if held else "infeasible"
         x = duals = None

@@ -20,7 +20,7 @@ from mlsysim_opt.optimize.coupled.audit import Auditor
 from mlsysim_opt.optimize.coupled.compile import Compiled, amounts_of
 from mlsysim_opt.optimize.coupled.generate import generates, solve_generated
 from mlsysim_opt.optimize.coupled.linear import Linear
-from mlsysim_opt.optimize.coupled.outcome import EXACT, Found, Options, ProgramBackend, within
+from mlsysim_opt.optimize.coupled.outcome import EXACT, Found, Options, ProgramBackend, Status, within
 from mlsysim_opt.optimize.coupled.problem import Coupled
 from mlsysim_opt.optimize.coupled.program import Array, LinearProgram, difference
 from mlsysim_opt.optimize.coupled.prune import dual_bound
@@ -134,9 +134,11 @@ def least_ratio(task: CoupledTask, engine: ProgramBackend, options: Options) -> 
         exactly = replace(left(options, began), gap=0.0, start=held.x)
         compiled, held = least_sum(task, excess, engine, exactly, partial(_without_noise, task=task, ratio=best))
     bound = best + min(0.0, held.bound) / least
-    proven = within(best, bound, max(options.gap, EXACT))
+    size = held.size / least  # of which a ratio near zero is the rounding
+    proven = within(best, bound, max(options.gap, EXACT), size)
     proof = f"Dinkelbach's iteration, {steps} programs: in no plan is the numerator below the ratio times the divisor"
-    made = Found("optimal" if proven else "feasible", x, best, min(bound, best), proof, held.solver, held.details)
+    status: Status = "optimal" if proven else "feasible"
+    made = Found(status, x, best, min(bound, best), proof, held.solver, held.details, size=size)
     return of, made
 
 
