@@ -162,6 +162,8 @@ class Placement:
             made["start"] = dice.choice((1.0, SPAN))
         if dice.random() < 0.25:
             made["deadline"] = dice.choice((self.duration - 1.0, self.duration, SPAN))
+        if made.get("start", 0.0) >= min(made.get("deadline", math.inf), self.duration):
+            del made["start"]  # such a job is refused before anything is solved
         return made
 
     def given(self) -> dict[str, Any]:
