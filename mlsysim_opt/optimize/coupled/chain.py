@@ -146,8 +146,8 @@ class _Search:
         self.began = time.monotonic()
         self.labels = 0
         finite = np.where(np.isfinite(parts.change_cost), parts.change_cost, 0.0)
-        self.unit = max(_largest(parts.cost, finite), 1e-300) / WHOLE
-        self.use_unit = max(_largest(parts.use, parts.change_use), abs(parts.limit), 1e-300) / WHOLE
+        self.unit = (_largest(parts.cost, finite) or 1.0) / WHOLE
+        self.use_unit = (max(_largest(parts.use, parts.change_use), abs(parts.limit)) or 1.0) / WHOLE
         self.stages = len(parts.columns)
         self.layouts = parts.change_cost.shape[1]
 
@@ -169,7 +169,7 @@ class _Search:
                         best = found if found is not None and (best is None or found[0] < best[0]) else best
                 if best is not None:
                     return self.compiled, self._told(best[1])
-                if most - bound > 2 * WHOLE * self.unit:  # what fits is a matter of rounding
+                if not most - bound <= 2 * WHOLE * self.unit:  # what fits is a matter of rounding
                     return None
                 above *= STEP
         except _Late:
