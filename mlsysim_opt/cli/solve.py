@@ -35,9 +35,7 @@ def optimize(
         return _robust(task, backend=backend, prune=prune, limit=limit, gap=gap, start=start)
     if isinstance(task, CoupledTask):
         return _plan(task, backend=backend, prune=prune, limit=limit, gap=gap, start=start)
-    if gap is not None:
-        raise UsageError(f"{task.problem.name} is solved by looking at all designs", path="--gap",
-                         hint="this option is for coupled problems")  # fmt: skip
+    _refuse_gap(task.problem.name, gap)
     backend_named(backend)
     begin = begun(start, Solution)
     with shown_progress() as show:
@@ -94,8 +92,7 @@ def _robust(
         with shown_progress() as watch:
             found = task.answer(**settings, gap=share(gap), progress=watch)
     else:
-        if gap is not None:
-            raise UsageError(f"{task.base.problem.name} is solved by looking at all designs", path="--gap")
+        _refuse_gap(task.base.problem.name, gap)
         found = task.answer(**settings)
 
     def show(screen: Screen) -> None:
@@ -107,6 +104,12 @@ def _robust(
             screen.line(line)
 
     return Answer(found.as_dict(), show, 0 if found.settled else LIMIT_WITH_DESIGN)
+
+
+def _refuse_gap(problem: str, gap: str | None) -> None:
+    if gap is not None:
+        raise UsageError(f"{problem} is solved by looking at all designs", path="--gap",
+                         hint="this option is for coupled problems")  # fmt: skip
 
 
 def share(text: str | None) -> float:

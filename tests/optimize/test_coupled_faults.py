@@ -7,6 +7,7 @@ import sys
 
 import numpy as np
 import pytest
+from fuzzing.knapsack import knapsack
 
 import mlsysim_opt as mo
 from mlsysim_opt.algebra import lookup
@@ -107,29 +108,17 @@ def test_tiny_beside_huge_is_solved_or_refused_but_never_wrong() -> None:
     found.verify()
 
 
-def hard(size: int = 40) -> CoupledProblem:
-    """A knapsack of several dimensions: feasible at once, proven late."""
-    dice = np.random.default_rng(5)
-    made = CoupledProblem("hard")
-    item, limit = made.choose("item", range(size)), made.choose("limit", range(6))
-    taken = made.amounts("taken", [item], whole=True, high=1)
-    weights = dice.integers(20, 90, (size, 6)).astype(float)
-    weight = made.table("weight", [item, limit], weights)
-    made.require("room", taken * weight <= made.table("room", [limit], weights.sum(axis=0) / 3), each=[limit])
-    made.measure("gain", taken * made.table("gain", [item], dice.integers(20, 90, size).astype(float)))
-    made.default_objective = "max_gain"
-    return made
-
-
 def test_a_time_limit_before_any_plan() -> None:
     # 949 is the best there is: no rounding finds it, only a search
     with pytest.raises(LimitReachedError):
-        mo.optimize(hard(), constraints=["gain >= 949"], time_limit=1e-6)
+        mo.optimize(knapsack(), constraints=["gain >= 949"], time_limit=1e-6)
     with pytest.raises(LimitReachedError):
-        mo.pareto(hard(), objectives=["max_gain", "minimize gain / 2"], constraints=["gain >= 949"], time_limit=1e-6)
+        mo.pareto(
+            knapsack(), objectives=["max_gain", "minimize gain / 2"], constraints=["gain >= 949"], time_limit=1e-6
+        )
     for wrong in (0, -1, float("nan"), "3 USD"):
         with pytest.raises(InputError):
-            mo.optimize(hard(), time_limit=wrong)
+            mo.optimize(knapsack(), time_limit=wrong)
 
 
 def test_stopping_gives_what_is_held_with_its_gap() -> None:
@@ -139,7 +128,7 @@ def test_stopping_gives_what_is_held_with_its_gap() -> None:
         seen.append(progress)
         return progress.incumbent is not None
 
-    found = mo.optimize(hard(80), progress=stop)
+    found = mo.optimize(knapsack(80), progress=stop)
     assert seen
     assert found.status == "feasible"
     assert found.gap is not None
@@ -155,18 +144,18 @@ def test_ctrl_c_gives_what_is_held_with_its_gap() -> None:
         if progress.incumbent is not None:
             signal.raise_signal(signal.SIGINT)
 
-    found = mo.optimize(hard(80), progress=press)
+    found = mo.optimize(knapsack(80), progress=press)
     assert found.status == "feasible"
     assert found.gap
-    again = mo.optimize(hard(80), gap=0.2, start=found)  # and the next search begins there
+    again = mo.optimize(knapsack(80), gap=0.2, start=found)  # and the next search begins there
     assert again.objective.si >= found.objective.si * (1 - 1e-9)
 
 
 def test_a_gap_is_kept() -> None:
-    best = mo.optimize(hard())
+    best = mo.optimize(knapsack())
     assert (best.status, best.gap) == ("optimal", 0)
     for gap in ("5%", 0.2, 0.5):
-        found = mo.optimize(hard(), gap=gap)
+        found = mo.optimize(knapsack(), gap=gap)
         assert found.settled
         assert found.gap is not None
         assert found.gap <= checked_gap(gap)
@@ -177,7 +166,7 @@ def test_a_gap_is_kept() -> None:
     assert found.status == "within_gap", "the loosest of them stops early"
     for wrong in (-0.1, 1, "much"):
         with pytest.raises(InputError, match="gap"):
-            mo.optimize(hard(), gap=wrong)
+            mo.optimize(knapsack(), gap=wrong)
 
 
 def test_a_missing_solver_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -165,18 +165,17 @@ class HighsProgram:
         self._set(mip_rel_gap=gap, mip_abs_gap=0.0, mip_allow_restart=restarts)
         if cutoff is not None and math.isfinite(cutoff):
             self._set(objective_bound=(cutoff - self.program.offset) / self._scaling.cost)
+        known = None if start is None else float(self._costs @ start) + self.program.offset
         if start is not None and time_limit is not None and time_limit <= 0:
-            return Result("limit", start, float(self._costs @ start) + self.program.offset, -math.inf)
+            return Result("limit", start, known, -math.inf)
         if start is not None:
             solution = self._highspy.HighsSolution()
             solution.col_value = list(start / self._scaling.columns)
             self._highs.setSolution(solution)
         result = self._run(time_limit, watch, whole=bool(self.program.whole.any()))
-        if (
-            result.x is None and start is not None and result.stop in ("limit", "interrupted")
-        ):  # before it was looked at
-            return replace(result, x=start, value=float(self._costs @ start) + self.program.offset)
-        return result
+        if start is None or result.x is not None or result.stop not in ("limit", "interrupted"):
+            return result
+        return replace(result, x=start, value=known)  # it ended before it looked at the start
 
     def _run(self, time_limit: float | None, watch: Watch | None, *, whole: bool) -> Result:
         if time_limit is not None and time_limit <= 0:  # HiGHS may finish before it looks at the clock

@@ -8,6 +8,7 @@ import sys
 
 import numpy as np
 import pytest
+from fuzzing.knapsack import knapsack
 
 import mlsysim_opt as mo
 from mlsysim_opt.errors import LimitReachedError
@@ -91,23 +92,6 @@ def test_a_large_search_that_is_stopped_at_once_has_a_plan(
     assert found.bound.si <= best.objective.si * (1 + 1e-9)
     assert found.objective.si >= best.objective.si * (1 - 1e-9)
     assert mo.optimize(problem).objective.si == pytest.approx(best.objective.si, rel=1e-9)
-
-
-def knapsack(size: int = 40) -> CoupledProblem:
-    """One of several dimensions: proven late, and a gain of 949 is found late."""
-    dice = np.random.default_rng(5)
-    made = CoupledProblem("knapsack")
-    item, limit = made.choose("item", range(size)), made.choose("limit", range(6))
-    taken = made.amounts("taken", [item], whole=True, high=1)
-    weights = dice.integers(20, 90, (size, 6)).astype(float)
-    weight = made.table("weight", [item, limit], weights)
-    made.require("room", taken * weight <= made.table("room", [limit], weights.sum(axis=0) / 3), each=[limit])
-    gain = dice.integers(20, 90, size).astype(float)
-    made.measure("gain", taken * made.table("gain", [item], gain))
-    made.measure("value", taken * made.table("value", [item], gain * 1000, "USD"), unit="kUSD")
-    made.measure("weight", taken * made.table("of all", [item], weights.sum(axis=1), "kgCO2e"))
-    made.default_objective = "max_gain"
-    return made
 
 
 @signals

@@ -25,17 +25,23 @@ REFUSED = (ScaleError, VerificationError)
 SOLVERS = ("milp", "pyomo", "cpsat")
 
 
-@pytest.mark.parametrize("large", [1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e12])
-@pytest.mark.parametrize("whole", [True, False])
-def test_a_big_number_does_not_let_things_trickle_through(large: float, whole: bool) -> None:
-    # Three servers need an opened region, at 100,000 and 1 each: 100,003. At 1e7 a solver's own tolerance lets
-    # open = 3e-7 pass for zero and says 3.03.
+def opened_for_three(large: float, *, whole: bool) -> CoupledProblem:
+    """Three servers, at 1 each, in a region that is opened for 100,000; so many of them at most."""
     problem = CoupledProblem("trickle")
     servers = problem.amounts("servers", [], whole=whole)
     opened = problem.amounts("opened", [], whole=True, high=1)
     problem.require("only where opened", servers <= opened * large)
     problem.require("demand", servers >= 3)
     problem.measure("cost", servers * 1 + opened * 100_000)
+    return problem
+
+
+@pytest.mark.parametrize("large", [1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e12])
+@pytest.mark.parametrize("whole", [True, False])
+def test_a_big_number_does_not_let_things_trickle_through(large: float, whole: bool) -> None:
+    # Three servers need an opened region, at 100,000 and 1 each: 100,003. At 1e7 a solver's own tolerance lets
+    # open = 3e-7 pass for zero and says 3.03.
+    problem = opened_for_three(large, whole=whole)
     try:
         answer = optimize(problem, objective="min_cost")
     except REFUSED:
@@ -252,12 +258,7 @@ def test_infeasible_by_all_backends() -> None:
 @pytest.mark.parametrize("backend", ["milp", "pyomo"])
 def test_what_is_closed_stays_infeasible(large: float, backend: str) -> None:
     # At a solver's own tolerance three servers stand in a region that is opened by 3e-7.
-    problem = CoupledProblem("closed")
-    servers = problem.amounts("servers", [], whole=True)
-    opened = problem.amounts("opened", [], whole=True, high=1)
-    problem.require("only where opened", servers <= opened * large)
-    problem.require("demand", servers >= 3)
-    problem.measure("cost", servers * 1 + opened * 100_000)
+    problem = opened_for_three(large, whole=True)
     with pytest.raises(InfeasibleError):
         optimize(problem, objective="min_cost", constraints=["cost <= 99999"], backend=backend)
 
