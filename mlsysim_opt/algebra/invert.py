@@ -19,7 +19,6 @@ from mlsysim_opt.algebra.expression import (
     Constant,
     Expression,
     Operand,
-    Operation,
     Symbol,
     constant,
     expression,
@@ -30,8 +29,9 @@ from mlsysim_opt.algebra.extent import PARTS, Extent, extent
 from mlsysim_opt.algebra.fold import folded
 from mlsysim_opt.algebra.interval import EVERYTHING, Interval
 from mlsysim_opt.algebra.monotone import Prover
-from mlsysim_opt.algebra.roots import Search, find_bracket
-from mlsysim_opt.errors import DimensionError, InputError, NotInvertibleError, ScaleError
+from mlsysim_opt.algebra.roots import Function, Search, find_bracket
+from mlsysim_opt.algebra.unknown import dependents, function_of, given_box, isolate
+from mlsysim_opt.errors import DimensionError, InputError, NotInvertibleError
 from mlsysim_opt.units import Measure, as_time, dimension_text, show
 
 TOLERANCE = 1e-9
@@ -39,9 +39,6 @@ TOLERANCE = 1e-9
 
 ROUNDING = 1e-13
 """Relative difference that rounding alone may make: an end of the box this near to the target is a root."""
-
-MOST = 2**53 - 1
-"""The largest whole number that is looked at: larger ones are not counted exactly."""
 
 USUAL, FEWEST = 300, 100
 """Nodes of an expression beyond which fewer pieces are looked at, and how many at least."""
@@ -92,45 +89,6 @@ class Inverse:
         return f"{self.unknown.name} = {found} ({self.method}{others})"
 
 
-@dataclass(frozen=True)
-class Boundary:
-    """The whole number at which an inequality starts or stops to hold.
-
-    Attributes:
-        value: the last whole number for which it holds.
-        side: ``smallest`` if it holds from `value` up, ``largest`` if it holds up to `value`.
-        fails_at: the neighbour for which it does not hold; None where `value` is the end of the box.
-    """
-
-    unknown: Symbol
-    value: int
-    side: Literal["smallest", "largest"]
-    fails_at: int | None
-
-
-def isolate(root: Expression, target: Expression, unknown: Symbol) -> tuple[Expression, tuple[Expression, ...]] | None:
-    """Return the unknown as a formula of `target` and the other leaves, with its side conditions.
-
-    None if the unknown stands on more than one path, or under an operation without an inverse.
-    """
-    dependent = _dependent(root, unknown)
-    conditions: list[Expression] = []
-    node, formula = root, target
-    while node is not unknown:
-        inside = [index for index, item in enumerate(node.args) if id(item) in dependent]
-        if not isinstance(node, Operation) or len(inside) != 1:
-            return None
-        try:
-            step = node.atom.inverse(inside[0], node.args, formula)
-        except InputError:  # the target is one that the operation never gives: 1 / x = 0
-            step = None
-        if step is None:
-            return None
-        conditions.extend(step.conditions)
-        node, formula = node.args[inside[0]], step.value
-    return formula, tuple(dict.fromkeys(conditions))
-
-
 def invert(
     root: Expression,
     target: Operand,
@@ -147,7 +105,7 @@ def invert(
     Args:
         root: the expression.
         target: the wanted value: an expression of the same dimension, a quantity, or text such as ``30 ms``.
-        unknown: a symbol that is not whole by type (see `invert_integer`).
+        unknown: a symbol that is not whole by type (see `invert_whole.invert_integer`).
         values: the value of every other leaf, by name.
         box: where to look, in base units; by default the bounds of the unknown.
         near: where all roots have to be searched and no box is given, they are searched within a factor of a thousand
@@ -188,77 +146,6 @@ def extent_of(
     return _Task(root, constant(0, root.dimension), unknown, values, box).extent
 
 
-def invert_integer(
-    inequality: Expression,
-    unknown: Symbol,
-    *,
-    values: Mapping[str, Any] | None = None,
-    box: tuple[float, float] | None = None,
-) -> Boundary:
-    """Return the whole number at which an inequality starts or stops to hold.
-
-    The two sides are compared exactly at the number and at its neighbour, so the answer proves itself once the
-    inequality is known to change at most once, which is shown first.
-
-    Args:
-        inequality: ``left <= right`` or ``left < right``, whose difference rises or falls with `unknown`.
-        unknown: the whole number sought.
-        values: the value of every other leaf, by name.
-        box: the smallest and the largest number considered; by default the bounds of the unknown.
-    Raises:
-        NotInvertibleError: it holds nowhere, or is not proven to change only once.
-    """
-    found = integer_boundary(inequality, unknown, values=values, box=box)
-    if found is None:
-        low, high = whole_box(unknown, box)
-        raise NotInvertibleError(f"{short(inequality)} holds for no {unknown.name} from {low} to {high}")
-    return found
-
-
-def integer_boundary(
-    inequality: Expression,
-    unknown: Symbol,
-    *,
-    values: Mapping[str, Any] | None = None,
-    box: tuple[float, float] | None = None,
-) -> Boundary | None:
-    """Return the same as `invert_integer`, or None where the inequality is proven to hold nowhere.
-
-    Raises:
-        NotInvertibleError: it is not proven to change only once, or has no value at a number that was looked at.
-    """
-    if not isinstance(inequality, Operation) or inequality.atom.name not in ("less_equal", "less"):
-        raise InputError(f"expected an inequality such as time <= 30 ms, got {short(inequality)}")
-    left, right = inequality.args
-    given = values or {}
-    low, high = whole_box(unknown, box)
-    outer: Box = {**_boxed(left - right, given, unknown), unknown.name: Interval(float(low), float(high))}
-    # The difference may lose a proof that its parts have: x - x * 0.5.
-    move = Prover(left - right, unknown).direction(outer)
-    if move is None:
-        raise NotInvertibleError(
-            f"it is not proven that {short(inequality)} changes only once between {low} and {high}",
-            hint="narrow the bounds of the unknown, or make it a choice",
-        )
-    value = _whole_function([inequality, left - right], unknown, given)
-    if math.isnan(value(low)[1]) and low < high:
-        low += 1  # nothing is divided by zero GPUs
-
-    def holds(number: int) -> bool:
-        truth, gap = value(number)
-        if math.isnan(gap):
-            raise NotInvertibleError(f"{short(inequality)} has no value at {unknown.name} = {number}")
-        return bool(truth)
-
-    if move <= 0:
-        found = _first(holds, low, high)
-        return None if found is None else Boundary(unknown, found, "smallest", found - 1 if found > low else None)
-    fails = _first(lambda number: not holds(number), low, high)
-    if fails == low:
-        return None
-    return Boundary(unknown, high if fails is None else fails - 1, "largest", fails)
-
-
 # one task ---------------------------------------------------------------------------------------------------
 class _Task:
     """What is asked, with the functions that all three ways use."""
@@ -274,34 +161,27 @@ class _Task:
     ) -> None:
         if unknown.integer:
             raise InputError("this unknown is a whole number", path=unknown.name, hint="use invert_integer")
-        if id(unknown) not in _dependent(root, unknown):
+        if id(unknown) not in dependents(root, unknown):
             raise NotInvertibleError(f"{short(root)} does not depend on {unknown.name}")
-        if id(unknown) in _dependent(target, unknown):
+        if id(unknown) in dependents(target, unknown):
             raise InputError(f"the target {short(target)} depends on {unknown.name} itself")
         self.root, self.target, self.unknown, self.values = root, target, unknown, values
         self.low, self.high = (unknown.low, unknown.high) if box is None else (float(box[0]), float(box[1]))
         if not self.low <= self.high:
             low, high = (show(item, unknown.dimension, 6) for item in (self.low, self.high))
             raise InputError(f"the lower bound {low} is not below the upper bound {high}", path=unknown.name)
-        self.fixed = _boxed(root, values, unknown)
+        self.fixed = given_box(root, values, unknown)
         work = folded(root, {name: value for name, value in self.fixed.items() if isinstance(value, float)})
-        if id(unknown) not in _dependent(work, unknown):
+        if id(unknown) not in dependents(work, unknown):
             raise NotInvertibleError(f"{short(root)} does not change with {unknown.name}, as the others are given")
-        program = ScalarProgram([work])
-        inputs = [_value(leaf, values, unknown) for leaf in program.leaves]
-        place = next(index for index, leaf in enumerate(program.leaves) if leaf is unknown)
+        value = function_of([work], unknown, values)
         self.goal = float(ScalarProgram([target]).run_named(values)[0])
         if not math.isfinite(self.goal):
             raise InputError(f"the target {short(target)} is not a finite number")
         self.prover = Prover(work, unknown)
         self.explain = explain
         self.isolated = isolate(root, target, unknown)
-
-        def value(x: float) -> float:
-            inputs[place] = x
-            return float(program.run(inputs)[0])
-
-        self.function = value
+        self.function: Function = lambda x: float(value(x)[0])
 
     def box(self, low: float, high: float) -> Box:
         return {**self.fixed, self.unknown.name: Interval(low, high)}
@@ -473,34 +353,8 @@ def _target(root: Expression, target: Operand) -> Expression:
     return node
 
 
-def _dependent(root: Expression, unknown: Symbol) -> set[int]:
-    found: set[int] = set()
-    for node in topological([root]):
-        if node is unknown or any(id(item) in found for item in node.args):
-            found.add(id(node))
-    return found
-
-
 def _has_leaves(node: Expression) -> bool:
     return any(isinstance(item, Symbol | Choice) for item in topological([node]))
-
-
-def _value(leaf: Symbol | Choice, values: Mapping[str, Any], unknown: Symbol) -> Any:
-    if leaf is unknown:
-        return math.nan
-    if leaf.name not in values:
-        raise InputError(f"no value for {leaf.name!r}", path=leaf.name)
-    return values[leaf.name]
-
-
-def _boxed(root: Expression, values: Mapping[str, Any], unknown: Symbol) -> dict[str, Interval | float | str]:
-    """Return the given values as a box, every leaf but the unknown at its value."""
-    box: dict[str, Interval | float | str] = {}
-    for node in topological([root]):
-        if isinstance(node, Symbol | Choice) and node is not unknown:
-            value = _value(node, values, unknown)
-            box[node.name] = value if isinstance(value, str) else float(value)
-    return box
 
 
 def _edge(same: Callable[[float], bool], inside: float, end: float) -> float:
@@ -524,64 +378,3 @@ def _edge(same: Callable[[float], bool], inside: float, end: float) -> float:
             inside = middle
         else:
             end = middle
-
-
-def whole_box(unknown: Symbol, box: tuple[float, float] | None) -> tuple[int, int]:
-    """Return the smallest and the largest whole number between bounds that can be counted exactly.
-
-    Raises:
-        InputError: there is none, or the unknown is not whole.
-    """
-    if not unknown.integer:
-        raise InputError("this unknown is not a whole number", path=unknown.name, hint="use invert")
-    low, high = (unknown.low, unknown.high) if box is None else box
-    first, last = math.ceil(max(low, -MOST)), math.floor(min(high, MOST))
-    if first > last:
-        raise InputError(f"there is no whole number between {low} and {high}", path=unknown.name)
-    return first, last
-
-
-def _whole_function(
-    roots: Sequence[Expression], unknown: Symbol, values: Mapping[str, Any]
-) -> Callable[[int], list[Any]]:
-    """Return the exact values of expressions as a function of the unknown."""
-    program = ScalarProgram(roots)
-    inputs = [_value(leaf, values, unknown) for leaf in program.leaves]
-    place = next((index for index, leaf in enumerate(program.leaves) if leaf is unknown), None)
-    if place is None:
-        raise NotInvertibleError(f"{short(roots[0])} does not depend on {unknown.name}")
-
-    def value(number: int) -> list[Any]:
-        inputs[place] = number
-        return program.run(inputs)
-
-    return value
-
-
-def _first(holds: Callable[[int], Any], low: int, high: int) -> int | None:
-    """Return the smallest number in [low, high] that holds, where all above it hold too.
-
-    Steps grow from the lower end, so that numbers too large to compute with exactly are not met without need.
-    """
-    below, at, step = low - 1, low, 1
-    too_large: ScaleError | None = None
-    while True:
-        try:
-            if holds(at):
-                break
-            below = at
-        except ScaleError as error:
-            too_large, high, step = error, at - 1, 1
-        if below >= high:
-            if too_large is not None:
-                raise too_large
-            return None
-        at, step = min(high, below + step), step * 2
-    above = at
-    while above - below > 1:
-        middle = (above + below) // 2
-        if holds(middle):
-            above = middle
-        else:
-            below = middle
-    return above

@@ -28,22 +28,21 @@ from mlsysim_opt.algebra.atoms import Table
 from mlsysim_opt.algebra.atoms.base import P_AND, P_COMPARE, P_NOT, P_OR, P_POWER, P_PRODUCT, P_SUM
 from mlsysim_opt.algebra.evaluate import evaluate
 from mlsysim_opt.algebra.expression import ATOMS, Constant, Expression, is_value, labels_of, short, symbols
+from mlsysim_opt.algebra.quantities import QuantityReader
 from mlsysim_opt.algebra.render import KEYWORDS, functions
-from mlsysim_opt.algebra.tokens import Token, located, syntax_error, tokens
+from mlsysim_opt.algebra.tokens import Token, located, syntax_error
 from mlsysim_opt.errors import (
     DimensionError,
     InputError,
     MlsysimError,
     ParseError,
     ScaleError,
-    UnitError,
     UnknownNameError,
 )
 from mlsysim_opt.units import (
     DIMENSIONLESS,
     NONE,
     Measure,
-    Unit,
     as_time,
     customary_unit,
     dimension_text,
@@ -108,43 +107,12 @@ class _Label(NamedTuple):
     column: int
 
 
-class _Parser:
+class _Parser(QuantityReader):
     def __init__(self, text: str, names: Mapping[str, Expression], what: str) -> None:
-        self.text, self.names, self.what = text, names, what
-        self.tokens = tokens(text, what)
+        super().__init__(text, names, what)
         self.functions = functions()
         self.written: dict[int, str] = {}
-        self.index = 0
         self.depth = 0
-
-    # tokens -------------------------------------------------------------------------------------------------
-    @property
-    def token(self) -> Token:
-        return self.tokens[self.index]
-
-    def following(self, offset: int = 1) -> Token:
-        return self.tokens[min(self.index + offset, len(self.tokens) - 1)]
-
-    def take(self) -> Token:
-        token = self.token
-        if token.kind != "end":
-            self.index += 1
-        return token
-
-    def at(self, *words: str) -> bool:
-        """Whether the next word is one of these symbols or keywords."""
-        return _is_word(self.token, words)
-
-    def expect(self, word: str, why: str) -> None:
-        if not self.at(word):
-            self.fail(f"expected {word!r} {why}, found {_shown(self.token)}")
-        self.take()
-
-    def fail(self, message: str, token: Token | None = None, hint: str | None = None) -> NoReturn:
-        raise syntax_error(message, self.text, (token or self.token).column, hint)
-
-    def located(self, error: MlsysimError, column: int) -> MlsysimError:
-        return error if error.column is not None else located(error, self.text, column)
 
     # the whole ----------------------------------------------------------------------------------------------
     def whole(self) -> Expression:
@@ -158,8 +126,8 @@ class _Parser:
     def unexpected(self) -> NoReturn:
         token = self.token
         if token.kind in ("number", "name", "string") and not self.at("and", "or", "not", "in"):
-            self.fail(f"expected an operator before {_shown(token)}")
-        self.fail(f"unexpected {_shown(token)}")
+            self.fail(f"expected an operator before {token.shown}")
+        self.fail(f"unexpected {token.shown}")
 
     def number(self, value: Expression | _Label) -> Expression:
         """Refuse a quoted text where no choice stands beside it."""
@@ -234,9 +202,7 @@ class _Parser:
             return False
         if token.kind == "symbol":
             return token.word in _COMPARISONS
-        return token.kind == "name" and (
-            token.word == "in" or (token.word == "not" and _is_word(self.following(), ("in",)))
-        )
+        return token.kind == "name" and (token.word == "in" or (token.word == "not" and self.following().is_word("in")))
 
     def comparison(self, left: Expression | _Label) -> Expression:
         """Read a chain of comparisons: ``1 <= tp_size <= 8`` means both."""
@@ -296,7 +262,7 @@ class _Parser:
         """Read the set after ``in``."""
         closing = {"{": "}", "[": "]", "(": ")"}.get(self.token.word if self.token.kind == "symbol" else "")
         if closing is None:
-            self.fail(f"expected a set such as {{1, 2, 4}} after 'in', found {_shown(self.token)}")
+            self.fail(f"expected a set such as {{1, 2, 4}} after 'in', found {self.token.shown}")
         if left.sort == "number" and not left.integer and not left.choices:
             self.fail("only a choice or a whole number can be 'in' a set", token, hint="use <= and >=")
         self.take()
@@ -341,7 +307,7 @@ class _Parser:
             inner = self.number(self.expression(P_OR))
             self.expect(")", f"for the parenthesis of column {token.column}")
             return inner
-        self.fail(f"expected a number or a name, found {_shown(token)}", token)
+        self.fail(f"expected a number or a name, found {token.shown}", token)
 
     def name(self, token: Token) -> Expression:
         found = self.names.get(token.word)
@@ -403,17 +369,13 @@ class _Parser:
         options: dict[str, str] = {}
         while self.at(","):
             self.take()
-            if (
-                self.token.kind == "name"
-                and self.token.word in ("title", "unit")
-                and _is_word(self.following(), ("=",))
-            ):
+            if self.token.kind == "name" and self.token.word in ("title", "unit") and self.following().is_word("="):
                 self.option(options)
                 continue
             key = self.take()
             label = self.row_label(key, known, choice)
             if label in rows:
-                self.fail(f"{_shown(key)} appears twice in the look-up", key)
+                self.fail(f"{key.shown} appears twice in the look-up", key)
             self.expect(":", "after the label")
             rows[label] = self.entry()
         self.expect(")", "after the look-up")
@@ -426,13 +388,13 @@ class _Parser:
         name = self.take().word
         self.take()
         if self.token.kind != "string":
-            self.fail(f"expected the {name} in quotes, found {_shown(self.token)}")
+            self.fail(f"expected the {name} in quotes, found {self.token.shown}")
         options[name] = self.take().word
 
     def row_label(self, key: Token, known: Sequence[object], choice: Expression) -> object:
         if key.kind == "symbol" and key.word == "-" and self.token.kind == "number":
             key = Token("number", "-" + self.take().word, key.column)
-        label: object = _value(key.word) if key.kind == "number" else key.word
+        label: object = key.value if key.kind == "number" else key.word
         if key.kind not in ("number", "string", "name") or label not in known:
             raise located(
                 UnknownNameError(f"value of {short(choice)}", key.word, [str(item) for item in known]),
@@ -450,7 +412,7 @@ class _Parser:
         if negative:
             self.take()
         if self.token.kind != "number":
-            self.fail(f"expected a number or none, found {_shown(self.token)}")
+            self.fail(f"expected a number or none, found {self.token.shown}")
         number = self.quantity(self.take(), literal=True)
         return Constant(-number.magnitude, number.unit) if negative else number, None
 
@@ -486,7 +448,7 @@ class _Parser:
             if labels:
                 self.take()
             if self.token.kind not in ("name", "string"):
-                self.fail(f"expected a label, found {_shown(self.token)}")
+                self.fail(f"expected a label, found {self.token.shown}")
             labels.append(self.take().word)
             self.expect(":", "after the label")
             values.append(self.number(self.expression(P_OR)))
@@ -495,133 +457,6 @@ class _Parser:
             return ATOMS["argmax_label"](*values, param=tuple(labels))
         except MlsysimError as error:
             raise self.located(error, token.column) from None
-
-    # numbers with units -------------------------------------------------------------------------------------
-    def quantity(self, token: Token, literal: bool = False) -> Constant:
-        """Return a number with the unit behind it.
-
-        Args:
-            token: the number.
-            literal: nothing but literals may stand here, so that names of the expression are units all the same.
-        """
-        value = _value(token.word)
-        if not math.isfinite(value):
-            raise located(ScaleError("this number is outside the range of numbers"), self.text, token.column)
-        if token.word.isdigit() and int(value) != int(token.word):
-            raise located(ScaleError("no float holds this number exactly"), self.text, token.column)
-        column = self.token.column
-        try:
-            return Constant(value, self.unit(token, {} if literal else self.names))
-        except MlsysimError as error:
-            raise self.located(error, column) from None
-
-    def unit(self, number: Token, names: Mapping[str, Expression]) -> Unit:
-        if self.at("["):
-            self.take()
-            return self.bracketed_unit()
-        if self.token.kind == "number":
-            # Two numbers side by side are only meant as in 5 1/s.
-            inverse = self.token.word == "1" and _is_word(self.following(), ("/",))
-            if not inverse or not self.unit_at(self.index + 2, names):
-                self.fail(f"expected an operator between {number.word} and {self.token.word}")
-        elif self.token.kind != "name" or self.token.quoted or self.token.word in KEYWORDS:
-            return DIMENSIONLESS
-        elif not is_unit(self.token.word):
-            self.no_unit(number)
-        words = [self.take().word, *self.power_of_unit()]
-        while self.at("*", "/") and self.unit_at(self.index + 1, names):
-            words.append(self.take().word)
-            if self.at("("):
-                words.extend(self.group())
-            else:
-                words.append(self.take().word)
-            words.extend(self.power_of_unit())
-        return parse_unit("".join(words))
-
-    def no_unit(self, number: Token) -> NoReturn:
-        word = self.token.word
-        if word in self.names:
-            self.fail(f"expected an operator between {number.word} and {word}", hint=f"write {number.word} * {word}")
-        try:
-            parse_unit(word)
-        except UnitError as error:
-            error.message = f"unknown unit {word!r}"
-            raise located(error, self.text, self.token.column) from None
-        self.fail(f"{word!r} is not a unit")
-
-    def unit_at(self, index: int, names: Mapping[str, Expression]) -> bool:
-        """Whether a unit stands here that is not meant as a name of the expression."""
-        token = self.tokens[min(index, len(self.tokens) - 1)]
-        after = self.tokens[min(index + 1, len(self.tokens) - 1)]
-        if token.kind == "name":
-            return is_unit(token.word) and not _is_number(token.word, names) and not _is_word(after, ("(",))
-        return _is_word(token, ("(",)) and self.group_end(index, names) is not None
-
-    def group_end(self, index: int, names: Mapping[str, Expression]) -> int | None:
-        """Return where a parenthesis ends that holds units only."""
-        depth, units = 0, 0
-        for at in range(index, min(index + 40, len(self.tokens))):
-            token = self.tokens[at]
-            if token.kind == "name":
-                if not is_unit(token.word) or _is_number(token.word, names):
-                    return None
-                units += 1
-            elif _is_word(token, ("(",)):
-                depth += 1
-            elif _is_word(token, (")",)):
-                depth -= 1
-                if depth == 0:
-                    return at if units else None
-            elif not _is_word(token, ("*", "/", "^")) and not (
-                token.kind == "number" and _is_word(self.tokens[at - 1], ("^",))
-            ):
-                return None
-        return None
-
-    def group(self) -> list[str]:
-        end = self.group_end(self.index, {})
-        assert end is not None
-        words = [token.word for token in self.tokens[self.index : end + 1]]
-        self.index = end + 1
-        return words
-
-    def power_of_unit(self) -> list[str]:
-        if not self.at("^"):
-            return []
-        if not self.following().word.isdigit():
-            self.fail(
-                "a power of a unit is a small whole number", hint="or put number and unit in parentheses: (5 s)^0.5"
-            )
-        return [self.take().word, self.take().word]
-
-    def bracketed_unit(self) -> Unit:
-        words: list[str] = []
-        while not self.at("]"):
-            if self.token.kind not in ("name", "number", "symbol"):
-                self.fail(f"expected ']' after the unit, found {_shown(self.token)}")
-            words.append(self.take().word)
-        self.take()
-        return parse_unit("".join(words))
-
-
-def _is_word(token: Token, words: Sequence[str]) -> bool:
-    return token.kind in ("symbol", "name") and not token.quoted and token.word in words
-
-
-def _shown(token: Token) -> str:
-    return "the end" if token.kind == "end" else repr(token.word if len(token.word) < 40 else token.word[:36] + " ...")
-
-
-def _value(word: str) -> float:
-    return float(word.replace("_", ""))
-
-
-def _is_number(word: str, names: Mapping[str, Expression]) -> bool:
-    """Whether a name of the expression may stand beside ``*`` and ``/``: a label may not."""
-    try:
-        return word in names and names[word].sort != "label"
-    except MlsysimError:  # what a metric lacks is said where it is read
-        return True
 
 
 def _missing_unit(args: Sequence[Expression]) -> DimensionError | None:

@@ -1,10 +1,10 @@
-"""The words of the text form, and errors that point at a place in it."""
+"""The words of the text form, a cursor over them, and errors that point at a place in the text."""
 
 from __future__ import annotations
 
 import json
 import re
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple, NoReturn, TypeVar
 
 from mlsysim_opt.errors import MlsysimError, ParseError
 from mlsysim_opt.units import NUMBER
@@ -21,6 +21,20 @@ class Token(NamedTuple):
     word: str
     column: int
     quoted: bool = False
+
+    def is_word(self, *words: str) -> bool:
+        """Return whether it is one of these symbols or keywords."""
+        return self.kind in ("symbol", "name") and not self.quoted and self.word in words
+
+    @property
+    def value(self) -> float:
+        """The value of a number."""
+        return float(self.word.replace("_", ""))
+
+    @property
+    def shown(self) -> str:
+        """The word as messages name it."""
+        return "the end" if self.kind == "end" else repr(self.word if len(self.word) < 40 else self.word[:36] + " ...")
 
 
 _TOKEN = re.compile(
@@ -81,6 +95,49 @@ def tokens(text: str, what: str) -> list[Token]:
         found.append(_token(kind, word, column, text))
         position = match.end()
     return found
+
+
+class Cursor:
+    """A place among the words of a text, which moves on as they are taken."""
+
+    def __init__(self, text: str, what: str) -> None:
+        self.text, self.what = text, what
+        self.tokens = tokens(text, what)
+        self.index = 0
+
+    @property
+    def token(self) -> Token:
+        """The word that comes next."""
+        return self.tokens[self.index]
+
+    def following(self) -> Token:
+        """Return the word after the next."""
+        return self.tokens[min(self.index + 1, len(self.tokens) - 1)]
+
+    def take(self) -> Token:
+        """Return the next word and move on."""
+        token = self.token
+        if token.kind != "end":
+            self.index += 1
+        return token
+
+    def at(self, *words: str) -> bool:
+        """Return whether the next word is one of these symbols or keywords."""
+        return self.token.is_word(*words)
+
+    def expect(self, word: str, why: str) -> None:
+        """Take the next word, which has to be this one."""
+        if not self.at(word):
+            self.fail(f"expected {word!r} {why}, found {self.token.shown}")
+        self.take()
+
+    def fail(self, message: str, token: Token | None = None, hint: str | None = None) -> NoReturn:
+        """Raise the error that the text does not follow the grammar at a word, by default the next."""
+        raise syntax_error(message, self.text, (token or self.token).column, hint)
+
+    def located(self, error: MlsysimError, column: int) -> MlsysimError:
+        """Return the error with this column, where it has none."""
+        return error if error.column is not None else located(error, self.text, column)
 
 
 def _token(kind: str, word: str, column: int, text: str) -> Token:

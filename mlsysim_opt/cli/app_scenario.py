@@ -6,19 +6,11 @@ from typing import Annotated
 
 import typer
 
-from mlsysim_opt.cli.app_zoo import SETTINGS, Json
+from mlsysim_opt.cli.options import SETTINGS, Json, complete_scenario
 from mlsysim_opt.cli.output import give
 
 scenario_commands = typer.Typer(no_args_is_help=True, context_settings=SETTINGS, help="Check what a system promises.")
 config_commands = typer.Typer(no_args_is_help=True, context_settings=SETTINGS, help="Check scenario files.")
-
-
-def complete_scenario(incomplete: str) -> list[str]:
-    """Return scenarios of the catalog."""
-    from mlsysim_opt.registry import default_catalog
-
-    names = default_catalog().names("scenario")
-    return [name for name in names if name.lower().startswith(incomplete.lower())]
 
 
 @scenario_commands.command("list")

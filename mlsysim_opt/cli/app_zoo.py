@@ -6,9 +6,8 @@ from typing import Annotated
 
 import typer
 
+from mlsysim_opt.cli.options import SETTINGS, Json, complete_kind
 from mlsysim_opt.cli.output import give
-
-SETTINGS = {"help_option_names": ["-h", "--help"]}
 
 zoo_commands = typer.Typer(no_args_is_help=True, context_settings=SETTINGS, help="Look into the catalog; add to it.")
 import_commands = typer.Typer(
@@ -17,14 +16,6 @@ import_commands = typer.Typer(
 zoo_commands.add_typer(import_commands, name="import")
 
 
-def complete_kind(incomplete: str) -> list[str]:
-    """Return kinds of catalog entries."""
-    from mlsysim_opt.registry.kinds import KINDS
-
-    return [name for name in KINDS if name.startswith(incomplete.lower())]
-
-
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 Out = Annotated[
     str | None,
     typer.Option(metavar="FOLDER", help="Write a new file into this folder; printed otherwise.", show_default=False),

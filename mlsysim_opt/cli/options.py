@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+SETTINGS = {"help_option_names": ["-h", "--help"]}
+
 
 # completion -----------------------------------------------------------------------------------------------------------
 def _starting(names: list[str], typed: str) -> list[str]:
@@ -31,6 +33,18 @@ def complete_fleet(incomplete: str) -> list[str]:
 def complete_precision(incomplete: str) -> list[str]:
     """Return number formats of the catalog."""
     return _entries("numerics", incomplete)
+
+
+def complete_scenario(incomplete: str) -> list[str]:
+    """Return scenarios of the catalog."""
+    return _entries("scenario", incomplete)
+
+
+def complete_kind(incomplete: str) -> list[str]:
+    """Return kinds of catalog entries."""
+    from mlsysim_opt.registry.kinds import KINDS
+
+    return _starting(list(KINDS), incomplete)
 
 
 def complete_formulation(incomplete: str) -> list[str]:
@@ -60,6 +74,7 @@ def complete_backend(incomplete: str) -> list[str]:
 
 
 # options --------------------------------------------------------------------------------------------------------------
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 Formulation = Annotated[
     str | None,
     typer.Argument(

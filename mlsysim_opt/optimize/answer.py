@@ -258,9 +258,13 @@ class Answered(ABC):
         )
 
     # asking -----------------------------------------------------------------------------------------------------------
-    @abstractmethod
     def _task(self) -> Any:
-        """Return the question."""
+        """Return the question; that of a stored answer is made again."""
+        if self.task is None:
+            from mlsysim_opt.optimize.robust import stored_question
+
+            self.task = stored_question(self.request)
+        return self.task
 
     @abstractmethod
     def _answer(self, task: Any, time_limit: float | None) -> Self:

@@ -74,18 +74,6 @@ class Uncertain:
             raise InputError(f"{asked.name} needs scenarios with probabilities, not intervals", path="robust")
         return Uncertain(base, given, asked, tuple(intervals or ()), instance)
 
-    @staticmethod
-    def from_request(request: Mapping[str, Any]) -> Uncertain:
-        """Return the question that a stored answer is of."""
-        asked, rest = request["uncertain"], {**request, "uncertain": None}
-        problem = asked_again(rest)
-        kind: Any = CoupledTask if isinstance(problem, CoupledProblem) else Task
-        base = kind.of(problem, request["objective"], request["constraints"])
-        instance = Instance(formulation(request["formulation"]), request["given"], request.get("choices"))
-        given = checked_scenarios(asked["scenarios"])
-        measure = Measure.of(asked["robust"], asked["alpha"], asked["shares"], len(given))
-        return Uncertain(base, given, measure, tuple(asked["intervals"]), instance)
-
     def otherwise(self, *, given: Mapping[str, Any] | None = None, choices: Any = None, **changed: Any) -> Uncertain:
         """Return the question with some of it changed, over the same scenarios; see `asked_otherwise`."""
         if self.instance is None or not (given or choices):
@@ -159,6 +147,23 @@ class Uncertain:
         if isinstance(asked, CoupledTask):
             return robust_plan(self.base, self.tasks, asked, self.given, self.measure, **settings)  # type: ignore[arg-type]
         return _robust_design(self, asked, **settings)
+
+
+def stored_question(request: Mapping[str, Any]) -> Task | CoupledTask:
+    """Return the question that a stored answer is of: where it is one of several scenarios, that of all at once.
+
+    Raises:
+        InputError: its objective or a constraint was a function, which JSON cannot hold.
+    """
+    problem, asked = asked_again(request), request.get("uncertain")
+    kind: Any = CoupledTask if isinstance(problem, CoupledProblem) else Task
+    base: Task | CoupledTask = kind.of(problem, request["objective"], request["constraints"])
+    if not asked:
+        return base
+    instance = Instance(formulation(request["formulation"]), request["given"], request.get("choices"))
+    given = checked_scenarios(asked["scenarios"])
+    measure = Measure.of(asked["robust"], asked["alpha"], asked["shares"], len(given))
+    return Uncertain(base, given, measure, tuple(asked["intervals"]), instance).question()
 
 
 def _plain(item: Any) -> Any:

@@ -16,7 +16,6 @@ from mlsysim_opt.algebra.expression import Expression, Symbol, symbols
 from mlsysim_opt.errors import InputError, LimitReachedError, UnknownNameError, VerificationError
 from mlsysim_opt.optimize.answer import Answered, Certificate, Metrics, Value, relative
 from mlsysim_opt.optimize.backends.base import Answer, Backend, Status
-from mlsysim_opt.optimize.formulation import asked_again
 from mlsysim_opt.optimize.problem import Constraint, Objective, Problem
 from mlsysim_opt.optimize.progress import Show, checked_progress, watch_of
 from mlsysim_opt.optimize.request import ConstraintSpec, ObjectiveSpec, one_objective, plain_request, read_question
@@ -61,23 +60,6 @@ class Task:
         read, limits, constraints = read_question(problem, objective, constraints)
         extended = problem.with_constraints(limits)
         return Task(extended, read[0], read[1:], constraints, objective)
-
-    @staticmethod
-    def from_request(request: Mapping[str, Any]) -> Task:
-        """Return the task that a stored solution answered.
-
-        Raises:
-            InputError: its objective or a constraint was a function, which JSON cannot hold.
-        """
-        if request.get("uncertain"):
-            from mlsysim_opt.optimize.robust import Uncertain
-
-            made = Uncertain.from_request(request).question()
-            assert isinstance(made, Task)
-            return made
-        problem = asked_again(request)
-        assert isinstance(problem, Problem)
-        return Task.of(problem, request["objective"], request["constraints"])
 
     @property
     def request(self) -> dict[str, Any]:

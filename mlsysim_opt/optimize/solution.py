@@ -155,14 +155,6 @@ class Solution(Answered):
         }
 
     # asking -----------------------------------------------------------------------------------------------------------
-    def _task(self) -> Task:
-        if self.task is None:
-            from mlsysim_opt.optimize.run import Task
-
-            self.task = Task.from_request(self.request)
-        task: Task = self.task
-        return task
-
     def _answer(self, task: Task, time_limit: float | None) -> Solution:
         from mlsysim_opt.optimize.run import solve
 

@@ -348,7 +348,7 @@ class Model:
 
     @asked
     def solve_for(self, target: str, value: Any = None, *, unknown: str, **given: Any) -> Any:
-        """Return the value of `unknown` that gives the output `target` this value; see `inverse.solve_for`."""
+        """Return the value of `unknown` that gives the output `target` this value; see `mlsysim_opt.solve_for`."""
         from mlsysim_opt.physics.inverse import solve_for
 
         return solve_for(target, value, unknown=unknown, using=self, **given)

@@ -34,22 +34,8 @@ def solve_for(
 ) -> Any:
     """Return what one number must be for an output to be equal to, at most or at least a value.
 
-    Args:
-        target: name of an output of the model, or all in one: ``"itl <= 30 ms"``.
-        value: what it should be, with its unit; ``"<= 30 ms"`` for at most, ``">= 30 ms"`` for at least.
-            Several values, as a list, are an axis of the answer (``["<= 10 ms", "<= 20 ms"]``).
-        unknown: a numeric input of the model, or a number of an entry by its path
-            (``fleet.node.accelerator.memory.bandwidth``; the end of the path will do where only one ends so).
-        using: the model, or the solution of an optimization, whose design's metrics are asked about.
-        box: lowest and highest value to look between. given: all other inputs; those given as lists
-            are axes, and every combination is a question.
-    Returns:
-        a `SolvedFor`: where the target is met, the formula where there is one, and whether there is anything else; over
-        axes a `SolvedSweep`.
-    Raises:
-        NotInvertibleError: no value meets the target (the message says the attainable range), or the output does not
-            depend on the unknown.
-        UnknownNameError: there is no such output or number. InputError, DimensionError: an input is wrong.
+    Arguments, answer and errors are those of `mlsysim_opt.solve_for`, except that `using` is a model, or the solution
+    of an optimization, and never a formulation.
     """
     if not isinstance(using, type | Model) and hasattr(using, "solve_for"):  # the solution of an optimization
         if given:

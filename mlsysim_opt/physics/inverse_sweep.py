@@ -17,8 +17,10 @@ import numpy as np
 from mlsysim_opt.algebra.arrays import ArrayProgram
 from mlsysim_opt.algebra.expression import Choice, Expression, Symbol, constant, symbols
 from mlsysim_opt.algebra.interval import Interval
-from mlsysim_opt.algebra.invert import TOLERANCE, invert, isolate, whole_box
+from mlsysim_opt.algebra.invert import TOLERANCE, invert
+from mlsysim_opt.algebra.invert_whole import whole_box
 from mlsysim_opt.algebra.monotone import Prover
+from mlsysim_opt.algebra.unknown import isolate
 from mlsysim_opt.errors import MlsysimError, UnknownNameError
 from mlsysim_opt.physics.base import Model, own_name
 from mlsysim_opt.physics.inverse_answer import BOUNDARY, Relation, SolvedFor

@@ -16,7 +16,8 @@ import numpy as np
 
 from mlsysim_opt.algebra.expression import Choice, constant
 from mlsysim_opt.algebra.interval import Interval
-from mlsysim_opt.algebra.invert import MOST, TOLERANCE, Boundary, integer_boundary, whole_box
+from mlsysim_opt.algebra.invert import TOLERANCE
+from mlsysim_opt.algebra.invert_whole import MOST, Boundary, integer_boundary, whole_box
 from mlsysim_opt.algebra.monotone import Prover
 from mlsysim_opt.errors import InputError, MlsysimError, NotInvertibleError
 from mlsysim_opt.physics.inverse_answer import BOUNDARY, EVERY, SPANS, SolvedFor, meets

@@ -45,7 +45,7 @@ from mlsysim_opt.algebra.atoms import (
     where,
 )
 from mlsysim_opt.algebra.expression import Expression, constant, expression, symbols
-from mlsysim_opt.algebra.invert import Boundary, invert_integer
+from mlsysim_opt.algebra.invert_whole import Boundary, invert_integer
 from mlsysim_opt.physics.base import Model, Result
 from mlsysim_opt.physics.inputs import Given, Number
 from mlsysim_opt.physics.transformer import ONE, ZERO

@@ -17,7 +17,7 @@ from typing import Any, ClassVar
 
 from mlsysim_opt.algebra.atoms import argmax_label, best_interval, exp, exponential_mean, log, minimum
 from mlsysim_opt.algebra.expression import Expression, expression, symbols
-from mlsysim_opt.algebra.invert import Boundary, invert_integer
+from mlsysim_opt.algebra.invert_whole import Boundary, invert_integer
 from mlsysim_opt.errors import InputError
 from mlsysim_opt.physics.base import Model, Result
 from mlsysim_opt.physics.inputs import Given, Number

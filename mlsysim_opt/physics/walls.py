@@ -17,7 +17,7 @@ from typing import Any, overload
 
 from mlsysim_opt.algebra import Choice, elasticity, symbols, topological
 from mlsysim_opt.algebra.expression import Expression, Symbol
-from mlsysim_opt.algebra.invert import isolate
+from mlsysim_opt.algebra.unknown import isolate
 from mlsysim_opt.errors import CatalogError, UnknownNameError
 from mlsysim_opt.physics import wall_equations
 from mlsysim_opt.physics.base import Model

@@ -9,7 +9,8 @@ from typing import Any
 
 from mlsysim_opt.algebra.evaluate import ScalarProgram
 from mlsysim_opt.algebra.expression import Expression, Operation, Symbol, constant, symbols
-from mlsysim_opt.algebra.invert import invert, invert_integer
+from mlsysim_opt.algebra.invert import invert
+from mlsysim_opt.algebra.invert_whole import invert_integer
 from mlsysim_opt.errors import InputError, NotInvertibleError
 from mlsysim_opt.solvers.point import Point, measured, plain
 from mlsysim_opt.units import NONE, show

@@ -26,8 +26,10 @@ from mlsysim_opt.algebra import (
 from mlsysim_opt.algebra.evaluate import evaluate
 from mlsysim_opt.algebra.expression import expression
 from mlsysim_opt.algebra.interval import Interval
-from mlsysim_opt.algebra.invert import invert, invert_integer, isolate
+from mlsysim_opt.algebra.invert import invert
+from mlsysim_opt.algebra.invert_whole import invert_integer
 from mlsysim_opt.algebra.monotone import direction
+from mlsysim_opt.algebra.unknown import isolate
 from mlsysim_opt.errors import DimensionError, InputError, NotInvertibleError, ScaleError
 from mlsysim_opt.units import BANDWIDTH, BYTE, COMPUTE, FLOP, TIME
 

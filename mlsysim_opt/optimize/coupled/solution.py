@@ -114,14 +114,6 @@ class PlanSolution(Answered):
         }
 
     # asking -----------------------------------------------------------------------------------------------------------
-    def _task(self) -> CoupledTask:
-        if self.task is None:
-            from mlsysim_opt.optimize.coupled.task import CoupledTask
-
-            self.task = CoupledTask.from_request(self.request)
-        task: CoupledTask = self.task
-        return task
-
     def _answer(self, task: CoupledTask, time_limit: float | None) -> PlanSolution:
         from mlsysim_opt.optimize.coupled.run import solve_coupled
 

@@ -21,7 +21,6 @@ from mlsysim_opt.optimize.coupled.linear import (
 )
 from mlsysim_opt.optimize.coupled.problem import Coupled, CoupledProblem
 from mlsysim_opt.optimize.coupled.totals import Family, Total
-from mlsysim_opt.optimize.formulation import asked_again
 from mlsysim_opt.optimize.problem import Constraint, Objective
 from mlsysim_opt.optimize.request import (
     ConstraintSpec,
@@ -71,23 +70,6 @@ class CoupledTask:
         for item in read:
             linear_objective(problem, item.cost)
         return task
-
-    @staticmethod
-    def from_request(request: Mapping[str, Any]) -> CoupledTask:
-        """Return the task that a stored plan answered.
-
-        Raises:
-            InputError: its objective or a constraint was a function, which JSON cannot hold.
-        """
-        if request.get("uncertain"):
-            from mlsysim_opt.optimize.robust import Uncertain
-
-            made = Uncertain.from_request(request).question()
-            assert isinstance(made, CoupledTask)
-            return made
-        problem = asked_again(request)
-        assert isinstance(problem, CoupledProblem)
-        return CoupledTask.of(problem, request["objective"], request["constraints"])
 
     @property
     def request(self) -> dict[str, Any]:
