@@ -7,20 +7,20 @@ jobs, so of all designs of `parallelism` only those are kept that no other of th
 from __future__ import annotations
 
 import math
-import operator
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache, reduce
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
 from mlsysim_opt.algebra.evaluate import Axes, GridProgram
-from mlsysim_opt.algebra.expression import Choice, Constant, Expression, substitute
+from mlsysim_opt.algebra.expression import Choice, Expression
 from mlsysim_opt.errors import MissingFieldError
 from mlsysim_opt.optimize.formulation import formulation
 from mlsysim_opt.optimize.problem import Problem
 from mlsysim_opt.optimize.space import Domain, spaces
+from mlsysim_opt.physics.training_bound import OF_ZERO, quickest
 from mlsysim_opt.registry import default_catalog
 from mlsysim_opt.registry.catalog import Catalog
 
@@ -156,18 +156,9 @@ def _search(problem: Problem, choices: Sequence[Choice], wanted: Sequence[Expres
 
 
 def _least(problem: Problem, wanted: Sequence[Expression]) -> list[Expression]:
-    """Return what time and energy are not below, whatever the quick decisions are.
-
-    A step is the sum of its parts, of which those that depend on the ZeRO stage are left out here, and is no shorter
-    without overlap. Nodes draw idle power for its whole length, and more while stages work, which they do no shorter
-    without overlap: a design with such a step and such work takes the least of both.
-    """
-    zero, overlap = (problem.decisions[name].choice for name in QUICK)
-    parts = [item.expression for item in problem.metrics.values() if item.part_of == "step_time"]
-    left = reduce(operator.add, (part for part in parts if part is not None and zero not in part.choices))
-    best: dict[Expression, Expression] = {overlap: Constant(max(overlap.values))}
-    best[problem.metric("step_time")] = substitute(left, best)
-    return [substitute(item, best) for item in wanted]
+    """Return what time and energy are not below, whatever the quick decisions are."""
+    decided = [problem.metric(name) for name in OF_ZERO]
+    return [quickest(item, decided, problem.decisions["overlap_comm"].choice) for item in wanted]
 
 
 @dataclass(frozen=True)

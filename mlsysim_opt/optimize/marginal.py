@@ -238,7 +238,9 @@ def answered(task: Task | CoupledTask | Uncertain, time_limit: float | None = No
         except InfeasibleError:
             return None
     if isinstance(task, CoupledTask):
-        from mlsysim_opt.optimize.coupled.run import program_backend, solution_of, solve_first
+        from mlsysim_opt.optimize.coupled.engines import program_backend
+        from mlsysim_opt.optimize.coupled.reported import solution_of
+        from mlsysim_opt.optimize.coupled.run import solve_first
 
         engine = program_backend("auto")
         solved = solve_first(task, engine, Options(0.0, time_limit))

@@ -212,8 +212,8 @@ class Pool:
     @cached_property
     def prompts(self) -> Queue:
         """The queue of prompts. They wait when a replica is fuller than on average, and then their passes take longer:
-        half a standard deviation more describes simulations."""
-        fuller = minimum(self.batch + self.spread / 2, self.most)
+        by how many standard deviations is a number of the scheduler, fitted on simulations."""
+        fuller = minimum(self.batch + self.spread * self.inside.scheduler.waiting_deviations, self.most)
         return Queue(self.arrival_rate, self.prompt_time(fuller), self.replicas * self.lanes, ZERO)
 
     @cached_property

@@ -15,6 +15,8 @@ class Scheduler(Entry):
     outside the passes before its first token (transport, tokenization). Requests of like lengths that were
     once admitted together tend to end, and to be replaced, together: `companions` of them are ahead of a
     request at most; outputs of `coherence` tokens reduce their number by a factor of e, as lengths differ.
+    Under a load of requests that come at random, prompts wait when more requests than on average are in the batch:
+    `waiting_deviations` is by how many standard deviations of their number.
     """
 
     kind: ClassVar[str] = "scheduler"
@@ -23,3 +25,4 @@ class Scheduler(Entry):
     front_end: TimeOrZero
     companions: RatioOrZero
     coherence: Count
+    waiting_deviations: RatioOrZero | None = None

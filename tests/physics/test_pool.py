@@ -14,6 +14,7 @@ import pytest
 
 from mlsysim_opt.algebra.evaluate import evaluate
 from mlsysim_opt.algebra.expression import Expression, expression
+from mlsysim_opt.errors import MissingFieldError
 from mlsysim_opt.physics.batching import Batching
 from mlsysim_opt.physics.inputs import Given
 from mlsysim_opt.physics.pool import Pool
@@ -246,3 +247,30 @@ def test_an_idle_replica_makes_nobody_wait() -> None:
     alone = read(pool.inside.prompt_time)
     assert read(pool.ttft(expression(0.99))) == pytest.approx(read(pool.front_end) + alone, rel=1e-4)
     assert read(pool.token_gap(expression(0.99))) == pytest.approx(read(pool.alone.step.time), rel=1e-3)
+
+
+def test_prompts_wait_in_a_batch_that_is_fuller_than_on_average() -> None:
+    # 18 requests per second: the batch holds `batch` on average, and its number spreads by sqrt(n / (1 - p)).
+    pool, read = pool_at(SHAPES[1], 18.0)
+    scheduler = pool.inside.scheduler
+
+    def with_deviations(count: float) -> Pool:
+        changed = scheduler.replacing(waiting_deviations=expression(count))
+        return replace(pool, inside=replace(pool.inside, scheduler=changed))
+
+    spread = math.sqrt(read(pool.decoding) / (1 - read(pool.crowding)))
+    for count in (0.0, 0.5, 1.0):
+        fuller = expression(read(pool.batch) + count * spread)
+        assert read(with_deviations(count).prompts.time) == pytest.approx(read(pool.prompt_time(fuller)), rel=1e-12)
+    times = [read(with_deviations(count).ttft(expression(0.99))) for count in (0.0, 0.5, 1.0)]
+    assert times[0] < times[1] < times[2]
+    assert read(pool.ttft(expression(0.99))) == times[1]  # what the catalog says
+
+
+def test_a_scheduler_without_that_number_is_an_error_that_names_it() -> None:
+    pool, _ = pool_at(SHAPES[1], 18.0)
+    entry = pool.inside.scheduler.entries[0].model_copy(update={"waiting_deviations": None})
+    lacking = replace(pool, inside=replace(pool.inside, scheduler=View("scheduler", [entry])))
+    with pytest.raises(MissingFieldError, match="waiting_deviations"):
+        lacking.ttft(ONE / 2)
+    assert lacking.itl.dimension == pool.itl.dimension  # which asks for no such number

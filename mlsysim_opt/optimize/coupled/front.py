@@ -15,18 +15,13 @@ from typing import Any
 import numpy as np
 
 from mlsysim_opt.errors import LimitReachedError, UnboundedError
+from mlsysim_opt.optimize.coupled.engines import program_backend
 from mlsysim_opt.optimize.coupled.front_generated import GeneratedPlans, generates_front
 from mlsysim_opt.optimize.coupled.front_program import ProgramPlans
 from mlsysim_opt.optimize.coupled.outcome import Found, Options, ProgramBackend
 from mlsysim_opt.optimize.coupled.regions import SAME, Kept, Point, Regions
-from mlsysim_opt.optimize.coupled.run import (
-    checked_gap,
-    checked_search,
-    program_backend,
-    solution_of,
-    watching,
-    within_share,
-)
+from mlsysim_opt.optimize.coupled.reported import solution_of
+from mlsysim_opt.optimize.coupled.run import checked_gap, checked_search, watching, within_share
 from mlsysim_opt.optimize.coupled.solution import PlanSolution
 from mlsysim_opt.optimize.coupled.task import CoupledTask, user_constraint
 from mlsysim_opt.optimize.front import Front

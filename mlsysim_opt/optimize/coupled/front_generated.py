@@ -19,8 +19,10 @@ from mlsysim_opt.optimize.coupled.outcome import Found, Options, ProgramBackend
 from mlsysim_opt.optimize.coupled.problem import Coupled
 from mlsysim_opt.optimize.coupled.program import Array
 from mlsysim_opt.optimize.coupled.ratio import left, ratio_number
+from mlsysim_opt.optimize.coupled.rechecked import values_at
 from mlsysim_opt.optimize.coupled.regions import Kept, Limits, Point
-from mlsysim_opt.optimize.coupled.run import Solved, solve_first, values_at
+from mlsysim_opt.optimize.coupled.reported import Solved
+from mlsysim_opt.optimize.coupled.run import solve_first
 from mlsysim_opt.optimize.coupled.solution import PlanSolution
 from mlsysim_opt.optimize.coupled.task import CoupledTask
 

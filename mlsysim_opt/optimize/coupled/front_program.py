@@ -15,8 +15,9 @@ from mlsysim_opt.optimize.coupled.outcome import EXACT, Found, Options, ProgramB
 from mlsysim_opt.optimize.coupled.program import Array, LinearProgram, difference
 from mlsysim_opt.optimize.coupled.prune import undominated
 from mlsysim_opt.optimize.coupled.ratio import divided, left, refuse_negative_divisors
+from mlsysim_opt.optimize.coupled.rechecked import values_at
 from mlsysim_opt.optimize.coupled.regions import SAME, Kept, Limits, Point
-from mlsysim_opt.optimize.coupled.run import Solved, values_at
+from mlsysim_opt.optimize.coupled.reported import Solved
 from mlsysim_opt.optimize.coupled.solution import PlanSolution
 from mlsysim_opt.optimize.coupled.task import CoupledTask
 

@@ -1,9 +1,10 @@
 """Columns made as they are needed: plans of parts (`blocks`) that few rows tie together.
 
-The relaxation is solved over the plans that are known; at its prices every part is asked for its best plan over
-everything it might do, until none is better. What the parts can cost at least at some prices, together with what the
-rows are worth, is below every plan (weak duality): that is the proof, and it covers all tuples, held or not. Where a
-group is a mixture of several tuples, the problem is divided, and each part is asked in the same way (branch and price).
+The relaxation (`relaxed`) is solved over the plans that are known; at its prices every part (`parts`) is asked for its
+best plan over everything it might do, until none is better. What the parts can cost at least at some prices, together
+with what the rows are worth, is below every plan (weak duality): that is the proof, and it covers all tuples, held or
+not. Where a group is a mixture of several tuples, the problem is divided, and each part is asked in the same way
+(branch and price).
 
 Sources: Dantzig and Wolfe, Operations Research 8 (1960); Barnhart et al., Operations Research 46 (1998).
 """
@@ -15,19 +16,17 @@ import itertools
 import math
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from mlsysim_opt.optimize.backends.highs import HighsProgram, Result, highs_name
-from mlsysim_opt.optimize.coupled.blocks import Priced, Schedule, ScheduleOracle, ShareOracle, Shares
-from mlsysim_opt.optimize.coupled.columns import Columns, columns_of, over_product
+from mlsysim_opt.optimize.backends.highs import highs_name
+from mlsysim_opt.optimize.coupled.blocks import Schedule, ScheduleOracle
+from mlsysim_opt.optimize.coupled.columns import Columns
 from mlsysim_opt.optimize.coupled.compile import Compiled, Rows
-from mlsysim_opt.optimize.coupled.outcome import ending
-from mlsysim_opt.optimize.coupled.problem import Coupled
-from mlsysim_opt.optimize.coupled.program import Array, LinearProgram, Triplets
-from mlsysim_opt.optimize.coupled.search import Found, Options, within
+from mlsysim_opt.optimize.coupled.outcome import Found, Options, ending, within
+from mlsysim_opt.optimize.coupled.program import Array, Triplets, nothing
+from mlsysim_opt.optimize.coupled.relaxed import CONVERGED, PER_GROUP, Part, Relaxation, Relaxed
 from mlsysim_opt.optimize.coupled.task import CoupledTask
 from mlsysim_opt.optimize.coupled.totals import Family, Total
 from mlsysim_opt.optimize.stopping import Standing
@@ -36,14 +35,6 @@ LARGE = 100_000
 """Amounts from which columns are generated instead of held."""
 ROWS = 32
 """Rows that may tie the parts together."""
-ROUNDS = 200
-PER_GROUP = 3
-"""Plans of each group that one pricing adds."""
-CONVERGED = 1e-9
-TINY = 1e-9
-"""Shares of plans below this are rounding."""
-Part = Mapping[int, Array]
-"""A part of the problem: by block, the tuples that may still be picked; all of a block that is not named."""
 
 
 def generates(task: CoupledTask, rows: int = ROWS) -> bool:
@@ -76,258 +67,9 @@ def solve_generated(task: CoupledTask, options: Options, total: Total | None = N
     return Generation(task, options, total).run()
 
 
-@dataclass(frozen=True, eq=False)
-class Relaxed:
-    """A relaxation: no plan is below the bound; prices of the rows; the value and the shares of the plans it takes."""
+class Generation(Relaxation):
+    """A search for whole picks: where a relaxation mixes several, the problem is divided."""
 
-    bound: float
-    prices: Array
-    value: float
-    plans: dict[int, float]
-
-
-@dataclass(eq=False)
-class _Pool:
-    """The plans that are known: block, group, tuple, amounts, cost and uses of each."""
-
-    block: list[int] = field(default_factory=list)
-    group: list[int] = field(default_factory=list)
-    tuple_: list[int] = field(default_factory=list)
-    amounts: list[Array] = field(default_factory=list)
-    cost: list[float] = field(default_factory=list)
-    uses: list[Array] = field(default_factory=list)
-    seen: set[tuple[int, int, int, bytes]] = field(default_factory=set)
-
-    def add(self, block: int, found: Priced) -> int:
-        """Add plans that are new; return how many are."""
-        before = len(self.block)
-        for at in range(len(found.costs)):
-            key = (block, int(found.group[at]), int(found.tuple_[at]), found.amounts[at].tobytes())
-            if key in self.seen:
-                continue
-            self.seen.add(key)
-            self.block.append(block)
-            self.group.append(int(found.group[at]))
-            self.tuple_.append(int(found.tuple_[at]))
-            self.amounts.append(found.amounts[at])
-            self.cost.append(float(found.costs[at]))
-            self.uses.append(found.uses[at])
-        return len(self.block) - before
-
-    def __len__(self) -> int:
-        return len(self.block)
-
-
-class Generation:
-    """The parts of a task as oracles, and the plans of them that are known."""
-
-    def __init__(self, task: CoupledTask, options: Options, total: Total | None = None) -> None:
-        self.task, self.options = task, options
-        self.problem = task.problem
-        self.began = time.monotonic()
-        self.halted = False  # by the time limit or Ctrl-C: what was not found then is not known to be missing
-        names = self._relations()
-        self.tying: list[Coupled] = [item for item in task.relations if item.name not in names]
-        self.totals = [total or task.linear.total, *(item.coupling.total for item in self.tying)]
-        self.offsets = np.array(
-            [float(table[0]) for table in over_product([t.offset for t in self.totals], self.problem.values, ())[0]]
-        )
-        limits = -self.offsets[1:]
-        senses = [item.coupling.relation for item in self.tying]
-        self.row_low = np.array([-math.inf if s == "<=" else v for s, v in zip(senses, limits, strict=True)])
-        self.row_high = np.array([math.inf if s == ">=" else v for s, v in zip(senses, limits, strict=True)])
-        self.oracles = [self._oracle(block) for block in self.problem.blocks]
-        self.first_group, self.groups = [], 0
-        for oracle in self.oracles:
-            self.first_group.append(self.groups)
-            self.groups += oracle.count if isinstance(oracle, ScheduleOracle) else 1
-        self.pool = _Pool()
-        self.details: dict[str, Any] = {
-            "tuples": sum(math.prod(len(c.values) for c in f.over) for f in self.problem.families.values()),
-            "rows": len(self.tying),
-        }
-
-    def _relations(self) -> set[str]:
-        """Return the names of the relations that stand inside parts."""
-        return {block.relation for block in self.problem.blocks}
-
-    # parts ------------------------------------------------------------------------------------------------------------
-    def _coefficients(self, total: Total, family: Family, columns: Columns, axis: Any) -> Array:
-        """Return what one unit of a family takes of a sum, (tuples, places) or, where steady, (tuples, 1)."""
-        found: Array = np.zeros((columns.count, 1))
-        for term in total.terms:
-            if term.family is family:
-                depends = (axis,) if axis is not None and axis in term.coefficient.choices else ()
-                (values,) = columns.evaluate([term.coefficient], self.problem.values, depends)
-                found = found + _by_tuple(values, columns, float)
-        return found
-
-    def _oracle(self, block: Schedule | Shares) -> ScheduleOracle | ShareOracle:
-        axis, local = block.axis, self.task.local
-        main = block.picks if isinstance(block, Schedule) else block.amounts
-        over = tuple(choice for choice in main.over if choice is not axis)
-        base = Family(main.name, over)
-        columns = columns_of(base, [item for item in local if axis not in item.holds.choices], self.problem.values)
-        open_ = np.ones((columns.count, len(axis.values)), dtype=bool)
-        for item in local:
-            if axis in item.holds.choices and item.holds.choices <= set(block.amounts.over):
-                (truth,) = columns.evaluate([item.holds], self.problem.values, (axis,))
-                open_ &= _by_tuple(truth, columns, bool)
-        each = [self._coefficients(total, block.amounts, columns, axis) for total in self.totals]
-        for total in self.task.sums:
-            open_ &= ~np.isnan(self._coefficients(total, block.amounts, columns, axis))
-        if isinstance(block, Schedule):
-            groups = np.zeros(columns.count, dtype=np.int64)
-            for choice in block.picks.group:
-                groups = groups * len(choice.values) + columns.positions[choice]
-            assert block.amounts.high is not None
-            depends = (axis,) if axis in block.amounts.high.choices else ()
-            (high,) = columns.evaluate([block.amounts.high], self.problem.values, depends)
-            (needed,) = columns.evaluate([block.needed], self.problem.values)
-            own = np.stack([self._coefficients(t, block.picks, columns, None)[:, 0] for t in self.totals])
-            for total in self.task.sums:
-                own[0, np.isnan(self._coefficients(total, block.picks, columns, None)[:, 0])] = np.nan
-            limits = np.where(open_, _by_tuple(high, columns, float), 0.0)
-            made = ScheduleOracle(columns, groups, needed, limits, own, each)
-            made.count = math.prod(len(choice.values) for choice in block.picks.group)
-            return made
-        rows = (*block.parts, axis)
-        ((asked,), _) = over_product([block.asked], self.problem.values, rows)
-        groups = columns.code(block.parts)
-        each = [np.where(open_, item, np.nan) if not open_.all() else item for item in each]
-        return ShareOracle(columns, groups, asked.reshape(-1, len(axis.values)), each)
-
-    # the relaxation ---------------------------------------------------------------------------------------------------
-    def _priced(self, weights: Array, most: int, part: Part) -> tuple[float, int]:
-        """Ask every part for its best plans; return what they cost together, and how many are new."""
-        value, new = 0.0, 0
-        for at, oracle in enumerate(self.oracles):
-            if isinstance(oracle, ScheduleOracle):
-                found = oracle.price(weights, most, part.get(at))
-            else:
-                found = oracle.price(weights)
-            value += found.value
-            new += self.pool.add(at, found)
-        return value, new
-
-    def _known(self, part: Part) -> Array:
-        """Return the plans that are known, of the tuples of a part of the problem."""
-        if not part:
-            return np.arange(len(self.pool))
-        block, tuple_ = np.array(self.pool.block), np.array(self.pool.tuple_)
-        keep = np.ones(len(block), dtype=bool)
-        for at, only in part.items():
-            allowed = np.zeros(self.oracles[at].columns.count, dtype=bool)
-            allowed[only] = True
-            mine = block == at
-            keep[mine] = allowed[tuple_[mine]]
-        return np.flatnonzero(keep)
-
-    def _master(self, at: Array, slack_only: bool) -> Result:
-        """Solve the relaxation over some plans; with `slack_only`, minimise by how much rows are violated instead."""
-        result = HighsProgram(self._program(at, slack_only)).relaxation(time_limit=self._left())
-        self.halted = self.halted or result.stop in ("limit", "interrupted")
-        return result
-
-    def _program(self, at: Array, slack_only: bool) -> LinearProgram:
-        """Return plans as columns: one plan in all of each group, and rows; with amounts by which rows are violated."""
-        count, rows = len(at), len(self.tying)
-        group = np.array([self.first_group[self.pool.block[i]] + self.pool.group[i] for i in at], dtype=np.int64)
-        uses = np.array([self.pool.uses[i] for i in at]).reshape(count, rows)
-        row, column = np.nonzero(uses.T)
-        entries = [
-            Triplets(group, np.arange(count), np.ones(count)),
-            Triplets(row + self.groups, column, uses.T[row, column]),
-        ]
-        cost = np.array([self.pool.cost[i] for i in at])
-        extra = 0
-        if slack_only:
-            below = np.flatnonzero(np.isfinite(self.row_low))
-            above = np.flatnonzero(np.isfinite(self.row_high))
-            extra = len(below) + len(above)
-            places = np.concatenate([below, above])
-            size = np.maximum(np.abs(uses).max(axis=0, initial=0.0), 1e-300)[places]
-            signs = np.concatenate([np.ones(len(below)), -np.ones(len(above))]) * size
-            entries.append(Triplets(places + self.groups, count + np.arange(extra), signs))
-            cost = np.concatenate([np.zeros(count), np.ones(extra)])
-        total = count + extra
-        ones = np.ones(self.groups)
-        return LinearProgram.of(
-            Triplets.joined(entries),
-            cost=cost,
-            low=np.zeros(total),
-            high=np.concatenate([np.ones(count), np.full(extra, math.inf)]),
-            whole=np.zeros(total, dtype=bool),
-            row_low=np.concatenate([ones, self.row_low]),
-            row_high=np.concatenate([ones, self.row_high]),
-        )
-
-    def _bound(self, duals: Array, value: float) -> float:
-        """Return what no plan costs less than: what the rows are worth at these prices, and what the parts cost."""
-        with np.errstate(invalid="ignore"):
-            worth = np.where(duals > 0, duals * self.row_low, np.where(duals < 0, duals * self.row_high, 0.0))
-        return float(math.fsum(worth)) + value
-
-    def _row_duals(self, result: Result) -> Array:
-        assert result.duals is not None
-        duals = result.duals[self.groups :].copy()
-        duals[(duals > 0) & ~np.isfinite(self.row_low)] = 0.0
-        duals[(duals < 0) & ~np.isfinite(self.row_high)] = 0.0
-        return duals
-
-    def _left(self) -> float | None:
-        limit = self.options.time_limit
-        return None if limit is None else max(0.0, limit - (time.monotonic() - self.began))
-
-    def _over(self) -> bool:
-        return self.halted or self._left() == 0
-
-    def _made_feasible(self, part: Part) -> bool:
-        """Add plans until the rows can be satisfied together; return whether they can."""
-        for _ in range(ROUNDS):
-            result = self._master(self._known(part), slack_only=True)
-            if result.value is None:
-                return False
-            if result.value <= 1e-9:
-                return True
-            duals = self._row_duals(result)
-            value, new = self._priced(np.concatenate([[0.0], -duals]), PER_GROUP, part)
-            if self._bound(duals, value) > 1e-9 or not new:
-                return False
-        return False
-
-    def _relaxed(self, part: Part, beaten: float = math.inf) -> Relaxed | None:
-        """Solve the relaxation over everything that a part of the problem might do; None if that is nothing.
-
-        Args:
-            beaten: a value; a part that cannot be below it is of no interest.
-        """
-        bound, value, prices = -math.inf, math.inf, np.zeros(len(self.tying))
-        plans: dict[int, float] = {}
-        for _ in range(ROUNDS):
-            at = self._known(part)
-            result = self._master(at, slack_only=False)
-            if result.stop == "infeasible":
-                if not self._made_feasible(part) and not self.halted:
-                    return None
-                if self.halted:
-                    break
-                continue
-            if result.x is None or result.value is None or result.duals is None:
-                break
-            value = result.value
-            plans = {int(i): float(share) for i, share in zip(at, result.x, strict=True) if share > TINY}
-            duals = self._row_duals(result)
-            total, new = self._priced(np.concatenate([[1.0], -duals]), PER_GROUP, part)
-            self.details["rounds"] = self.details.get("rounds", 0) + 1
-            here = self._bound(duals, total)
-            if here > bound:
-                bound, prices = here, duals
-            if value - bound <= CONVERGED * max(abs(value), 1e-300) or not new or self._over() or bound >= beaten:
-                break
-        return Relaxed(min(bound, value), prices, value, plans)
-
-    # whole picks ------------------------------------------------------------------------------------------------------
     def run(self) -> tuple[Compiled, Found]:
         """Return the best plan as tuples that are not zero, with its proof."""
         if not all(oracle.possible for oracle in self.oracles):
@@ -519,16 +261,3 @@ class Generation:
         raw = math.prod(len(choice.values) for choice in block.amounts.over)
         table = Columns(block.amounts, positions, len(keys), raw)
         return [(block.amounts, table, np.array([held[key] for key in keys]))]
-
-
-def _by_tuple(values: Array, columns: Columns, kind: type) -> Array:
-    """Return numbers (or truths) of tuples along an axis, (tuples, places) or, where they are steady, (tuples, 1)."""
-    width = values.size // columns.count if columns.count else 1  # of no tuples, a shape says nothing
-    return np.asarray(values, dtype=kind).reshape(columns.count, width)
-
-
-def nothing() -> LinearProgram:
-    """Return the program of no columns: plans that were generated have none."""
-    none = np.empty(0)
-    return LinearProgram(none, none, none, none.astype(bool), none, none, np.zeros(1, dtype=np.int32),
-                         none.astype(np.int32), none)  # fmt: skip

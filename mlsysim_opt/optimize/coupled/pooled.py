@@ -17,13 +17,14 @@ import numpy as np
 from mlsysim_opt.optimize.backends.highs import HighsProgram, Result
 from mlsysim_opt.optimize.coupled.blocks import ScheduleOracle, ShareOracle
 from mlsysim_opt.optimize.coupled.compile import Compiled
-from mlsysim_opt.optimize.coupled.generate import ROWS, TINY
+from mlsysim_opt.optimize.coupled.generate import ROWS
 from mlsysim_opt.optimize.coupled.outcome import EXACT, Found, Options, settled, within
 from mlsysim_opt.optimize.coupled.places import undominated_places
 from mlsysim_opt.optimize.coupled.pooled_bound import Related
 from mlsysim_opt.optimize.coupled.pooled_search import FEW, PooledSearch
 from mlsysim_opt.optimize.coupled.pools import Base, Pick, Plan, beside
 from mlsysim_opt.optimize.coupled.program import Array, LinearProgram
+from mlsysim_opt.optimize.coupled.relaxed import TINY
 from mlsysim_opt.optimize.coupled.task import CoupledTask
 from mlsysim_opt.optimize.stopping import Standing
 

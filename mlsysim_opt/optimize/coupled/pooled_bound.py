@@ -19,10 +19,10 @@ import numpy as np
 
 from mlsysim_opt.optimize.backends.highs import HighsProgram, Result
 from mlsysim_opt.optimize.coupled.blocks import Priced, ScheduleOracle, ShareOracle
-from mlsysim_opt.optimize.coupled.generate import PER_GROUP
 from mlsysim_opt.optimize.coupled.outcome import Options
 from mlsysim_opt.optimize.coupled.pools import Base, Pools
 from mlsysim_opt.optimize.coupled.program import Array, LinearProgram, Triplets
+from mlsysim_opt.optimize.coupled.relaxed import PER_GROUP
 from mlsysim_opt.optimize.coupled.task import CoupledTask
 
 ROUNDS = 40

@@ -17,9 +17,9 @@ from mlsysim_opt.optimize.backends.highs import highs_name
 from mlsysim_opt.optimize.coupled.blocks import Schedule, ScheduleOracle, ShareOracle
 from mlsysim_opt.optimize.coupled.columns import Columns, columns_of, over_product
 from mlsysim_opt.optimize.coupled.compile import Compiled
-from mlsysim_opt.optimize.coupled.generate import Generation, nothing
 from mlsysim_opt.optimize.coupled.outcome import EXACT, Found, Options, ending, settled, within
-from mlsysim_opt.optimize.coupled.program import Array, LinearProgram, Triplets
+from mlsysim_opt.optimize.coupled.parts import Parts
+from mlsysim_opt.optimize.coupled.program import Array, LinearProgram, Triplets, nothing
 from mlsysim_opt.optimize.coupled.task import CoupledTask
 from mlsysim_opt.optimize.coupled.totals import Family, Total
 
@@ -59,7 +59,7 @@ class Plan:
     jobs: list[tuple[int, int, Array]]
 
 
-class Pools(Generation):
+class Pools(Parts):
     """The parts of a task, and what is held and rented at all places."""
 
     def __init__(self, task: CoupledTask, options: Options) -> None:

@@ -193,3 +193,10 @@ def finite_sizes(low: Array, high: Array) -> Array:
     ends = np.abs(np.stack([low, high]))
     sizes: Array = np.max(ends, axis=0, initial=0.0, where=np.isfinite(ends))
     return sizes
+
+
+def nothing() -> LinearProgram:
+    """Return the program of no columns: plans that were generated have none."""
+    none = np.empty(0)
+    return LinearProgram(none, none, none, none.astype(bool), none, none, np.zeros(1, dtype=np.int32),
+                         none.astype(np.int32), none)  # fmt: skip

@@ -21,7 +21,8 @@ from mlsysim_opt.optimize.coupled.generate import generates, solve_generated
 from mlsysim_opt.optimize.coupled.linear import linear_divisor, metric_symbols
 from mlsysim_opt.optimize.coupled.problem import Coupled, CoupledProblem
 from mlsysim_opt.optimize.coupled.ratio import left
-from mlsysim_opt.optimize.coupled.run import shown, solve_first
+from mlsysim_opt.optimize.coupled.reported import shown
+from mlsysim_opt.optimize.coupled.run import solve_first
 from mlsysim_opt.optimize.coupled.search import Found, HighsBackend, Options, ProgramBackend
 from mlsysim_opt.optimize.coupled.task import CoupledTask
 from mlsysim_opt.optimize.coupled.totals import Coupling, Family, Total, sum_of

@@ -16,6 +16,7 @@ from mlsysim_opt.errors import InfeasibleError, InputError
 from mlsysim_opt.optimize.answer import Value
 from mlsysim_opt.optimize.coupled.audit import Amount, Auditor
 from mlsysim_opt.optimize.coupled.compile import Compiled, Compiler, placed
+from mlsysim_opt.optimize.coupled.engines import program_backend
 from mlsysim_opt.optimize.coupled.linear import (
     linear_divisor,
     linear_objective,
@@ -26,7 +27,9 @@ from mlsysim_opt.optimize.coupled.outcome import Options
 from mlsysim_opt.optimize.coupled.problem import Coupled, CoupledProblem, Largest
 from mlsysim_opt.optimize.coupled.program import Array
 from mlsysim_opt.optimize.coupled.ratio import refuse_negative_divisors
-from mlsysim_opt.optimize.coupled.run import amounts_in, program_backend, shown, solve_coupled, values_at
+from mlsysim_opt.optimize.coupled.rechecked import amounts_in, values_at
+from mlsysim_opt.optimize.coupled.reported import shown
+from mlsysim_opt.optimize.coupled.run import solve_coupled
 from mlsysim_opt.optimize.coupled.solution import PlanSolution
 from mlsysim_opt.optimize.coupled.stages import Stages, in_scenario, written
 from mlsysim_opt.optimize.coupled.task import CoupledTask, UserConstraint, user_constraint

@@ -127,7 +127,7 @@ class PlanSolution(Answered):
         Raises:
             VerificationError: something disagrees.
         """
-        from mlsysim_opt.optimize.coupled.run import verify
+        from mlsysim_opt.optimize.coupled.rechecked import verify
 
         return verify(self._task(), self)
 

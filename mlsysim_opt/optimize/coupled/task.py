@@ -111,8 +111,8 @@ class CoupledTask:
 
     def ways_out(self, weights: Mapping[str, Any] | None = None) -> list[Relaxation]:
         """Return how a question without plans becomes possible; see `reasons.ways_out`."""
+        from mlsysim_opt.optimize.coupled.engines import program_backend
         from mlsysim_opt.optimize.coupled.reasons import ways_out
-        from mlsysim_opt.optimize.coupled.run import program_backend
         from mlsysim_opt.optimize.coupled.search import Options
 
         return ways_out(self, program_backend("auto"), Options(), weights)

@@ -12,7 +12,7 @@ from mlsysim_opt.optimize import CoupledProblem
 from mlsysim_opt.optimize.coupled.audit import Amount
 from mlsysim_opt.optimize.coupled.outcome import EXACT, settled
 from mlsysim_opt.optimize.coupled.program import LinearProgram, Triplets
-from mlsysim_opt.optimize.coupled.run import without_dust
+from mlsysim_opt.optimize.coupled.reported import without_dust
 from mlsysim_opt.optimize.coupled.search import HighsBackend, Options
 
 
