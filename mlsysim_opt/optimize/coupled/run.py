@@ -394,13 +394,14 @@ def _audited(task: CoupledTask, amounts: Sequence[Amount]) -> tuple[Audit, Metri
     named = list(problem.totals)
     audit = Auditor(problem, relations, task.local).run(own, [problem.totals[name] for name in named])
     totals = dict(zip(named, audit.totals, strict=True))
+    sizes = dict(zip(named, audit.sizes, strict=True))
     for item in task.user:  # with a largest in them, whose stand-in is no amount of the plan
         if item.constraint.sides and not families.issuperset(item.families):
             audit.compare(item.name, ScalarProgram(item.constraint.sides).run_named({**problem.values, **totals}))
     cost = task.objective.cost
     parts = metric_symbols(problem, cost)
     value, *slopes = ScalarProgram([cost, *gradient(cost, parts)]).run_named({**problem.values, **totals})
-    added = math.fsum(abs(slope * totals[part.name]) for slope, part in zip(slopes, parts, strict=True))
+    added = math.fsum(abs(slope) * sizes[part.name] for slope, part in zip(slopes, parts, strict=True))
     shown: dict[str, Value] = {}
     for name, metric in problem.metrics.items():
         if metric.expression is None or not metric_symbols(problem, metric.expression):
