@@ -47,11 +47,13 @@ class Audit:
 
     Attributes:
         totals: each sum that was asked for; NaN where a number it needs does not exist.
+        sizes: what each of them adds up without signs: its rounding is a share of that.
         failing: relations and constraints that do not hold, with the place and by how much.
         slacks: for each relation, the smallest slack and the place; infinite where no row is limited.
     """
 
     totals: list[float] = field(default_factory=list)
+    sizes: list[float] = field(default_factory=list)
     failing: list[str] = field(default_factory=list)
     slacks: dict[str, tuple[float, str]] = field(default_factory=dict)
     checked: int = 0
@@ -81,9 +83,9 @@ class Auditor:
         for relation in self.relations:
             self._relation(relation, amounts, found)
         for total in totals:
-            found.totals.append(
-                self._largest(total, amounts) if isinstance(total, Largest) else self._sum(total, amounts)
-            )
+            row = self._largest(total, amounts) if isinstance(total, Largest) else self._sum(total, amounts)
+            found.totals.append(row.value)
+            found.sizes.append(row.size)
         return found
 
     def _evaluated(self, roots: Sequence[Expression], at: Mapping[str, Any]) -> list[float]:
@@ -128,7 +130,7 @@ class Auditor:
                     found.failing.append(f"{_place(family.name, at)}: {have:g} picked instead of {count:g}")
 
     # sums -------------------------------------------------------------------------------------------------------------
-    def _sum(self, total: Total, amounts: Sequence[Amount]) -> float:
+    def _sum(self, total: Total, amounts: Sequence[Amount]) -> Row:
         parts = self._evaluated([total.offset], {})
         for term in total.terms:
             parts += [
@@ -136,15 +138,16 @@ class Auditor:
                 for item in amounts
                 if item.family is term.family
             ]
-        return math.fsum(parts)
+        return Row(math.fsum(parts), math.fsum(abs(part) for part in parts))
 
-    def _largest(self, largest: Largest, amounts: Sequence[Amount]) -> float:
+    def _largest(self, largest: Largest, amounts: Sequence[Amount]) -> Row:
         rows = self._rows(Coupled("", largest.total <= 0, largest.each), amounts)
-        values = []
+        found = []
         for place in itertools.product(*(axis.values for axis in largest.each)):
             at = dict(zip((axis.name for axis in largest.each), place, strict=True))
-            values.append(rows.get(place, Row()).value + self._evaluated([largest.total.offset], at)[0])
-        return max(values)
+            row, offset = rows.get(place, Row()), self._evaluated([largest.total.offset], at)[0]
+            found.append(Row(row.value + offset, row.size + abs(offset)))
+        return Row(max(row.value for row in found), max(row.size for row in found))
 
     def _rows(self, relation: Coupled, amounts: Sequence[Amount]) -> dict[tuple[Any, ...], Row]:
         rows: dict[tuple[Any, ...], Row] = {}

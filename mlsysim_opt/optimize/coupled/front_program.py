@@ -115,7 +115,7 @@ class ProgramPlans:
         for at, limit in limits.items():
             item = self.sums[at]
             if item.divisor is None:
-                program = program.with_row(item.cost, -math.inf, limit - item.offset)
+                program = program.with_row(item.cost, -math.inf, float(difference(limit, item.offset)))
             else:
                 row, offset = item.above(limit)
                 program = program.with_row(row, -math.inf, -offset)

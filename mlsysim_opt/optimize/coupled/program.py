@@ -17,10 +17,11 @@ CANCELLED = 2.0**-50
 """What is left of a sum below this share of its parts is their rounding."""
 
 
-def difference(one: Array, other: Array, cancelled: float = CANCELLED) -> Array:
+def difference(one: Array | float, other: Array | float, cancelled: float = CANCELLED) -> Array:
     """Return one less the other, zero where what is left is below a share of both."""
     left = one - other
-    return np.where(np.abs(left) <= cancelled * (np.abs(one) + np.abs(other)), 0.0, left)
+    apart: Array = np.where(np.abs(left) <= cancelled * (np.abs(one) + np.abs(other)), 0.0, left)
+    return apart
 
 
 @dataclass(frozen=True, eq=False)

@@ -31,7 +31,7 @@ class Evaluated:
     """A plan with what the scalar path finds.
 
     Attributes:
-        value: of what is minimised. added: what it adds up, without signs.
+        value: of what is minimised. added: what it adds up in all its parts, without signs.
         compared: where it has the largest of several sums, the largest of them without its sign: what those are told
             apart from. 0 without.
     """
@@ -58,7 +58,7 @@ def evaluated(task: CoupledTask, amounts: Sequence[Amount]) -> Evaluated:
     cost = task.objective.cost
     parts = metric_symbols(problem, cost)
     value, *slopes = ScalarProgram([cost, *gradient(cost, parts)]).run_named({**problem.values, **totals})
-    sums = [totals[part.name] for part in parts]
+    sizes = dict(zip(named, audit.sizes, strict=True))
     shown: dict[str, Value] = {}
     for name, metric in problem.metrics.items():
         if metric.expression is None or not metric_symbols(problem, metric.expression):
@@ -74,8 +74,8 @@ def evaluated(task: CoupledTask, amounts: Sequence[Amount]) -> Evaluated:
         audit,
         Metrics(shown, {name: item.reason for name, item in problem.metrics.items() if item.reason}),
         value,
-        added=math.fsum(abs(slope * item) for slope, item in zip(slopes, sums, strict=True)),
-        compared=max(map(abs, sums)) if task.linear.helpers else 0.0,
+        added=math.fsum(abs(slope) * sizes[part.name] for slope, part in zip(slopes, parts, strict=True)),
+        compared=max(abs(totals[part.name]) for part in parts) if task.linear.helpers else 0.0,
     )
 
 

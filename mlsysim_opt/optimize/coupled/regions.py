@@ -27,6 +27,8 @@ SAME = 1e-9
 DRIFT = 1e-12
 """By so much, relatively, a value is another one than was found."""
 ESCALATIONS = 12
+MISSES = 3
+"""So many plans that break the limits of a region are taken for the solver's tolerance before they are a fault."""
 
 Point = tuple[float, ...]
 Limits = Mapping[int, float]
@@ -201,18 +203,24 @@ class Regions:
         """Return whether a region is settled, and its plan with the least first objective; None if it is empty."""
         inside = (x for x in starts if all(a < b for a, b in zip(self.plans.values(x), upper, strict=True)))
         begin = next(inside, None)
-        for _ in range(ESCALATIONS):
+        for attempt in range(ESCALATIONS):
             limits = self._limits(upper)
-            found = self.plans.least(0, limits, begin)
-            if found.status == "infeasible":
-                return True, None
-            if found.x is None or found.status != "optimal":
-                return False, None
-            values = self.plans.values(found.x)
-            close = [at for at in limits if values[at] >= upper[at] - 0.25 * (upper[at] - limits[at])
-                     and not self._step(at)]  # fmt: skip
-            if not close:
-                return self._refined(found, limits)
+            free = [at for at in limits if not self._step(at)]
+            try:
+                found = self.plans.least(0, limits, begin)
+            except VerificationError:
+                if not free or attempt >= MISSES:
+                    raise
+                close = free
+            else:
+                if found.status == "infeasible":
+                    return True, None
+                if found.x is None or found.status != "optimal":
+                    return False, None
+                values = self.plans.values(found.x)
+                close = [at for at in free if values[at] >= upper[at] - 0.25 * (upper[at] - limits[at])]
+                if not close:
+                    return self._refined(found, limits)
             for at in close:  # the solver's tolerance let a plan through that is no better: a wider step, which is told
                 self.plans.coarsen(at, 8 * (upper[at] - limits[at]))
         return False, None

@@ -62,6 +62,10 @@ class Question:
         """By how much an objective has to differ for SciPy to tell: its tolerances are absolute."""
         return 1e-6 * max(abs(value), 1.0 if self.goals[at].divisor is not None else self.instance.scale)
 
+    def rounding(self, at: int, value: float) -> float:
+        """By how much an objective differs from itself."""
+        return 1e-9 * max(abs(value), 1e-3 * (1.0 if self.goals[at].divisor is not None else self.instance.scale))
+
     def points(self) -> list[Point]:
         """The objectives of every plan of whole amounts."""
         plans = [plan for plan in self.instance.selections() if self.instance.value(plan) is not None]
@@ -222,7 +226,7 @@ def promised(asked: Question, found: Front, signs: Sequence[float], where: str) 
     chosen = range(0, len(values), max(1, len(values) // 2))
     for at in chosen:
         point = values[at]
-        limits = [value + slack(value) for value in point[1:]]
+        limits = [value + asked.rounding(other, value) for other, value in enumerate(point[1:], 1)]
         value = point[0] - asked.room(0, point[0])
         assert not asked.possible(value, limits), f"{where}: point {at}, {point}, is beaten"
         for other in range(1, len(point)):
