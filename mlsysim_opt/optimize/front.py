@@ -15,7 +15,6 @@ import numpy as np
 from mlsysim_opt.errors import InputError, UnknownNameError
 from mlsysim_opt.files import written_whole
 from mlsysim_opt.optimize.answer import Value
-from mlsysim_opt.optimize.coupled.moves import plan_moves
 from mlsysim_opt.optimize.coupled.solution import PlanSolution, amount_lines
 from mlsysim_opt.optimize.dominance import hypervolume
 from mlsysim_opt.optimize.exports import pyarrow_writer
@@ -154,13 +153,10 @@ class Front:
 
     def moves(self, first: int, second: int) -> list[str]:
         """Return what changes from one point to another: decisions of a design, amounts of a plan."""
-        old, new = (self.points[self._checked(at)] for at in (first, second))
-        if isinstance(old, PlanSolution) and isinstance(new, PlanSolution):
-            return plan_moves(old, new)
-        return [
-            f"{name} from {value} to {new.design[name]}" for name, value in old.design.items()
-            if new.design[name] != value
-        ]  # fmt: skip
+        points: list[Any] = self.points
+        old, new = (points[self._checked(at)] for at in (first, second))
+        changed: list[str] = old.moves(new)
+        return changed
 
     def _checked(self, point: int) -> int:
         """Return the number of a point.

@@ -213,6 +213,21 @@ def _limited(task: Task | CoupledTask, rule: Constraint) -> tuple[Expression, bo
     return (small, True, large) if fixed[1] else (large, False, small)
 
 
+def same_limits(task: Task | CoupledTask, specs: Sequence[ConstraintSpec]) -> list[str]:
+    """Return, by their words, the user's constraints that limit the same as some other ones, from the same side.
+
+    Who asks what another limit would give means it in place of these.
+    """
+    others = [_limited(task, rule) for rule in read_constraints(task.problem, specs)]
+    sides = [(item[0], item[1]) for item in others if item is not None]
+    found = []
+    for rule in read_constraints(task.problem, task.specs):
+        limited = _limited(task, rule)
+        if limited is not None and any(limited[0] is side and limited[1] == upper for side, upper in sides):
+            found.append(rule.name)
+    return found
+
+
 def _digits(value: float) -> str:
     """Return a number as short as it can be told exactly."""
     return next(text for text in (f"{value:g}", repr(value)) if float(text) == value)

@@ -128,10 +128,10 @@ class PlanSolution(Answered):
         task: CoupledTask = self.task
         return task
 
-    def _answer(self, task: CoupledTask, time_limit: float | None) -> PlanSolution:
+    def _answer(self, task: CoupledTask, **settings: Any) -> PlanSolution:
         from mlsysim_opt.optimize.coupled.run import solve_coupled
 
-        return solve_coupled(task, start=self, time_limit=time_limit)
+        return solve_coupled(task, start=self, **settings)
 
     def verify(self) -> dict[str, Any]:
         """Re-evaluate the plan by the independent scalar path.
