@@ -15,6 +15,8 @@ from mlsysim_opt.units import (
     DIMENSIONLESS,
     NONE,
     NUMBER,
+    POWER,
+    TIME,
     Dimension,
     Unit,
     as_measure,
@@ -26,6 +28,8 @@ from mlsysim_opt.units import (
 
 RELATION = re.compile("(<=|>=)")
 _WRITTEN = re.compile(rf"(?<![\w.])({NUMBER}\s*[A-Za-zµμ][\w/^*()µμ]*)")
+_OF_PLANS = {TIME: "h", POWER: "kW"}
+"""Units of what plans take, where it is not that of a single device or step."""
 _SIBILANTS = ("ches", "shes", "sses", "xes", "zes")
 
 
@@ -63,7 +67,12 @@ def written_unit(constraint: Any, of: Dimension) -> Unit | None:
 
 def limit_unit(constraint: Any, of: Dimension) -> Unit:
     """Return the unit that a limit is written in, or the one that people mostly write."""
-    return written_unit(constraint, of) or (customary_unit(of) if has_ladder(of) else readable_unit(1.0, of))
+    written = written_unit(constraint, of)
+    if written is not None:
+        return written
+    if of in _OF_PLANS:
+        return parse_unit(_OF_PLANS[of])
+    return customary_unit(of) if has_ladder(of) else readable_unit(1.0, of)
 
 
 def counted(constraint: str) -> str:

@@ -96,7 +96,8 @@ def test_the_unit_is_that_of_the_limit_not_of_other_numbers_beside_it() -> None:
     assert str(written_unit(priced, dimension("USD"))) == "kUSD"
     assert str(written_unit("5 h <= 2 * 3 min * size", dimension("h"))) == "h"
     assert written_unit("power <= limit", POWER) is None
-    assert str(limit_unit("power is kept", POWER)) == "W"
+    assert str(limit_unit("power is kept", POWER)) == "kW"
+    assert str(limit_unit("a cluster works no longer than it stands", dimension("s"))) == "h"
     assert str(limit_unit("rent is kept", dimension("USD/s"))) == "USD/h"
 
 
