@@ -7,11 +7,13 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
 
+FullDisk = Callable[[int], AbstractContextManager[None]]
 RunPython = Callable[..., subprocess.CompletedProcess[str]]
 
 # `quick` is repeatable: a red build is red again on the next machine. `campaign` explores: `make fuzz`.
@@ -42,6 +44,23 @@ def third_party(tmp_path: Path, root: Path, monkeypatch: pytest.MonkeyPatch) -> 
     yield "shoptalk"
     monkeypatch.undo()
     entries.cache_clear()
+
+
+@pytest.fixture
+def full_disk() -> FullDisk:
+    """Return a context in which no file takes more than so many bytes: what is beyond fails as on a full disk."""
+    resource = pytest.importorskip("resource")
+
+    @contextmanager
+    def limited(size: int) -> Iterator[None]:
+        soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+        try:
+            yield
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+    return limited
 
 
 @pytest.fixture

@@ -22,7 +22,7 @@ SOURCES["mlsysim_opt.catalog"] = ROOT / "catalog"
 # A part may import from its own line and from the lines above it.
 LAYERS = [
     {"errors", "catalog"},
-    {"units"},
+    {"units", "files"},
     {"algebra"},
     {"registry"},
     {"physics"},

@@ -25,6 +25,7 @@ from mlsysim_opt.cli.options import (
     Start,
     StudyFile,
     TimeLimit,
+    WhatIf,
     complete_backend,
 )
 from mlsysim_opt.cli.output import give
@@ -98,6 +99,7 @@ def optimize(
     start: Start = None,
     scenario: Scenario = None,
     robust: Robust = None,
+    what_if: WhatIf = None,
     write: Annotated[
         str | None,
         typer.Option(help="Do not solve: write the program as x.lp or x.mps, for other solvers.", show_default=False),
@@ -109,7 +111,7 @@ def optimize(
 
     named = _named(model, fleet, batch_size, seq_len, precision)
     asked = _asked(formulation, named, set_, choose, objective, constraint, _plan_file(plan, file))
-    asked.scenarios, asked.robust = scenario or [], robust
+    asked.scenarios, asked.robust, asked.otherwise = scenario or [], robust, what_if or []
     if write is not None:
         return give(solve.written(asked, write), as_json=json)
     return give(

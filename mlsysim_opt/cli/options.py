@@ -139,6 +139,16 @@ Start = Annotated[
     str | None,
     typer.Option(metavar="FILE", help="An answer of --json to begin with.", show_default=False),
 ]
+WhatIf = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--what-if",
+        metavar="CHANGE",
+        help="Also answer with a limit ('cost <= 900 USD'), a given ('price=3 USD/h') or the objective changed, or "
+        "'without' a constraint, and show the difference; again for more.",
+        show_default=False,
+    ),
+]
 Scenario = Annotated[
     list[str] | None,
     typer.Option(

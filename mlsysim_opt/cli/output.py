@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.text import Text
 
+    from mlsysim_opt.errors import MlsysimError
+
 WIDE = 120
 """Columns where the output has no terminal that would say."""
 NARROWEST = 12
@@ -36,11 +38,13 @@ class Answer:
 
     Attributes:
         data: for ``--json``. show: writes it for people. status: the exit status.
+        errors: what went wrong beside it, for people on standard error; `data` says so itself.
     """
 
     data: dict[str, Any]
     show: Callable[[Screen], None]
     status: int = 0
+    errors: Sequence[MlsysimError] = ()
 
 
 def give(answer: Answer, *, as_json: bool) -> int:
@@ -51,6 +55,7 @@ def give(answer: Answer, *, as_json: bool) -> int:
         screen = Screen()
         answer.show(screen)
         write_text(screen.text(), sys.stdout)
+        write_text("".join(plain(f"error: {item}\n") for item in answer.errors), sys.stderr)
     return answer.status
 
 

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from mlsysim_opt.cli.output import Answer
 from mlsysim_opt.cli.plan_solution import show_front
 from mlsysim_opt.cli.progress import shown_progress
 from mlsysim_opt.cli.question import Asked
-from mlsysim_opt.errors import UsageError
+from mlsysim_opt.errors import FileError, UsageError
+
+if TYPE_CHECKING:
+    from mlsysim_opt.optimize import Front
 
 LIMIT_WITH_DESIGN = 8
 
@@ -26,7 +31,11 @@ def pareto(
 ) -> Answer:
     """Return a front, written and drawn where that is asked for.
 
+    What can be seen to be in the way of a file is an error before the search. A file that fails after it (the disk is
+    full) is told beside the front, which is not lost.
+
     Raises:
+        FileError: a file may not be written.
         UsageError: there are not two objectives, or a plan to begin with for a problem without plans.
     """
     from mlsysim_opt.cli.solve import begun, share
@@ -55,10 +64,19 @@ def pareto(
     else:
         with shown_progress() as show:
             found = front(task, points, limit, show)
-    if csv is not None:
-        found.to_csv(csv)
-    if parquet is not None:
-        found.to_parquet(parquet)
-    if plot is not None:
-        found.plot(plot)
-    return Answer(found.as_dict(), lambda screen: show_front(screen, found), 0 if found.settled else LIMIT_WITH_DESIGN)
+    failed = _export(found, csv, parquet, plot)
+    status = FileError.exit_code if failed else 0 if found.settled else LIMIT_WITH_DESIGN
+    data = {**found.as_dict(), **({"export_errors": [item.as_dict() for item in failed]} if failed else {})}
+    return Answer(data, lambda screen: show_front(screen, found), status, failed)
+
+
+def _export(found: Front, csv: str | None, parquet: str | None, plot: str | None) -> list[FileError]:
+    """Write a front to each file that is asked for; return what could not be written."""
+    failed: list[FileError] = []
+    for write, file in ((found.to_csv, csv), (found.to_parquet, parquet), (found.plot, plot)):
+        if file is not None:
+            try:
+                write(file)
+            except FileError as error:
+                failed.append(error)
+    return failed

@@ -24,7 +24,7 @@ def show_plan(screen: Screen, plan: PlanSolution, problem: CoupledProblem) -> No
     shown = plan.metrics.values_with_units
     screen.table("Metrics", ("metric", ">value", ""), [(n, v, problem.metrics[n].about) for n, v in shown.items()])
     screen.table("Metrics that are not known", ("metric", "why"), plan.metrics.not_known())
-    room = [(item.name, item.room, item.place, item.estimate) for item in plan.constraints if item.slack is not None]
+    room = [(item.name, item.room, item.place, item.worth) for item in plan.constraints if item.slack is not None]
     columns = ("constraint", ">room", "least at", ">a unit more, estimated")
     screen.table("Constraints (the estimate is that of divisible amounts)", columns, room)
     screen.table("Left out as undefined", ("amounts", ">tuples"), [(n, f"{c:,}") for n, c in plan.undefined.items()])

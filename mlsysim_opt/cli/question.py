@@ -31,7 +31,7 @@ class Asked:
     Attributes:
         named: givens with an option of their own (`OPTIONS`), by name; None where the option is absent.
         given, choices: the texts of ``--set`` and ``--choose``.
-        scenarios, robust: the texts of ``--scenario`` and ``--robust``.
+        scenarios, robust, otherwise: the texts of ``--scenario``, ``--robust`` and ``--what-if``.
     """
 
     formulation: str | None = None
@@ -43,6 +43,7 @@ class Asked:
     plan: str | None = None
     scenarios: Sequence[str] = ()
     robust: str | None = None
+    otherwise: Sequence[str] = ()
 
     def task(self) -> Task | CoupledTask:
         """Return the question, compiled but not solved.

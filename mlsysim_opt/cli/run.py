@@ -19,6 +19,7 @@ from mlsysim_opt.errors import FileError, InfeasibleError, MlsysimError, UsageEr
 
 PROGRAM = "mlsysim-opt"
 DEBUG = "MLSYSIM_OPT_DEBUG"
+INTERRUPTED = 130
 ISSUES = "please report it with the command and the output of 'mlsysim-opt doctor'"
 
 
@@ -50,8 +51,8 @@ def run(arguments: list[str]) -> int:
             write_text(f"error: cannot write the output: {error.strerror}\n", sys.stderr)
             return FileError.exit_code
         except KeyboardInterrupt:
-            write_text("interrupted\n", sys.stderr)
-            return 130
+            write_text("interrupted: nothing was found yet\n", sys.stderr)
+            return INTERRUPTED
         except Terminated:
             write_text("terminated\n", sys.stderr)
             return 143
@@ -71,6 +72,8 @@ def _dispatch(arguments: list[str]) -> int:
         if type(error).__name__ == "Abort":
             raise KeyboardInterrupt from None
         raise
+    if status == INTERRUPTED:  # the parser makes this of Ctrl-C, without a word; no command of ours returns it
+        raise KeyboardInterrupt
     return status if isinstance(status, int) else 0
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from mlsysim_opt.cli.output import Answer, Screen
 from mlsysim_opt.errors import InfeasibleError, InputError, UnknownNameError
+from mlsysim_opt.files import written_whole
 from mlsysim_opt.registry import default_catalog
 from mlsysim_opt.scenarios import Scenario, Scenarios, SimulationConfig, Status, SystemEvaluation
 
@@ -35,7 +36,9 @@ def run(target: str, html: str | None) -> Answer:
     """Return the scorecard of a scenario, by name or from a file."""
     seen = _scenario(target).evaluate()
     if html is not None:
-        _write(Path(html), seen.to_html())
+        text = seen.to_html()
+        with written_whole(html) as part:
+            part.write_text(text, encoding="utf-8")
     return Answer(seen.to_dict(), lambda screen: screen.code(seen.scorecard()), _status(seen))
 
 
@@ -73,13 +76,3 @@ def _status(seen: SystemEvaluation) -> int:
     if seen.failed:
         return InfeasibleError.exit_code
     return InputError.exit_code if any(item.status == Status.SKIPPED for item in seen.checks) else 0
-
-
-def _write(path: Path, text: str) -> None:
-    """Write a file whole or not at all."""
-    part = path.with_name(path.name + ".part")
-    try:
-        part.write_text(text, encoding="utf-8")
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)

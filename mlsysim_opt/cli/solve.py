@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from mlsysim_opt.cli import arguments
+from mlsysim_opt.cli import arguments, what_if
 from mlsysim_opt.cli.output import Answer, Screen
 from mlsysim_opt.cli.question import Asked
 from mlsysim_opt.errors import FileError, InputError, UsageError
 
 if TYPE_CHECKING:
+    from mlsysim_opt.cli.what_if import Otherwise
     from mlsysim_opt.optimize import CoupledTask, PlanSolution, Problem, Solution, WhyNot
     from mlsysim_opt.optimize.robust import Uncertain
 
@@ -31,33 +32,44 @@ def optimize(
 
     limit = None if time_limit is None else to_seconds(time_limit, "--time-limit")
     task = asked.question()
+    others = what_if.read(task, asked.otherwise)
     if not isinstance(task, Task | CoupledTask):
-        return _robust(task, backend=backend, prune=prune, limit=limit, gap=gap, start=start)
+        return _robust(task, others, backend=backend, prune=prune, limit=limit, gap=gap, start=start)
     if isinstance(task, CoupledTask):
-        return _plan(task, backend=backend, prune=prune, limit=limit, gap=gap, start=start)
+        return _plan(task, others, backend=backend, prune=prune, limit=limit, gap=gap, start=start)
     _refuse_gap(task.problem.name, gap)
     backend_named(backend)
     begin = begun(start, Solution)
     with shown_progress() as show:
         found = solve(task, backend=backend, prune=prune, time_limit=limit, progress=show, start=begin)
-    return Answer(
+    answer = Answer(
         found.as_dict(),
         lambda screen: show_solution(screen, found, task.problem),
         0 if found.settled else LIMIT_WITH_DESIGN,
     )
+    return what_if.beside(answer, found, others, watch=shown_progress, backend=backend, time_limit=limit)
 
 
 def written(asked: Asked, file: str) -> Answer:
     """Write the program as a file for other solvers."""
     if asked.scenarios or asked.robust:
         raise UsageError("the program of one question is written, not that of several scenarios", path="--write")
+    if asked.otherwise:
+        raise UsageError("the program is written, not solved: there is no answer to differ from", path="--what-if")
     target = asked.task().write(file)
     data = {"status": "written", "file": str(target)}
     return Answer(data, lambda screen: screen.line(f"written: {target}; not solved"))
 
 
 def _plan(
-    task: CoupledTask, *, backend: str, prune: bool, limit: float | None, gap: str | None, start: str | None
+    task: CoupledTask,
+    others: Sequence[Otherwise],
+    *,
+    backend: str,
+    prune: bool,
+    limit: float | None,
+    gap: str | None,
+    start: str | None,
 ) -> Answer:
     """Return the best plan of a coupled problem; Ctrl-C ends the search with what it holds."""
     from mlsysim_opt.cli.plan_solution import show_plan
@@ -69,15 +81,23 @@ def _plan(
         plan = solve_coupled(
             task, backend=backend, prune=prune, time_limit=limit, gap=near, start=begin, progress=watch
         )  # fmt: skip
-    return Answer(
+    answer = Answer(
         plan.as_dict(),
         lambda screen: show_plan(screen, plan, task.problem),
         0 if plan.settled else LIMIT_WITH_DESIGN,
     )
+    return what_if.beside(answer, plan, others, watch=shown_progress, backend=backend, time_limit=limit, gap=near)
 
 
 def _robust(
-    task: Uncertain, *, backend: str, prune: bool, limit: float | None, gap: str | None, start: str | None
+    task: Uncertain,
+    others: Sequence[Otherwise],
+    *,
+    backend: str,
+    prune: bool,
+    limit: float | None,
+    gap: str | None,
+    start: str | None,
 ) -> Answer:
     """Return the best answer over several scenarios, and what that costs."""
     from mlsysim_opt.cli.plan_solution import show_plan
@@ -103,7 +123,9 @@ def _robust(
         for line in str(found.robustness).splitlines():
             screen.line(line)
 
-    return Answer(found.as_dict(), show, 0 if found.settled else LIMIT_WITH_DESIGN)
+    answer = Answer(found.as_dict(), show, 0 if found.settled else LIMIT_WITH_DESIGN)
+    near = share(gap)
+    return what_if.beside(answer, found, others, watch=shown_progress, backend=backend, time_limit=limit, gap=near)
 
 
 def _refuse_gap(problem: str, gap: str | None) -> None:

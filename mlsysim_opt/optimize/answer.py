@@ -15,6 +15,7 @@ from mlsysim_opt.units import parse_unit, quantity
 
 if TYPE_CHECKING:
     from mlsysim_opt.optimize.marginal import Marginal
+    from mlsysim_opt.optimize.progress import Show
     from mlsysim_opt.optimize.scenarios import Robustness
 
 SCHEMA = 1
@@ -267,8 +268,12 @@ class Answered(ABC):
         return self.task
 
     @abstractmethod
-    def _answer(self, task: Any, time_limit: float | None) -> Self:
-        """Return the answer to another question, knowing this one."""
+    def _answer(self, task: Any, **settings: Any) -> Self:
+        """Return the answer to another question, knowing this one; settings as of `what_if`."""
+
+    @abstractmethod
+    def moves(self, other: Self) -> list[str]:
+        """Return what is decided otherwise in another answer of this kind, in words."""
 
     def what_if(
         self,
@@ -278,6 +283,9 @@ class Answered(ABC):
         objective: Any = None,
         choices: dict[str, Any] | None = None,
         time_limit: float | None = None,
+        backend: str = "auto",
+        gap: float | str = 0.0,
+        progress: Show | None = None,
         **given: Any,
     ) -> Self:
         """Return the answer to the same question with some of it changed; a robust answer stays one.
@@ -286,6 +294,7 @@ class Answered(ABC):
             constraints: to be added. without: constraints of the question, by their words, to be left out.
             objective: another one. choices, given: of the formulation, in place of what was given.
             time_limit: seconds after which the best that is found is returned.
+            backend, gap, progress: as of `optimize`.
         Raises:
             InfeasibleError, InputError: as `optimize`.
         """
@@ -295,10 +304,13 @@ class Answered(ABC):
         changed: dict[str, Any] = {
             "constraints": constraints, "without": without, "objective": objective, "choices": choices, "given": given
         }  # fmt: skip
+        settings: dict[str, Any] = {
+            "time_limit": time_limit, "backend": backend, "gap": gap, "progress": progress
+        }  # fmt: skip
         if task.uncertain is not None:  # over the same scenarios
-            answer: Self = task.uncertain.otherwise(**changed).answer(time_limit=time_limit)
+            answer: Self = task.uncertain.otherwise(**changed).answer(**settings)
             return answer
-        return self._answer(asked_otherwise(task, **changed), time_limit)
+        return self._answer(asked_otherwise(task, **changed), **settings)
 
     def marginal(
         self, constraint: Any, limits: Sequence[Any] | None = None, *, time_limit: float | None = None

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
-from mlsysim_opt.errors import FileError, LibraryMissingError
+from mlsysim_opt.errors import LibraryMissingError
+from mlsysim_opt.files import check_writable
 from mlsysim_opt.solvers.plots import check_picture
 
 
@@ -13,16 +13,16 @@ def check_exports(csv: str | None, parquet: str | None, plot: str | None) -> Non
     """Refuse files that a front could not be written to; None for those that are not asked for.
 
     Raises:
-        FileError: there is no such folder. LibraryMissingError: a library is not installed.
-        InputError: a picture's ending is no known format.
+        FileError: there is no such folder, or nothing may be written there. InputError: a picture has no known ending.
+        LibraryMissingError: a library is not installed.
     """
     if parquet is not None:
         pyarrow_writer()
     if plot is not None:
         check_picture(plot)
     for path in (csv, parquet, plot):
-        if path is not None and not (folder := Path(path).parent).is_dir():
-            raise FileError(f"cannot write {path}: there is no folder {folder}", path=path)
+        if path is not None:
+            check_writable(path)
 
 
 def pyarrow_writer() -> tuple[Any, Any]:

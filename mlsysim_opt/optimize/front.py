@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from mlsysim_opt.errors import FileError, InputError, UnknownNameError
+from mlsysim_opt.errors import InputError, UnknownNameError
+from mlsysim_opt.files import written_whole
 from mlsysim_opt.optimize.answer import Value
-from mlsysim_opt.optimize.coupled.moves import plan_moves
 from mlsysim_opt.optimize.coupled.solution import PlanSolution, amount_lines
 from mlsysim_opt.optimize.dominance import hypervolume
 from mlsysim_opt.optimize.exports import pyarrow_writer
@@ -153,13 +153,10 @@ class Front:
 
     def moves(self, first: int, second: int) -> list[str]:
         """Return what changes from one point to another: decisions of a design, amounts of a plan."""
-        old, new = (self.points[self._checked(at)] for at in (first, second))
-        if isinstance(old, PlanSolution) and isinstance(new, PlanSolution):
-            return plan_moves(old, new)
-        return [
-            f"{name} from {value} to {new.design[name]}" for name, value in old.design.items()
-            if new.design[name] != value
-        ]  # fmt: skip
+        points: list[Any] = self.points
+        old, new = (points[self._checked(at)] for at in (first, second))
+        changed: list[str] = old.moves(new)
+        return changed
 
     def _checked(self, point: int) -> int:
         """Return the number of a point.
@@ -255,35 +252,39 @@ class Front:
         return columns
 
     def to_csv(self, path: str | Path | None = None) -> str:
-        """Return `table` as CSV text, and write it where a path is given."""
+        """Return `table` as CSV text, and write it where a path is given.
+
+        Raises:
+            FileError: it cannot be written.
+        """
         columns = self.table()
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
         writer.writerow(columns)
         writer.writerows(zip(*columns.values(), strict=True))
         if path is not None:
-            _written(path, text.getvalue())
+            with written_whole(_path(path)) as part:
+                part.write_text(text.getvalue(), encoding="utf-8")
         return text.getvalue()
 
     def to_parquet(self, path: str | Path) -> Path:
         """Write `table` as a Parquet file.
 
         Raises:
-            LibraryMissingError: pyarrow is not installed.
+            LibraryMissingError: pyarrow is not installed. FileError: it cannot be written.
         """
         pyarrow, write_table = pyarrow_writer()
         target = _path(path)
-        try:
-            write_table(pyarrow.table(self.table()), target)
-        except OSError as error:
-            raise FileError(f"cannot write {target}: {error.strerror or error}", path=str(target)) from error
+        table = pyarrow.table(self.table())
+        with written_whole(target) as part:
+            write_table(table, part)
         return target
 
     def plot(self, path: str | Path) -> Path:
         """Draw the front (png, svg, pdf): one panel for each pair of objectives, the knee marked.
 
         Raises:
-            LibraryMissingError: matplotlib is not installed (extra ``plots``).
+            LibraryMissingError: matplotlib is not installed (extra ``plots``). FileError: it cannot be written.
         """
         from mlsysim_opt.solvers.plots import plot_front
 
@@ -323,11 +324,3 @@ def _path(path: str | Path) -> Path:
     if not isinstance(path, str | Path):
         raise InputError(f"expected a path, got {path!r}", path="path")
     return Path(path)
-
-
-def _written(path: str | Path, text: str) -> None:
-    target = _path(path)
-    try:
-        target.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise FileError(f"cannot write {target}: {error.strerror or error}", path=str(target)) from error

@@ -6,8 +6,6 @@ secant between two exact answers. The dual of the relaxation stands beside it as
 
 from __future__ import annotations
 
-import math
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
@@ -22,18 +20,18 @@ from mlsysim_opt.optimize.coupled.search import Options
 from mlsysim_opt.optimize.coupled.solution import PlanSolution
 from mlsysim_opt.optimize.coupled.task import CoupledTask
 from mlsysim_opt.optimize.otherwise import asked_otherwise, specs_without
+from mlsysim_opt.optimize.per_unit import RELATION, counted, per_one, per_unit, written_unit
 from mlsysim_opt.optimize.problem import Constraint
 from mlsysim_opt.optimize.request import ConstraintSpec, Metrics, read_constraints
 from mlsysim_opt.optimize.run import Task, backend_named
 from mlsysim_opt.optimize.run import solution_of as design_of
 from mlsysim_opt.optimize.solution import Solution
 from mlsysim_opt.optimize.stopping import Halt
-from mlsysim_opt.units import DIMENSIONLESS, NONE, Unit, as_measure, base_unit, dimension_text, divide, readable_unit
+from mlsysim_opt.units import DIMENSIONLESS, NONE, Unit, as_measure, base_unit, dimension_text, readable_unit
 
 if TYPE_CHECKING:
     from mlsysim_opt.optimize.robust import Uncertain
 
-RELATION = re.compile("(<=|>=)")
 NEXT = 1e-6
 """The next point is looked for beyond this share of a value: closer ones count as the same."""
 
@@ -46,9 +44,9 @@ class Marginal:
         constraint: what is limited. objective, sense: what pays.
         limits: the loosest first. values: the objective at each, None where nothing is possible.
         reached: what the best design makes of the limit. costs: how much worse the objective is than at the limit
-            before; the first has none. secants: the same for one unit of the limit.
+            before; the first has none. secants: the same for one unit of the limit, as it is written (``USD/kW``).
         estimates: the dual of the relaxation at each limit: an estimate, and only where a program was solved.
-        solutions: the answers themselves.
+        counts: what a limit without a unit counts ("gpus"). solutions: the answers themselves.
     """
 
     constraint: str
@@ -59,6 +57,7 @@ class Marginal:
     costs: list[Value | None]
     secants: list[Value | None]
     estimates: list[Value | None]
+    counts: str = ""
     solutions: list[Any] = field(default_factory=list, repr=False)
 
     def as_dict(self) -> dict[str, Any]:
@@ -72,6 +71,7 @@ class Marginal:
             "constraint": self.constraint,
             "objective": self.objective,
             **{name: plain(getattr(self, name)) for name in columns},
+            "counts": self.counts or None,
         }
 
     def __str__(self) -> str:
@@ -82,9 +82,10 @@ class Marginal:
                 lines.append(f"{limit}: nothing is possible")
                 continue
             estimate = self.estimates[at]
-            told = f"; the relaxation's dual, an estimate: {estimate}" if estimate else ""
+            one = per_one(self.counts)
+            told = f"; the relaxation's dual, an estimate: {estimate}{one}" if estimate else ""
             if at and self.costs[at] is not None:
-                told = f"; {self.limits[at - 1]} -> {limit} costs {self.costs[at]}, {self.secants[at]}{told}"
+                told = f"; {self.limits[at - 1]} -> {limit} costs {self.costs[at]}, {self.secants[at]}{one}{told}"
             lines.append(f"{limit}: {value}, {self.reached[at]} reached{told}")
         return "\n".join(lines)
 
@@ -97,7 +98,8 @@ class _Question:
 
     Attributes:
         task: the question; of a robust one, that for the givens as they are. spec: the constraint, as the user says it.
-        moving: the side that is limited. upper: whether from above. limit: as given. unit: of limits, as written.
+        moving: the side that is limited. upper: whether from above. limit: as given. unit: of limits, as
+            written; the base unit where that is not told.
         there: of a robust question, the same in each scenario.
     """
 
@@ -124,7 +126,8 @@ class _Question:
                              hint="what_if(constraints=[...]) answers under another one")  # fmt: skip
         moving, upper, bound = limited
         limit = float(ScalarProgram([bound]).run_named(task.problem.values)[0])
-        return _Question(task, spec, read[0].name, moving, upper, limit, _unit_of(spec, bound))
+        unit = written_unit(spec, bound.dimension) or base_unit(bound.dimension)
+        return _Question(task, spec, read[0].name, moving, upper, limit, unit)
 
     def at(self, limit: float) -> Task | CoupledTask | Uncertain:
         """Return the question with another limit in place of all that it has of the same and on the same side."""
@@ -161,6 +164,11 @@ class _Question:
 
         limited.__name__ = text
         return limited
+
+    @property
+    def unit_shown(self) -> Unit:
+        """The unit that limits are shown in: as they are written, where that is told."""
+        return written_unit(self.spec, self.moving.dimension) or readable_unit(self.limit, self.moving.dimension)
 
     @property
     def words(self) -> str:
@@ -205,6 +213,21 @@ def _limited(task: Task | CoupledTask, rule: Constraint) -> tuple[Expression, bo
     return (small, True, large) if fixed[1] else (large, False, small)
 
 
+def same_limits(task: Task | CoupledTask, specs: Sequence[ConstraintSpec]) -> list[str]:
+    """Return, by their words, the user's constraints that limit the same as some other ones, from the same side.
+
+    Who asks what another limit would give means it in place of these.
+    """
+    others = [_limited(task, rule) for rule in read_constraints(task.problem, specs)]
+    sides = [(item[0], item[1]) for item in others if item is not None]
+    found = []
+    for rule in read_constraints(task.problem, task.specs):
+        limited = _limited(task, rule)
+        if limited is not None and any(limited[0] is side and limited[1] == upper for side, upper in sides):
+            found.append(rule.name)
+    return found
+
+
 def _digits(value: float) -> str:
     """Return a number as short as it can be told exactly."""
     return next(text for text in (f"{value:g}", repr(value)) if float(text) == value)
@@ -213,21 +236,6 @@ def _digits(value: float) -> str:
 def metric_symbols_of(task: Task | CoupledTask, node: Expression) -> list[Any]:
     """Return the symbols in a node that stand for sums of a plan; none in a problem of single designs."""
     return metric_symbols(task.problem, node) if isinstance(task, CoupledTask) else []
-
-
-def _unit_of(spec: ConstraintSpec, bound: Expression) -> Unit:
-    """Return the unit that a limit is written in."""
-    if bound.dimension == NONE:
-        return DIMENSIONLESS
-    if isinstance(spec, str):
-        for piece in spec.replace(">=", "<=").split("<="):
-            try:
-                measure = as_measure(piece.strip())
-            except InputError:
-                continue
-            if measure.dimension == bound.dimension:
-                return measure.unit
-    return base_unit(bound.dimension)
 
 
 def answered(task: Task | CoupledTask | Uncertain, time_limit: float | None = None) -> Solution | PlanSolution | None:
@@ -311,11 +319,11 @@ def _told(asked: _Question, limits: Sequence[float], found: Sequence[Solution | 
     known = next((item for item in found if item is not None), None)
     name, sense = (objective.name, objective.sense) if known is None else (known.objective_name, known.sense)
     sign = 1.0 if sense == "min" else -1.0
-    of = objective.expression.dimension
-    unit = "" if asked.moving.dimension == NONE else asked.unit.text
+    unit = "" if known is None else known.objective.unit
+    limit = asked.unit_shown
 
     def shown(value: float) -> Value:
-        return Value(value / asked.unit.factor, unit)
+        return Value(value / limit.factor, "" if limit.dimension == NONE else limit.text)
 
     values = [None if item is None else item.objective for item in found]
     costs: list[Value | None] = [None]
@@ -328,8 +336,8 @@ def _told(asked: _Question, limits: Sequence[float], found: Sequence[Solution | 
             continue
         cost = sign * (two.si - one.si)
         wide = abs(limits[at] - limits[at - 1])
-        costs.append(_readable(cost, of))
-        secants.append(_readable(cost / wide, divide(of, asked.moving.dimension)))
+        costs.append(per_unit(cost, unit, DIMENSIONLESS))
+        secants.append(per_unit(cost / wide, unit, limit))
     estimates = [_estimate(item, asked) for item in found]
     return Marginal(
         constraint=asked.name,
@@ -340,6 +348,7 @@ def _told(asked: _Question, limits: Sequence[float], found: Sequence[Solution | 
         costs=costs,
         secants=secants,
         estimates=estimates,
+        counts=counted(asked.name) if limit.dimension == NONE else "",
         solutions=list(found),
     )
 
@@ -349,10 +358,3 @@ def _estimate(solution: Solution | PlanSolution | None, asked: _Question) -> Val
         return None
     found = [item.estimate for item in solution.constraints if item.given_by_user and item.name.startswith(asked.words)]
     return found[0] if len(found) == 1 else None
-
-
-def _readable(value: float, of: Any) -> Value:
-    if of == NONE:
-        return Value(value)
-    unit = readable_unit(value, of)
-    return Value(value / unit.factor if math.isfinite(value) else None, unit.text)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from mlsysim_opt.errors import InputError
 from mlsysim_opt.optimize.answer import Answered, Value
@@ -155,10 +155,11 @@ class Solution(Answered):
         }
 
     # asking -----------------------------------------------------------------------------------------------------------
-    def _answer(self, task: Task, time_limit: float | None) -> Solution:
-        from mlsysim_opt.optimize.run import solve
+    def _answer(self, task: Task, **settings: Any) -> Solution:
+        from mlsysim_opt.optimize import refuse_for_designs, solve
 
-        return solve(task, time_limit=time_limit)
+        refuse_for_designs(task.problem.name, gap=settings.pop("gap"))
+        return solve(task, **settings)
 
     def verify(self, samples: int = 200) -> dict[str, Any]:
         """Re-evaluate the answer by the independent scalar path, and challenge its bound with other designs.
@@ -174,6 +175,12 @@ class Solution(Answered):
         from mlsysim_opt.optimize.verify import verify
 
         return verify(self._task(), self, samples)
+
+    def moves(self, other: Self) -> list[str]:
+        """Return what is decided otherwise in another design, in words."""
+        names = dict.fromkeys([*self.design, *other.design])
+        pairs = {name: (self.design.get(name), other.design.get(name)) for name in names}
+        return [f"{name} from {old} to {new}" for name, (old, new) in pairs.items() if old != new]
 
     def why_not(self, **design: Any) -> Any:
         """Say why a design was not chosen: what rejects it and by how much, or how much worse it is.

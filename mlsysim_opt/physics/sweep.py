@@ -15,6 +15,7 @@ import numpy as np
 
 from mlsysim_opt.algebra.expression import Operation
 from mlsysim_opt.errors import InputError, MlsysimError, UnknownNameError
+from mlsysim_opt.files import written_whole
 from mlsysim_opt.physics.parts import FEASIBLE, Array, Part, Space, wanted
 from mlsysim_opt.units import NONE, Unit, parse_unit, quantity, readable_unit
 
@@ -93,9 +94,13 @@ class Sweep(Mapping[str, Any]):
             }  # fmt: skip
 
     def to_csv(self, path: str | Path) -> None:
-        """Write the records with a header; units stand in brackets after the names of the outputs."""
+        """Write the records with a header; units stand in brackets after the names of the outputs.
+
+        Raises:
+            FileError: the file cannot be written.
+        """
         header = [*self.axes, *(f"{name} [{self.unit(name)}]" if self.unit(name) else name for name in self._si)]
-        with Path(path).open("w", newline="", encoding="utf-8") as file:
+        with written_whole(path) as part, part.open("w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file)
             writer.writerow(header)
             writer.writerows(row.values() for row in self.rows())

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mlsysim_opt.errors import FileError, InputError, LibraryMissingError
+from mlsysim_opt.errors import InputError, LibraryMissingError
+from mlsysim_opt.files import written_whole
 from mlsysim_opt.solvers.tornado import percents, title_of
 
 if TYPE_CHECKING:
@@ -76,10 +77,8 @@ def _target(path: str | Path) -> Path:
 
 
 def _saved(figure: Any, target: Path) -> Path:
-    try:
-        figure.savefig(target)
-    except OSError as error:
-        raise FileError(f"cannot write {target}: {error.strerror or error}", path=str(target)) from error
+    with written_whole(target) as part:
+        figure.savefig(part)
     return target
 
 

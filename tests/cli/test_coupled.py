@@ -7,6 +7,7 @@ import json
 import signal
 import sys
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -204,7 +205,7 @@ def test_a_front_is_exported(ask: Ask, refused: Callable[..., str], tmp_path: Pa
     assert head.startswith("min_rent [USD],min_carbon [tCO2e],")
     assert [[float(cell) for cell in row.split(",")[:2]] for row in rows] == data["values"]
     assert Front.from_json(json.dumps(data)).values == data["values"]
-    refused(*FRONT, "--csv", str(tmp_path / "none" / "front.csv"), code=4, says=("cannot write",))
+    refused(*FRONT, "--csv", str(tmp_path / "none" / "front.csv"), code=4, says=("cannot be written",))
     parquet = pytest.importorskip("pyarrow.parquet")
     assert ask(*FRONT, "--parquet", str(columns)).code == 0
     assert parquet.read_table(columns).to_pydict()["min_rent [USD]"] == [row[0] for row in data["values"]]
@@ -229,9 +230,37 @@ def test_what_cannot_be_written_is_said_before_the_search(
     refused(*FRONT, "--plot", str(tmp_path / "front.xyz"), code=3, says=("front.xyz", ".svg"))
     for option in ("--csv", "--plot"):
         missing = str(tmp_path / "none" / "front.svg")
-        refused(*FRONT, option, missing, code=4, says=("cannot write", "there is no folder"))
+        refused(*FRONT, option, missing, code=4, says=("cannot be written", "there is no folder"))
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     refused(*FRONT, "--plot", str(tmp_path / "front.svg"), code=9, says=("matplotlib", "mlsysim-opt[plots]"))
+
+
+def test_a_disk_that_fills_loses_neither_the_front_nor_an_earlier_file(
+    ask: Ask, tmp_path: Path, full_disk: Callable[[int], AbstractContextManager[None]]
+) -> None:
+    table, picture = tmp_path / "front.csv", tmp_path / "front.svg"
+    table.write_text("before")
+    with full_disk(40):
+        done = ask(*FRONT, "--csv", str(table))
+        data = ask(*FRONT, "--csv", str(table), "--plot", str(picture), "--json")
+    assert done.code == data.code == 4
+    assert f"error: {table}: cannot be written: " in done.err
+    assert "complete: all" in done.out, "the front itself is shown"
+    assert [item["code"] for item in data.json["export_errors"]] == ["file", "file"]
+    assert data.json["values"] == ask(*FRONT, "--json").json["values"]
+    assert Front.from_json(data.out).complete
+    assert table.read_text() == "before"
+    assert sorted(item.name for item in tmp_path.iterdir() if item.is_file()) == ["front.csv"]
+
+
+def test_a_folder_that_may_not_be_written_to_is_said_before_the_search(
+    refused: Callable[..., str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ProgramPlans, "least", never)
+    monkeypatch.setattr("mlsysim_opt.files.os.access", lambda path, mode: Path(path) != tmp_path)  # root may everywhere
+    for option in ("--csv", "--plot"):
+        refused(*FRONT, option, str(tmp_path / "x.svg"), code=4, says=("x.svg", "folder", "may not be written to"))
+    refused(*FRONT, "--csv", str(tmp_path), code=4, says=("it is a folder",))
 
 
 def test_an_interrupted_front_is_shown_and_exported(ask: Ask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

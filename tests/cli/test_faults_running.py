@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 import mlsysim_opt as mo
+from mlsysim_opt.optimize import Formulation
 from mlsysim_opt.optimize.backends import _imports
 from mlsysim_opt.optimize.search import Search
 
@@ -126,14 +127,29 @@ def interrupted(number: int, *arguments: str, cwd: Path) -> subprocess.Popen[str
     return process
 
 
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_H01_signals(tmp_path: Path, number: int, status: int) -> None:
+@pytest.mark.parametrize(
+    ("number", "status", "told"),
+    [(signal.SIGINT, 130, "interrupted: nothing was found yet\n"), (signal.SIGTERM, 143, "terminated\n")],
+)
+def test_H01_signals(tmp_path: Path, number: int, status: int, told: str) -> None:
     process = interrupted(number, "optimize", *JOB, cwd=tmp_path)
     started = time.monotonic()
     _, err = process.communicate(timeout=20)
     assert process.returncode == status
     assert time.monotonic() - started < 5
-    assert "Traceback" not in err
+    assert err == told
+
+
+def test_H01_ctrl_c_while_a_problem_is_compiled_says_that_nothing_was_found(
+    ask: Ask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def pressed(*_: Any, **__: Any) -> Any:
+        signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(Formulation, "problem", pressed)
+    for arguments in (("optimize", *JOB), ("pareto", *JOB, "--objective", "min_mfu", "--objective", "min_memory")):
+        done = ask(*arguments, "--json")
+        assert (done.code, done.out, done.err) == (130, "", "interrupted: nothing was found yet\n")
 
 
 def test_H01_ctrl_c_gives_the_design_that_is_held(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -84,6 +84,17 @@ def test_the_same_question_otherwise() -> None:
         first.what_if(price="1 USD")
 
 
+def test_the_other_question_is_solved_as_asked() -> None:
+    plan = mo.optimize(ships(), constraints=["carbon <= 15 kgCO2e"])
+    other = plan.what_if(constraints=["cost <= 6 USD"], backend="cpsat", gap="1%", progress=lambda _: None)
+    assert (other.objective.value, other.backend) == (5, "cpsat")
+    with pytest.raises(InputError, match="progress"):
+        plan.what_if(progress=3)
+    best = mo.optimize("compression", model="Llama3_8B", hardware="H100", seq_len=4096, output_len=512, explain=False)
+    with pytest.raises(InputError, match="no gap to stop at"):
+        best.what_if(gap=0.1)
+
+
 def test_what_is_no_limit_is_refused() -> None:
     best = mo.optimize(ships())
     for wrong in ("carbon == 3 kgCO2e", "carbon / 1 kgCO2e <= cost / 1 USD"):

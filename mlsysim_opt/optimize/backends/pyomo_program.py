@@ -16,7 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from mlsysim_opt.errors import FileError, InputError, MlsysimError, SolverMissingError
+from mlsysim_opt.errors import InputError, MlsysimError, SolverMissingError
+from mlsysim_opt.files import written_whole
 from mlsysim_opt.optimize.backends._imports import load_highs, load_pyomo
 from mlsysim_opt.optimize.backends.highs import TOLERANCE, Result, Stop
 from mlsysim_opt.optimize.backends.milp import interrupts_told, one_at_a_time
@@ -258,10 +259,8 @@ def write_model(model: Any, path: str | Path) -> Path:
     target = Path(path)
     if target.suffix not in FORMATS:
         raise InputError(f"{target.name!r} is neither an LP nor an MPS file", path="path", hint="x.lp or x.mps")
-    try:
-        model.write(str(target), io_options={"symbolic_solver_labels": True})
-    except OSError as error:
-        raise FileError(f"cannot be written: {error.strerror or error}", path=str(target)) from error
+    with written_whole(target) as part:
+        model.write(str(part), io_options={"symbolic_solver_labels": True})
     return target
 
 

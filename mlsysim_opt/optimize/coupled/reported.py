@@ -20,7 +20,8 @@ from mlsysim_opt.optimize.coupled.rechecked import evaluated
 from mlsysim_opt.optimize.coupled.solution import PlanSlack, PlanSolution
 from mlsysim_opt.optimize.coupled.task import CoupledTask
 from mlsysim_opt.optimize.coupled.totals import Family
-from mlsysim_opt.units import NONE, divide, parse_unit, readable_unit
+from mlsysim_opt.optimize.per_unit import counted, limit_unit, per_unit
+from mlsysim_opt.units import NONE, parse_unit, readable_unit
 
 DUST = 1e-9
 """An amount of less than this share of the largest of its item is rounding."""
@@ -162,7 +163,8 @@ def _slacks(task: CoupledTask, audit: Audit, first: Solved) -> list[PlanSlack]:
         if math.isfinite(slack) and relation.coupling.relation != "==":  # an equation has no room
             shown = Value(slack) if of == NONE else _readable(slack, of)
         user = relation.name in mine
-        found.append(PlanSlack(relation.name, shown, place, user, prices.get(relation.name), relation.counts))
+        counts = relation.counts or (counted(relation.name) if user and of == NONE else "")
+        found.append(PlanSlack(relation.name, shown, place, user, prices.get(relation.name), counts))
     return found
 
 
@@ -176,6 +178,8 @@ def _estimates(task: CoupledTask, first: Solved) -> dict[str, Value]:
     duals = first.found.duals
     if duals is None or task.linear.divisor is not None:
         return {}
+    objective = task.objective.expression
+    unit = shown(task.problem, objective, first.found.value or 0.0, objective.dimension).unit
     found: dict[str, Value] = {}
     at = 0
     for rows in first.compiled.rows:
@@ -183,7 +187,6 @@ def _estimates(task: CoupledTask, first: Solved) -> dict[str, Value]:
         at += rows.count
         if rows.source is None:
             continue
-        of = divide(task.linear.total.dimension, rows.source.coupling.total.dimension)
-        value = abs(float(np.sum(part)))
-        found[rows.name] = Value(value) if of == NONE else _readable(value, of)
+        limit = limit_unit(rows.name, rows.source.coupling.total.dimension)
+        found[rows.name] = per_unit(abs(float(np.sum(part))), unit, limit)
     return found

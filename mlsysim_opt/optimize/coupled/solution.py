@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from mlsysim_opt.errors import UnknownNameError
 from mlsysim_opt.optimize.answer import Answered, Value
+from mlsysim_opt.optimize.per_unit import per_one
 
 if TYPE_CHECKING:
     from mlsysim_opt.optimize.coupled.task import CoupledTask
@@ -21,7 +22,7 @@ class PlanSlack:
         name: the relation. slack: at its tightest place; None where nothing is limited, and of equations. place: that
             place.
         estimate: by how much the objective would fall for one more unit of the limit, were amounts divisible: the dual
-            of the relaxation summed over the places, an estimate only.
+            of the relaxation summed over the places, an estimate only; in the objective's unit per that of the limit.
         counts: what a slack without a unit counts.
     """
 
@@ -36,6 +37,11 @@ class PlanSlack:
     def room(self) -> str:
         """The slack as text; nothing where nothing is limited."""
         return "" if self.slack is None else f"{self.slack} {self.counts}".strip()
+
+    @property
+    def worth(self) -> str:
+        """The estimate as text; nothing where there is none."""
+        return "" if self.estimate is None else f"{self.estimate}{per_one(self.counts)}"
 
     def as_dict(self) -> dict[str, Any]:
         """Return it as JSON data."""
@@ -114,10 +120,10 @@ class PlanSolution(Answered):
         }
 
     # asking -----------------------------------------------------------------------------------------------------------
-    def _answer(self, task: CoupledTask, time_limit: float | None) -> PlanSolution:
+    def _answer(self, task: CoupledTask, **settings: Any) -> PlanSolution:
         from mlsysim_opt.optimize.coupled.run import solve_coupled
 
-        return solve_coupled(task, start=self, time_limit=time_limit)
+        return solve_coupled(task, start=self, **settings)
 
     def verify(self) -> dict[str, Any]:
         """Re-evaluate the plan by the independent scalar path.

@@ -72,7 +72,7 @@ def test_a_written_file_is_read_by_another_program(problem: CoupledProblem, tmp_
         assert solver.getInfo().objective_function_value == pytest.approx(9.6)
     with pytest.raises(InputError, match="neither an LP nor an MPS"):
         answer.task.write(tmp_path / "plan.txt")
-    with pytest.raises(FileError, match="cannot be written: No such file"):
+    with pytest.raises(FileError, match="cannot be written: there is no folder"):
         answer.task.write(tmp_path / "none" / "plan.lp")
 
 
