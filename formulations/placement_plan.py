@@ -22,7 +22,8 @@ from mlsysim_opt.optimize.coupled.blocks import Schedule, Shares, Standing
 from mlsysim_opt.optimize.coupled.columns import over_product
 from mlsysim_opt.optimize.coupled.problem import CoupledProblem, Largest
 from mlsysim_opt.optimize.coupled.totals import Family, Total, sum_of
-from mlsysim_opt.physics.operations import Run, node_power
+from mlsysim_opt.physics.operations import Run
+from mlsysim_opt.physics.replicas import replica_power
 from mlsysim_opt.physics.view import View
 from mlsysim_opt.registry.entry import Entry
 from mlsysim_opt.units import TIME, Dimension, parse_unit
@@ -388,7 +389,7 @@ class Plan:
         load = problem.table("load", way, found.load)
         full = problem.table("requests per accelerator", way, found.rate, "request/s")
         devices = 1 / (full * load)
-        power = node_power(self.node, load) / self.per_node
+        power = replica_power(ONE, self.node, problem.table("time with a request", way, found.busy))
         kept = problem.table("it keeps what is promised there", (*way, self.region), found.kept)
         problem.allow("it keeps what is promised there", kept >= 1, structural=True)
         over = (*way, self.region, *((self.period,) if self.period is not None else ()))

@@ -25,13 +25,14 @@ class Serving:
     """Ways to serve the demands of a plan.
 
     Attributes:
-        labels: of ways. rate, load: of each demand, accelerator and way; NaN where there is none.
+        labels: of ways. rate, load, busy: of each demand, accelerator and way; NaN where there is none.
         kept: whether a way keeps what is promised to a demand, by demand, accelerator, way and region.
     """
 
     labels: tuple[str, ...]
     rate: Array
     load: Array
+    busy: Array
     kept: Array
 
 
@@ -86,13 +87,13 @@ def _tables(plan: Plan, found: Mapping[tuple[int, int], tuple[ServingWays, Array
     ]
     labels = tuple(dict.fromkeys(label for _, _, label in used))
     shape = (len(plan.demands), len(plan.accelerators), len(labels))
-    rate, load = np.full(shape, np.nan), np.full(shape, np.nan)
+    rate, load, busy = (np.full(shape, np.nan) for _ in range(3))
     keeps = np.zeros((*shape, len(plan.regions)), dtype=bool)
     for key, at, label in used:
         ways, kept = found[key]
         place = (*key, labels.index(label))
-        rate[place], load[place], keeps[place] = ways.rate[at], ways.load[at], kept[at]
-    return Serving(labels, rate, load, keeps)
+        rate[place], load[place], busy[place], keeps[place] = ways.rate[at], ways.load[at], ways.busy[at], kept[at]
+    return Serving(labels, rate, load, busy, keeps)
 
 
 def _trips(plan: Plan, item: Mapping[str, Any], sites: Sequence[str]) -> list[float]:
