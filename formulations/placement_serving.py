@@ -69,7 +69,31 @@ def serving_of(plan: Plan) -> Serving:
             plan.problem.assumptions[note] = _told(ways, kept, [plan.regions[place].name for place in where], where)
         if not any(mine == row for mine, _ in found):
             raise _refusal(item["name"], reasons)
+    _tell_power(plan, found)
     return _tables(plan, found)
+
+
+def _tell_power(plan: Plan, found: Mapping[tuple[int, int], tuple[ServingWays, Array]]) -> None:
+    """Say what the energy of servers rests on: when they work, and parts of replicas."""
+    measured = [item["name"] for item in plan.demands if item["requests_per_device"] is not None]
+    if measured:
+        plan.problem.assumptions["power of servers"] = (
+            f"busy power all the time, at whatever load: measured rates do not say when {several(measured)} has no "
+            "request in a server"
+        )
+    sizes = [
+        (float(ways.devices[at]), column) for (row, column), (ways, kept) in found.items()
+        for at in np.flatnonzero(kept.any(axis=1)) if plan.demands[row]["requests_per_device"] is None
+    ]  # fmt: skip
+    if sizes:
+        devices, column = max(sizes)
+        node = plan.node.entries[column]
+        busy = node.__dict__["busy_power"]
+        power = "" if busy is None else f" and {devices / node.accelerators_per_node * busy.si / 1000:.3g} kW"
+        plan.problem.assumptions["replicas"] = (
+            f"divisible: whole ones are less than one more for each demand, region and period, of {devices:g} "
+            f"accelerators{power} at most"
+        )
 
 
 def _refusal(name: str, reasons: Sequence[MlsysimError]) -> MlsysimError:
