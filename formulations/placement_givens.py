@@ -13,9 +13,9 @@ from mlsysim_opt.formulations.fleet_givens import QUANTILE
 from mlsysim_opt.formulations.givens import Counts, Names
 from mlsysim_opt.formulations.rows import Label, given_table
 
-from mlsysim_opt.errors import InputError
+from mlsysim_opt.errors import CatalogError, InputError
 from mlsysim_opt.physics.inputs import Given, Input, Number, Text, check_all
-from mlsysim_opt.registry.importers.tables import printable
+from mlsysim_opt.registry.importers.tables import Table, printable
 from mlsysim_opt.units import (
     CARBON,
     ENERGY,
@@ -101,9 +101,17 @@ def columns_of_file(path: str | os.PathLike[str], name: str) -> dict[str, Column
     Args:
         name: of the given.
     Raises:
-        FileError: the file cannot be read. CatalogError: a cell is no number, or a line between others is empty.
+        FileError: the file cannot be read. CatalogError: a cell is no number, or a line between others is empty; says
+            of which given.
     """
-    table = given_table(path, name)
+    try:
+        return _columns(given_table(path, name), name)
+    except CatalogError as error:
+        place = f"{error.path} (line {error.line})" if error.line is not None else error.path
+        raise CatalogError(f"{place}: {error.message}", path=name, hint=error.hint) from None
+
+
+def _columns(table: Table, name: str) -> dict[str, Column]:
     heads = [head.partition("[") for head in table.columns]
     names = [name.strip() for name, _, _ in heads]
     if len(set(names)) < len(names):
@@ -112,13 +120,13 @@ def columns_of_file(path: str | os.PathLike[str], name: str) -> dict[str, Column
     before = table.line
     for row in table.rows():
         if table.line > before + 1:
-            raise table.fault(f"has no value of {name} here, and more below: later ones would move up", before + 1,
+            raise table.fault("has no value here, and more below: later ones would move up", before + 1,
                               "give every value; an estimate for what was not measured")  # fmt: skip
         before = table.line
         for column, (head, text) in zip(values, row.items(), strict=True):
             column.append(table.number(text, printable(head), low=-math.inf))
     units = [unit.rstrip("] ") for _, _, unit in heads]
-    return {name: Column(each, unit, str(path)) for name, unit, each in zip(names, units, values, strict=True)}
+    return {name: Column(each, unit, table.label) for name, unit, each in zip(names, units, values, strict=True)}
 
 
 def is_file(value: Any) -> bool:
