@@ -21,7 +21,7 @@ from mlsysim_opt.formulations.placement_numbers import (
     told_of_a_period,
 )
 from mlsysim_opt.formulations.placement_periods import Grouping, alike
-from mlsysim_opt.formulations.placement_serving import serving_of
+from mlsysim_opt.formulations.placement_serving import peaks_of, serving_of
 from mlsysim_opt.formulations.placement_times import too_little_time
 
 from mlsysim_opt.algebra.atoms import ceil, maximum, minimum, where
@@ -429,30 +429,8 @@ class Plan:
             problem.blocks.append(Shares(served, (demand,), wanted, SERVED))
         problem.require(SERVED, served.total().equals(wanted), each=rows, structural=True)
         self.loads.append(
-            Load(served, devices * power * self.span, devices, self.span, self.now, self._peaks(demand, rates))
+            Load(served, devices * power * self.span, devices, self.span, self.now, peaks_of(self, demand, rates))
         )
-
-    def _peaks(self, demand: Choice, rates: Array) -> Expression:
-        """Return the peak of each demand in each period over its mean there, and say what stands for its values.
-
-        In groups of periods it is the least of them, so that what no plan is below holds for all of them.
-        """
-        parts = np.array([parts_of(item["rate"], self.every).max(axis=1) for item in self.demands])
-        peaks = np.where(parts > rates, parts / np.where(rates > 0, rates, 1), 1.0)
-        if not (peaks > 1).any():
-            return ONE
-        for item, mean, most in zip(self.demands, rates, parts, strict=True):
-            above = np.max(most - mean)
-            if above > 0:
-                needs = "capacity and held nodes are there for it" if self.shared else "nothing here limits that"
-                self.problem.assumptions[f"rate of {item['name']} in a period"] = (
-                    f"the mean of its values, which has all requests in it; one is {above:.3g} request/s above it at "
-                    f"most: {needs}"
-                )
-        if self.grouping is not None:
-            peaks = self.grouping.least(peaks)
-        rows = (demand, self.period) if self.period is not None else (demand,)
-        return self.problem.table("peak over mean", rows, peaks if self.period is not None else peaks[:, 0])
 
     # nodes held -------------------------------------------------------------------------------------------------------
     def _declare_held(self) -> None:

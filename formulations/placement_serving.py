@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from mlsysim_opt.formulations.fleet_givens import UTILIZATION, round_trip_times
 from mlsysim_opt.formulations.placement_designs import may_use
-from mlsysim_opt.formulations.placement_givens import Array
+from mlsysim_opt.formulations.placement_givens import Array, parts_of
 from mlsysim_opt.formulations.placement_numbers import several
 from mlsysim_opt.formulations.serving_columns import PROMISES, ServingWays, measured_ways, serving_ways
 
+from mlsysim_opt.algebra.expression import Choice, Expression, expression
 from mlsysim_opt.errors import InputError, MlsysimError
 from mlsysim_opt.registry.entry import Entry
 
@@ -71,6 +72,31 @@ def serving_of(plan: Plan) -> Serving:
             raise _refusal(item["name"], reasons)
     _tell_power(plan, found)
     return _tables(plan, found)
+
+
+def peaks_of(plan: Plan, demand: Choice, rates: Array) -> Expression:
+    """Return the peak of each demand in each period over its mean there, and say what stands for its values.
+
+    In groups of periods it is the least of them, so that what no plan is below holds for all of them.
+
+    Args:
+        demand: the choice. rates: means of the requests of each demand in each period.
+    """
+    most = np.array([parts_of(item["rate"], plan.every).max(axis=1) for item in plan.demands])
+    peaks = np.where(most > rates, most / np.where(rates > 0, rates, 1), 1.0)
+    for item, above in zip(plan.demands, (most - rates).max(axis=1), strict=True):
+        if above > 0:
+            needs = "capacity and held nodes are there for it" if plan.shared else "nothing here limits that"
+            plan.problem.assumptions[f"rate of {item['name']} in a period"] = (
+                f"the mean of its values, which has all requests in it; one is {above:.3g} request/s above it at most: "
+                f"{needs}"
+            )
+    if not (peaks > 1).any():
+        return expression(1)
+    if plan.grouping is not None:
+        peaks = plan.grouping.least(peaks)
+    rows = (demand, plan.period) if plan.period is not None else (demand,)
+    return plan.problem.table("peak over mean", rows, peaks if plan.period is not None else peaks[:, 0])
 
 
 def _tell_power(plan: Plan, found: Mapping[tuple[int, int], tuple[ServingWays, Array]]) -> None:
