@@ -96,7 +96,8 @@ def peaks_of(plan: Plan, demand: Choice, rates: Array) -> Expression:
     if plan.grouping is not None:
         peaks = plan.grouping.least(peaks)
     rows = (demand, plan.period) if plan.period is not None else (demand,)
-    return plan.problem.table("peak over mean", rows, peaks if plan.period is not None else peaks[:, 0])
+    found: Expression = plan.problem.table("peak over mean", rows, peaks if plan.period is not None else peaks[:, 0])
+    return found
 
 
 def _tell_power(plan: Plan, found: Mapping[tuple[int, int], tuple[ServingWays, Array]]) -> None:
