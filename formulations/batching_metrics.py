@@ -10,8 +10,9 @@ from mlsysim_opt.formulations.givens import Bills
 from mlsysim_opt.algebra.expression import Expression, expression
 from mlsysim_opt.errors import InputError, MissingFieldError
 from mlsysim_opt.optimize.problem import Problem
-from mlsysim_opt.physics.operations import Energy, node_power, rent
+from mlsysim_opt.physics.operations import Energy, rent
 from mlsysim_opt.physics.queueing import QUANTILES
+from mlsysim_opt.physics.replicas import replica_power
 from mlsysim_opt.physics.service_level import ServiceLevel, selected
 from mlsysim_opt.physics.serving import TOKEN, home_of, node_name
 from mlsysim_opt.physics.transformer import ONE
@@ -81,7 +82,7 @@ def declare_metrics(
             raise MissingFieldError(lacking[0], "power", needed_for=needed_for, hint="it has no server in the catalog")
         known = [home for home in homes if home is not None]
         node = View(node_name("hardware"), known, leaves["hardware"].choice)
-        return number("devices") / node.accelerators_per_node * node_power(node, number("busy"))
+        return replica_power(number("devices"), node, number("busy"))
 
     def carbon(needed_for: str) -> Expression:
         energy = Energy(power(needed_for) / served, bills.pue(needed_for))

@@ -12,14 +12,15 @@ import numpy as np
 from mlsysim_opt.formulations.narrowed import Narrowed, allow
 
 from mlsysim_opt.algebra.atoms import where
-from mlsysim_opt.algebra.expression import Choice, Constant, Expression, Symbol, expression
+from mlsysim_opt.algebra.expression import Choice, Expression, Symbol, expression
 from mlsysim_opt.algebra.fold import folded
 from mlsysim_opt.errors import InputError, MissingFieldError, UnsupportedPrecisionError
+from mlsysim_opt.optimize.coupled.columns import over_product
 from mlsysim_opt.optimize.coupled.problem import CoupledProblem
 from mlsysim_opt.physics.capacity import ServingCapacityModel
 from mlsysim_opt.physics.inputs import Given
-from mlsysim_opt.physics.replicas import ServedKind, served_kind, working_power
-from mlsysim_opt.physics.serving import REPLICA_INPUTS, home_of, node_name, replica_bindings
+from mlsysim_opt.physics.replicas import ServedKind, replica_power, served_kind
+from mlsysim_opt.physics.serving import REPLICA_INPUTS, home_of, replica_bindings
 from mlsysim_opt.physics.transformer import ONE, ZERO
 from mlsysim_opt.physics.view import View, entry_bindings
 from mlsysim_opt.registry.entry import Entry
@@ -125,20 +126,25 @@ def modelled_kinds(
         having = [(truths[place], item.rules[rule]) for place, item in found.items() if rule in item.rules]
         _allow(problem, rule, having, everywhere=len(having) == len(found))
 
+    axes = (machine, precision, *sizes.values())
+
     def power() -> Expression:
         homes = {name: home_of(entry) for name, entry in entries.items()}
-        values = {}
-        for name, home in homes.items():
+        nodes = []
+        for name in machine.values:
+            home = homes[name]
             if home is None:
                 raise MissingFieldError(name, "power", needed_for="power", hint="it has no server in the catalog")
-            values[name] = folded(working_power(ONE, View(node_name("hardware"), [home])),
-                                  entry_bindings(node_name("hardware"), home))  # fmt: skip
-        return one(lambda item: item.devices) * problem.table(
-            "power of an accelerator", (machine,), np.array([_known(values[name]) for name in machine.values]), "W"
-        )
+            nodes.append(home)
+        # of the kind that it holds for longest: a replica may serve several, in shares of its time
+        ((held,), _) = over_product([one(lambda item: item.busy)], problem.values, (*axes, request))
+        longest = np.fmax.reduce(held.reshape(-1, len(request.values)), axis=1)
+        shape = tuple(len(item.values) for item in axes)
+        busy = problem.table("time with a request", axes, np.clip(np.nan_to_num(longest, nan=1.0), 0, 1).reshape(shape))
+        return replica_power(one(lambda item: item.devices), View("node", nodes, machine), busy)
 
     return ReplicaKinds(
-        axes=(machine, precision, *sizes.values()),
+        axes=axes,
         machine=machine,
         accelerators=tuple(machine.values),
         utilization=sizes["utilization"],
@@ -191,6 +197,7 @@ def settled_kind(
         itl=folded(found.itl, known),
         latency=folded(found.latency, known),
         devices=folded(found.devices, known),
+        busy=folded(found.busy, known),
         rules={name: folded(holds, known) for name, holds in found.rules.items()},
     )
 
@@ -205,11 +212,6 @@ def _allow(
     else:
         joined = reduce(Expression.__and__, (~holds | rule for holds, rule in rules))
     allow(problem, name, joined)
-
-
-def _known(node: Expression) -> float:
-    assert isinstance(node, Constant)
-    return node.value
 
 
 # from measurements ----------------------------------------------------------------------------------------------------

@@ -13,7 +13,16 @@ from typing import Any
 
 from mlsysim_opt.formulations.fleet_givens import QUANTILE, ROUND_TRIP, UTILIZATION
 from mlsysim_opt.formulations.givens import Counts, Names
-from mlsysim_opt.formulations.placement_givens import DEMAND, HOURLY, INTENSITY, JOB, ByRegion, Records
+from mlsysim_opt.formulations.placement_givens import (
+    DEMAND,
+    HOURLY,
+    INTENSITY,
+    JOB,
+    MOST_PERIODS,
+    ByRegion,
+    Records,
+    settled_periods,
+)
 from mlsysim_opt.formulations.placement_periods import Grouping
 from mlsysim_opt.formulations.placement_plan import Plan
 from mlsysim_opt.formulations.rows import Several
@@ -36,9 +45,10 @@ INPUTS: tuple[Input, ...] = (
     Counts("nodes", "node counts that a job may choose among", default=None),
     Number("duration", "time that is planned for; jobs need it only where it limits them", default=None, unit="h",
            of=TIME, open_low=True),
-    Number("periods", "equal spans the duration is divided into", default=1, integer=True, low=1, high=8784),
+    Number("periods", "equal spans the duration is divided into; as many as the longest series has values when absent",
+           default=None, integer=True, low=1, high=MOST_PERIODS),
     Number("representative", "periods by which the plan is found, each standing for many that are alike; it is made "
-           "for all of them, with the error", default=None, integer=True, low=1, high=8784),
+           "for all of them, with the error", default=None, integer=True, low=1, high=MOST_PERIODS),
     Number("month", "month of the hourly profiles of grids, 1 to 12; the first period begins at 0 h UTC", default=None,
            integer=True, low=1, high=12),
     Switch("pauses", "jobs may pause and go on in another period, at no cost", default=True),
@@ -85,6 +95,7 @@ METRIC_ALIASES = {"rent": "rent_cost", "carbon_footprint": "carbon", "water_usag
 def _build(values: dict[str, Any], narrowed: Mapping[str, Any]) -> CoupledProblem:
     if not values["jobs"] and not values["demands"]:
         raise InputError("there is nothing to place", path="jobs", hint="give jobs, demands, or both")
+    values = {**values, "periods": settled_periods(values, INPUTS)}
     problem, plan = _declared(values, narrowed)
     if values["representative"] is not None:
         if values["periods"] <= values["representative"]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,9 +13,9 @@ from mlsysim_opt.formulations.fleet_givens import QUANTILE
 from mlsysim_opt.formulations.givens import Counts, Names
 from mlsysim_opt.formulations.rows import Label, given_table
 
-from mlsysim_opt.errors import InputError
+from mlsysim_opt.errors import CatalogError, InputError
 from mlsysim_opt.physics.inputs import Given, Input, Number, Text, check_all
-from mlsysim_opt.registry.importers.tables import printable
+from mlsysim_opt.registry.importers.tables import Table, printable
 from mlsysim_opt.units import (
     CARBON,
     ENERGY,
@@ -29,6 +29,7 @@ from mlsysim_opt.units import (
 
 Array = np.ndarray[Any, Any]
 CATALOG = "catalog"
+MOST_PERIODS = 8784
 
 
 @dataclass(frozen=True)
@@ -75,25 +76,57 @@ def _mapping(value: Any, path: str) -> dict[str, Any]:
     return dict(value)
 
 
-def columns_of_file(path: str | os.PathLike[str], name: str) -> dict[str, dict[str, Any]]:
-    """Return the columns of a CSV file as series by name; a header may state the unit: ``AWS_us_east_1 [USD/h]``.
+@dataclass(frozen=True)
+class Column:
+    """A column of a CSV file: its values in a unit, from which file."""
+
+    values: list[float]
+    unit: str
+    file: str
+
+
+class Values(tuple[float, ...]):
+    """A checked series.
+
+    Attributes:
+        file: where it is from; None where it was not a file.
+    """
+
+    file: str | None = None
+
+
+def columns_of_file(path: str | os.PathLike[str], name: str) -> dict[str, Column]:
+    """Return the columns of a CSV file by name; a header may state the unit: ``AWS_us_east_1 [USD/h]``.
 
     Args:
         name: of the given.
     Raises:
-        FileError: the file cannot be read. CatalogError: a cell is no number.
+        FileError: the file cannot be read. CatalogError: a cell is no number, or a line between others is empty; says
+            of which given.
     """
-    table = given_table(path, name)
+    try:
+        return _columns(given_table(path, name), name)
+    except CatalogError as error:
+        place = f"{error.path} (line {error.line})" if error.line is not None else error.path
+        raise CatalogError(f"{place}: {error.message}", path=name, hint=error.hint) from None
+
+
+def _columns(table: Table, name: str) -> dict[str, Column]:
     heads = [head.partition("[") for head in table.columns]
     names = [name.strip() for name, _, _ in heads]
     if len(set(names)) < len(names):
         raise table.fault("has two columns of one name", table.line)
     values: list[list[float]] = [[] for _ in table.columns]
+    before = table.line
     for row in table.rows():
-        for column, (name, text) in zip(values, row.items(), strict=True):
-            column.append(table.number(text, printable(name), low=-math.inf))
+        if table.line > before + 1:
+            raise table.fault("has no value here, and more below: later ones would move up", before + 1,
+                              "give every value; an estimate for what was not measured")  # fmt: skip
+        before = table.line
+        for column, (head, text) in zip(values, row.items(), strict=True):
+            column.append(table.number(text, printable(head), low=-math.inf))
     units = [unit.rstrip("] ") for _, _, unit in heads]
-    return {name: {"values": each, "unit": unit} for name, unit, each in zip(names, units, values, strict=True)}
+    return {name: Column(each, unit, table.label) for name, unit, each in zip(names, units, values, strict=True)}
 
 
 def is_file(value: Any) -> bool:
@@ -115,13 +148,18 @@ class Series(Number):
             if len(columns) > 1:
                 raise InputError(f"{value} has {len(columns)} columns, and one is wanted", path=self.name)
             (value,) = columns.values()
+        file = None
+        if isinstance(value, Column):
+            file, value = value.file, {"values": value.values, "unit": value.unit}
         if isinstance(value, Mapping) and set(value) == {"values", "unit"}:
             unit = value["unit"]
             value = [f"{item!r} {unit}" if isinstance(item, int | float) else item for item in value["values"]]
         if isinstance(value, list | tuple):
             if not value:
                 raise InputError("the list is empty", path=self.name)
-            return tuple(super(Series, self).check(item) for item in value)
+            found = Values(super(Series, self).check(item) for item in value)
+            found.file = file
+            return found
         return super().check(value)
 
     def plain(self, value: Any) -> Any:
@@ -227,19 +265,49 @@ DEMAND: tuple[Input, ...] = (
 )  # fmt: skip
 
 
-def spans(value: Any, periods: int, name: str) -> tuple[Array, float]:
-    """Return a number or a series as one value for each period, and the largest distance of a value from its mean.
+def series_given(values: Mapping[str, Any], inputs: Sequence[Input]) -> Iterator[tuple[str, Values]]:
+    """Yield every series that is given, with its place."""
+    for item in inputs:
+        if isinstance(item, ByRegion):
+            yield from series_in(item.name, values[item.name])
+    for demand in values["demands"] or ():
+        yield from series_in(f"demands.{demand['name']}.rate", demand["rate"])
+
+
+def series_in(place: str, value: Any) -> Iterator[tuple[str, Values]]:
+    """Yield every series of a number that may be by region and accelerator, with its place."""
+    if isinstance(value, Mapping):
+        for name, item in value.items():
+            yield from series_in(f"{place}.{name}", item)
+    elif isinstance(value, Values) and len(value) > 1:
+        yield place, value
+
+
+def settled_periods(values: Mapping[str, Any], inputs: Sequence[Input]) -> int:
+    """Return the number of periods: as it is given, or as many as the longest series has values.
 
     Raises:
-        InputError: the length of the series is no multiple of the number of periods.
+        InputError: a series does not fit; names it, and its file.
     """
-    series = np.atleast_1d(np.asarray(value, dtype=float))
-    if len(series) == 1:
-        return np.full(periods, float(series[0])), 0.0
-    if len(series) % periods:
+    found = list(series_given(values, inputs))
+    asked: int | None = values["periods"]
+    place, longest = max(found, key=lambda item: len(item[1]), default=("", (0.0,)))
+    periods = asked or len(longest)
+    if periods > MOST_PERIODS:
         raise InputError(
-            f"has {len(series)} values for {periods} periods", path=name, hint="give as many, or a multiple of them"
-        )
-    parts = series.reshape(periods, -1)
-    means = parts.mean(axis=1)
-    return means, float(np.max(np.abs(parts - means[:, None])))
+            f"has {periods} values, and {MOST_PERIODS} periods are planned at most", path=place,
+            hint="give periods, of which its length is a multiple: each then stands for several values",
+        )  # fmt: skip
+    for place, series in found:
+        if len(series) % periods:
+            of = f"{series.file} " if series.file else ""
+            why = "" if asked else ", as many as the longest series has values"
+            raise InputError(f"{of}has {len(series)} values for {periods} periods{why}", path=place,
+                             hint="give as many, or a multiple of them")  # fmt: skip
+    return periods
+
+
+def parts_of(value: Any, periods: int) -> Array:
+    """Return the values of each period of a number or a checked series, of shape (periods, values)."""
+    series = np.atleast_1d(np.asarray(value, dtype=float))
+    return np.full((periods, 1), series[0]) if len(series) == 1 else series.reshape(periods, -1)

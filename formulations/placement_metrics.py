@@ -107,7 +107,16 @@ class _Metrics:
             each = made / plan.per_node + published_embodied(plan.node, "accelerator.embodied_carbon")
         life = constant(self.values["lifetime_years"], TIME)
         use = constant(self.values["lifetime_utilization"], NONE)
-        return self.sum(lambda load: load.devices * each * life_share(load.time, life, use))
+
+        def shared(loads: Sequence[Load], use: Expression) -> Total:
+            return self.sum(lambda load: load.devices * each * life_share(load.time, life, use), loads)
+
+        if plan.held is None:
+            return shared(plan.uses, use)
+        # what is held is counted while it is idle, too: nobody else has a share of its life in that time
+        held = shared([load for load in plan.loads if load.family is plan.held], expression(1))
+        rented = [load for load in plan.loads if load.family is plan.rented]
+        return held + shared(rented, use) if rented else held
 
     def carbon_price(self) -> Expression:
         price = self.values["carbon_price"]
@@ -136,9 +145,9 @@ class _Metrics:
             )
         if price == "catalog":
             elsewhere = None if self.values["price_elsewhere"] is None else plan.given("price_elsewhere")
-            found, notes = catalog_prices(plan.accelerators, plan.regions, self.values["plan"], elsewhere)
+            found, notes = catalog_prices(plan.accelerators, plan.regions, self.values["plan"], elsewhere, plan.periods)
             plan.problem.assumptions.update(notes)
-            numbers = Numbers("price", "USD/h", np.repeat(found[:, :, None], plan.periods, axis=2))
+            numbers = Numbers("price", "USD/h", found)
         else:
             numbers = plan.given("price")
         for item in (*plan.jobs, *plan.demands):

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from mlsysim_opt.formulations.placement_givens import Array, ByRegion, spans
+from mlsysim_opt.formulations.placement_givens import Array, ByRegion, parts_of
 from mlsysim_opt.formulations.placement_periods import Grouping
 
 from mlsysim_opt.errors import InputError, MissingFieldError, ScaleError
@@ -19,6 +19,12 @@ HOUR = 3600.0
 MOST = 50_000_000
 """Means over runs that are held at once."""
 SHOWN = 6
+ERRORS = {
+    "price": ("accelerator hours", "cost"), "price_elsewhere": ("accelerator hours", "cost"),
+    "carbon_intensity": ("energy", "carbon"), "market_carbon_intensity": ("energy", "market-based carbon"),
+    "electricity_price": ("energy", "cost"), "idle_power": ("node hours", "energy"),
+}  # fmt: skip
+"""Of numbers whose mean stands for several values: by what an error is multiplied, and of what it then is."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,13 +86,43 @@ class Numbers:
         return out
 
 
-def given_numbers(
-    item: ByRegion, value: Any, accelerators: Sequence[Entry | None], regions: Sequence[Entry], periods: int
-) -> tuple[Numbers, float]:
-    """Return what is given, NaN where nothing is, and by how much a value differs most from the mean that replaces it.
+Aggregate = Callable[[Array], tuple[Array, float]]
+"""What stands for the values of each period, of shape (periods, values), and how far one of them is from it at most."""
 
-    Raises:
-        InputError: the length of a series does not fit the periods.
+
+def mean_of(parts: Array) -> tuple[Array, float]:
+    """Return the means, for what adds up over time."""
+    means = parts.mean(axis=1)
+    return means, float(np.max(np.abs(parts - means[:, None])))
+
+
+def least_of(parts: Array) -> tuple[Array, float]:
+    """Return the least, for limits: what keeps it keeps all of them."""
+    least = parts.min(axis=1)
+    return least, float(np.max(parts - least[:, None]))
+
+
+def told_of_a_period(name: str, off: float, unit: str) -> str:
+    """Return what stands for the values of a period of the plan, and the error that this makes at most."""
+    shown = f"{off / parse_unit(unit).factor:.3g} {unit}"
+    if name == "capacity":
+        return f"the least of its values, of which one is {off:.3g} accelerators more at most: none is exceeded"
+    if name == "reserved_price":
+        return "the mean of its values, as nodes are held for the whole time"
+    told = f"the mean of its values, from which one differs by {shown} at most"
+    if name not in ERRORS:
+        return told
+    return f"{told}: that times the {ERRORS[name][0]} bounds the error of the {ERRORS[name][1]}"
+
+
+def given_numbers(
+    item: ByRegion, value: Any, accelerators: Sequence[Entry | None], regions: Sequence[Entry], periods: int,
+    of: Aggregate = mean_of,
+) -> tuple[Numbers, float]:  # fmt: skip
+    """Return what is given, NaN where nothing is, and by how much a value differs most from what stands for it.
+
+    Args:
+        of: what stands for the values of a period.
     """
     found = np.full((len(accelerators), len(regions), periods), np.nan)
     off = 0.0
@@ -94,7 +130,7 @@ def given_numbers(
         for column, region in enumerate(regions):
             mine = item.number(value, accelerator.name if accelerator is not None else None, region.name)
             if mine is not None:
-                found[row, column], distance = spans(mine, periods, item.name)
+                found[row, column], distance = of(parts_of(mine, periods))
                 off = max(off, distance)
     return Numbers(item.name, item.unit, found), off
 
@@ -147,27 +183,23 @@ def intensities(
             numbers.values[0, place] = region.parameter("carbon_intensity").si
             flat.append(region.name)
             continue
-        numbers.values[0, place], distance = spans(hours, periods, item.name)
+        numbers.values[0, place], distance = mean_of(hours.reshape(periods, -1))
         off = max(off, distance)
     if periods > 1 and flat:
         why = "no month is given" if month is None else "no hourly profile"
         assumed["carbon_intensity"] = f"mean of the year ({why}): {several(flat)}"
     if off:
-        shown = off / parse_unit("gCO2e/kWh").factor
-        assumed["carbon_intensity of a period"] = (
-            f"the mean of its hours, from which an hour differs by {shown:.3g} gCO2e/kWh at most: "
-            "that times the energy bounds the error of the carbon"
-        )
+        assumed["carbon_intensity of a period"] = told_of_a_period(item.name, off, item.unit)
     return numbers, assumed
 
 
 def catalog_prices(
-    accelerators: Sequence[Entry], regions: Sequence[Entry], plan: str, elsewhere: Numbers | None
+    accelerators: Sequence[Entry], regions: Sequence[Entry], plan: str, elsewhere: Numbers | None, periods: int
 ) -> tuple[Array, dict[str, str]]:
-    """Return the rent of each accelerator in each region by the catalog, and where it states none."""
+    """Return the rent of each accelerator in each region and period by the catalog, and where it states none."""
     catalog = default_catalog()
     every: tuple[Any, ...] = catalog.all("price")
-    found = np.full((len(accelerators), len(regions)), np.nan)
+    found = np.full((len(accelerators), len(regions), periods), np.nan)
     notes: dict[str, str] = {}
     for row, accelerator in enumerate(accelerators):
         mine = [
@@ -179,12 +211,12 @@ def catalog_prices(
             if here and region.region is not None:
                 newest = max(here, key=lambda item: (item.date, -item.parameter("rate").si))
                 found[row, column] = newest.parameter("rate").si
-        lacking = [region.name for region, price in zip(regions, found[row], strict=True) if np.isnan(price)]
+        lacking = [region.name for region, price in zip(regions, found[row, :, 0], strict=True) if np.isnan(price)]
         if not lacking:
             continue
         if elsewhere is not None and not np.isnan(elsewhere.values[row, :, 0]).all():
-            place = np.isnan(found[row])
-            found[row, place] = elsewhere.values[row, place, 0]
+            place = np.isnan(found[row, :, 0])
+            found[row, place] = elsewhere.values[row, place]
             notes[f"price of {accelerator.name}"] = f"price_elsewhere, not published: {several(lacking)}"
         else:
             notes[f"price of {accelerator.name}"] = f"none published, left out where cost counts: {several(lacking)}"

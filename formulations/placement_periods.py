@@ -31,6 +31,10 @@ class Grouping:
         sums = np.stack([np.bincount(self.of, weights=row) for row in flat])
         return sums.reshape(*values.shape[:-1], -1)
 
+    def least(self, values: Array) -> Array:
+        """Return the least over the periods that are stood for; periods are the last axis."""
+        return np.stack([values[..., self.of == group].min(axis=-1) for group in range(len(self.weights))], axis=-1)
+
     def mean(self, values: Array) -> Array:
         """Return the means over the periods that are stood for; periods are the last axis."""
         return np.asarray(self.sum(values) / self.weights)

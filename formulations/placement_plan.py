@@ -8,11 +8,20 @@ from typing import Any
 
 import numpy as np
 from mlsysim_opt.formulations.placement_designs import may_use, nodes_of, ways_of
-from mlsysim_opt.formulations.placement_givens import Array, ByRegion, spans
+from mlsysim_opt.formulations.placement_givens import Array, ByRegion, parts_of, series_in
 from mlsysim_opt.formulations.placement_metrics import declare_metrics
-from mlsysim_opt.formulations.placement_numbers import HOUR, Numbers, catalog_idle_power, given_numbers, intensities
+from mlsysim_opt.formulations.placement_numbers import (
+    HOUR,
+    Numbers,
+    catalog_idle_power,
+    given_numbers,
+    intensities,
+    least_of,
+    mean_of,
+    told_of_a_period,
+)
 from mlsysim_opt.formulations.placement_periods import Grouping, alike
-from mlsysim_opt.formulations.placement_serving import serving_of
+from mlsysim_opt.formulations.placement_serving import peaks_of, serving_of
 from mlsysim_opt.formulations.placement_times import too_little_time
 
 from mlsysim_opt.algebra.atoms import ceil, maximum, minimum, where
@@ -22,14 +31,17 @@ from mlsysim_opt.optimize.coupled.blocks import Schedule, Shares, Standing
 from mlsysim_opt.optimize.coupled.columns import over_product
 from mlsysim_opt.optimize.coupled.problem import CoupledProblem, Largest
 from mlsysim_opt.optimize.coupled.totals import Family, Total, sum_of
-from mlsysim_opt.physics.operations import Run, node_power
+from mlsysim_opt.physics.operations import Run
+from mlsysim_opt.physics.replicas import replica_power
 from mlsysim_opt.physics.view import View
 from mlsysim_opt.registry.entry import Entry
 from mlsysim_opt.units import TIME, Dimension, parse_unit
 
 ONE = expression(1)
-CHANGING = ("price", "market_carbon_intensity", "electricity_price", "capacity", "reserved_price")
+CHANGING = ("price", "market_carbon_intensity", "electricity_price", "capacity")
 """Numbers beside the carbon intensity that may change over time."""
+STEADY = ("reserved_price", "idle_power", "embodied_carbon_per_device")
+"""Numbers of which the mean over the whole duration counts."""
 SERIES = (Mapping, tuple)
 WORKS, SERVED = "each job works as long as it takes", "all requests are served"
 HELD, CAPACITY = "what works is held or rented", "capacity"
@@ -42,6 +54,7 @@ class Load:
     Attributes:
         family: the amounts. energy: of the nodes. device_time: of accelerators.
         number: how a number by region and period reads at one of its tuples.
+        peak: accelerators that are needed at once, over their mean in the period.
     """
 
     family: Family
@@ -49,6 +62,7 @@ class Load:
     devices: Expression
     time: Expression
     number: Callable[[Numbers], Expression]
+    peak: Expression = ONE
 
 
 class Plan:
@@ -68,7 +82,7 @@ class Plan:
         self.periods = self.every if grouping is None else len(grouping.weights)
         self.duration: float | None = values["duration"]
         if self.duration is None and (self.every > 1 or self.demands or values["hold"]):
-            raise InputError("not given, but periods, demands and held nodes need it", path="duration",
+            raise InputError("not given, but periods, series, demands and held nodes need it", path="duration",
                              hint="such as duration='7 day'")  # fmt: skip
         self.shared = values["hold"] is not None or values["capacity"] is not None
         if values["hold"] == "reserved" and self.jobs and self.every == 1:
@@ -77,6 +91,13 @@ class Plan:
         if values["reserved_price"] is not None and values["hold"] != "reserved":
             raise InputError("it is the rent of nodes that are held, and none are", path="reserved_price",
                              hint="hold='reserved', or price for what is rented on demand")  # fmt: skip
+        year = parse_unit("year").factor
+        if values["hold"] == "buy" and self.duration is not None and self.duration > values["lifetime_years"]:
+            raise InputError(
+                f"nodes that are bought last {values['lifetime_years'] / year:g} years, and the plan is for "
+                f"{self.duration / year:.4g}: nothing is bought again", path="lifetime_years",
+                hint="plan for less, or give the lifetime_years (and amortization_years) in which they are used",
+            )  # fmt: skip
         self.length = None if self.duration is None else self.duration / self.every
         self.regions: tuple[Entry, ...] = self._narrow("region", values["regions"])
         self.accelerators = self._narrow("accelerator", self._candidates())
@@ -172,9 +193,14 @@ class Plan:
             self.problem.assumptions["idle_power"] = "a held node on which nothing runs draws " + "; ".join(told)
 
     def given(self, name: str) -> Numbers:
-        numbers, off = given_numbers(self._item(name), self.values[name], self.accelerators, self.regions, self.every)
+        item, of = self._item(name), least_of if name == "capacity" else mean_of
+        periods = 1 if name in STEADY else self.every
+        numbers, off = given_numbers(item, self.values[name], self.accelerators, self.regions, periods, of)
+        if name in STEADY:
+            numbers = replace(numbers, values=np.repeat(numbers.values, self.every, axis=2))
         if off:
-            self.problem.assumptions[f"{name} of a period"] = "the mean of the values given for it"
+            what = f"{name} of the whole time" if name in STEADY else f"{name} of a period"
+            self.problem.assumptions[what] = told_of_a_period(name, off, item.unit)
         return numbers.grouped(self.grouping)
 
     def grouped(self, values: Array) -> Array:
@@ -346,7 +372,7 @@ class Plan:
         """Return periods that stand for all: those they stand for are alike in prices, intensities and demands."""
         assert self.length is not None
         numbers = [self.intensity, *(self.given(name) for name in CHANGING if isinstance(self.values[name], SERIES))]
-        rates = np.array([spans(item["rate"], self.every, "rate")[0] for item in self.demands])
+        rates = np.array([mean_of(parts_of(item["rate"], self.every))[0] for item in self.demands])
         tables = [item.values.reshape(-1, self.every) for item in numbers] + [row[None] for row in rates]
         scaled = [np.nan_to_num(item / np.nanstd(item)) for item in tables if np.nanmax(np.ptp(item, axis=1)) > 0]
         features = np.concatenate(scaled).T if scaled else np.zeros((self.every, 1))
@@ -388,12 +414,12 @@ class Plan:
         load = problem.table("load", way, found.load)
         full = problem.table("requests per accelerator", way, found.rate, "request/s")
         devices = 1 / (full * load)
-        power = node_power(self.node, load) / self.per_node
+        power = replica_power(ONE, self.node, problem.table("time with a request", way, found.busy))
         kept = problem.table("it keeps what is promised there", (*way, self.region), found.kept)
         problem.allow("it keeps what is promised there", kept >= 1, structural=True)
         over = (*way, self.region, *((self.period,) if self.period is not None else ()))
         served = problem.amounts("serving", over, unit="request/s", later=True, about="requests served where")
-        rates = np.array([spans(item["rate"], self.every, "rate")[0] for item in self.demands])
+        rates = np.array([mean_of(parts_of(item["rate"], self.every))[0] for item in self.demands])
         asked = rates if self.grouping is None else self.grouping.mean(rates)
         rows = (demand, self.period) if self.period is not None else (demand,)
         wanted = problem.table("rate", rows, asked if self.period is not None else asked[:, 0], "1/s") * expression(
@@ -402,7 +428,9 @@ class Plan:
         if self.period is not None and (not self.shared or self.values["hold"] is not None):
             problem.blocks.append(Shares(served, (demand,), wanted, SERVED))
         problem.require(SERVED, served.total().equals(wanted), each=rows, structural=True)
-        self.loads.append(Load(served, devices * power * self.span, devices, self.span, self.now))
+        self.loads.append(
+            Load(served, devices * power * self.span, devices, self.span, self.now, peaks_of(self, demand, rates))
+        )
 
     # nodes held -------------------------------------------------------------------------------------------------------
     def _declare_held(self) -> None:
@@ -417,7 +445,7 @@ class Plan:
                                           counts="accelerators")  # fmt: skip
             uses = [*uses, -self.rented.total()]
         if self.period is not None:
-            limit = None if self.values["capacity"] is None else CAPACITY
+            limit = None if self.values["capacity"] is None else self.capacity_rule
             problem.standing = Standing(self.held, self.rented, HELD, limit)
         problem.require(HELD, sum_of(uses) - self.held.total(self.per_node) <= 0, each=here, counts="accelerators")
         idle = self.node.idle_power / self.per_node
@@ -457,7 +485,14 @@ class Plan:
                 taken = taken + self.rented.total()
         else:
             taken = sum_of([self._standing(load) for load in self.uses])
-        self.problem.require(CAPACITY, taken - most <= 0, each=here, counts="accelerators")
+        self.problem.require(self.capacity_rule, taken - most <= 0, each=here, counts="accelerators")
+
+    @property
+    def capacity_rule(self) -> str:
+        """The name of the limit of capacity: it says what counts where a period stands for several values."""
+        given = [self.values["capacity"], *(item["rate"] for item in self.demands)]
+        finer = any(len(series) > self.every for value in given for _, series in series_in("", value))
+        return f"{CAPACITY} (the least of each period, for the peak of each demand)" if finer else CAPACITY
 
     def _standing(self, load: Load) -> Total:
         """Return the accelerators that a load needs at once in a period."""
@@ -466,7 +501,7 @@ class Plan:
                 return load.family.total(load.devices)
             works = self._overlap() > constant(0, TIME)
             return load.family.total(load.devices * where(works, 1, 0))
-        return load.family.total(load.devices * load.time / self.span)
+        return load.family.total(load.devices * load.time / self.span * load.peak)
 
 
 def _dimension(unit: str) -> Dimension:

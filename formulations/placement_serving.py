@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from mlsysim_opt.formulations.fleet_givens import UTILIZATION, round_trip_times
 from mlsysim_opt.formulations.placement_designs import may_use
-from mlsysim_opt.formulations.placement_givens import Array
+from mlsysim_opt.formulations.placement_givens import Array, parts_of
 from mlsysim_opt.formulations.placement_numbers import several
 from mlsysim_opt.formulations.serving_columns import PROMISES, ServingWays, measured_ways, serving_ways
 
+from mlsysim_opt.algebra.expression import Choice, Expression, expression
 from mlsysim_opt.errors import InputError, MlsysimError
 from mlsysim_opt.registry.entry import Entry
 
@@ -25,13 +26,14 @@ class Serving:
     """Ways to serve the demands of a plan.
 
     Attributes:
-        labels: of ways. rate, load: of each demand, accelerator and way; NaN where there is none.
+        labels: of ways. rate, load, busy: of each demand, accelerator and way; NaN where there is none.
         kept: whether a way keeps what is promised to a demand, by demand, accelerator, way and region.
     """
 
     labels: tuple[str, ...]
     rate: Array
     load: Array
+    busy: Array
     kept: Array
 
 
@@ -68,7 +70,57 @@ def serving_of(plan: Plan) -> Serving:
             plan.problem.assumptions[note] = _told(ways, kept, [plan.regions[place].name for place in where], where)
         if not any(mine == row for mine, _ in found):
             raise _refusal(item["name"], reasons)
+    _tell_power(plan, found)
     return _tables(plan, found)
+
+
+def peaks_of(plan: Plan, demand: Choice, rates: Array) -> Expression:
+    """Return the peak of each demand in each period over its mean there, and say what stands for its values.
+
+    In groups of periods it is the least of them, so that what no plan is below holds for all of them.
+
+    Args:
+        demand: the choice. rates: means of the requests of each demand in each period.
+    """
+    most = np.array([parts_of(item["rate"], plan.every).max(axis=1) for item in plan.demands])
+    peaks = np.where(most > rates, most / np.where(rates > 0, rates, 1), 1.0)
+    for item, above in zip(plan.demands, (most - rates).max(axis=1), strict=True):
+        if above > 0:
+            needs = "capacity and held nodes are there for it" if plan.shared else "nothing here limits that"
+            plan.problem.assumptions[f"rate of {item['name']} in a period"] = (
+                f"the mean of its values, which has all requests in it; one is {above:.3g} request/s above it at most: "
+                f"{needs}"
+            )
+    if not (peaks > 1).any():
+        return expression(1)
+    if plan.grouping is not None:
+        peaks = plan.grouping.least(peaks)
+    rows = (demand, plan.period) if plan.period is not None else (demand,)
+    found: Expression = plan.problem.table("peak over mean", rows, peaks if plan.period is not None else peaks[:, 0])
+    return found
+
+
+def _tell_power(plan: Plan, found: Mapping[tuple[int, int], tuple[ServingWays, Array]]) -> None:
+    """Say what the energy of servers rests on: when they work, and parts of replicas."""
+    measured = [item["name"] for item in plan.demands if item["requests_per_device"] is not None]
+    if measured:
+        plan.problem.assumptions["power of servers"] = (
+            f"busy power all the time, at whatever load: measured rates do not say when {several(measured)} has no "
+            "request in a server"
+        )
+    sizes = [
+        (float(ways.devices[at]), column) for (row, column), (ways, kept) in found.items()
+        for at in np.flatnonzero(kept.any(axis=1)) if plan.demands[row]["requests_per_device"] is None
+    ]  # fmt: skip
+    if sizes:
+        devices, column = max(sizes)
+        node = plan.node.entries[column]
+        busy = node.__dict__["busy_power"]
+        power = "" if busy is None else f" and {devices / node.accelerators_per_node * busy.si / 1000:.3g} kW"
+        plan.problem.assumptions["replicas"] = (
+            f"divisible: whole ones are less than one more for each demand, region and period, of {devices:g} "
+            f"accelerators{power} at most"
+        )
 
 
 def _refusal(name: str, reasons: Sequence[MlsysimError]) -> MlsysimError:
@@ -86,13 +138,13 @@ def _tables(plan: Plan, found: Mapping[tuple[int, int], tuple[ServingWays, Array
     ]
     labels = tuple(dict.fromkeys(label for _, _, label in used))
     shape = (len(plan.demands), len(plan.accelerators), len(labels))
-    rate, load = np.full(shape, np.nan), np.full(shape, np.nan)
+    rate, load, busy = (np.full(shape, np.nan) for _ in range(3))
     keeps = np.zeros((*shape, len(plan.regions)), dtype=bool)
     for key, at, label in used:
         ways, kept = found[key]
         place = (*key, labels.index(label))
-        rate[place], load[place], keeps[place] = ways.rate[at], ways.load[at], kept[at]
-    return Serving(labels, rate, load, keeps)
+        rate[place], load[place], busy[place], keeps[place] = ways.rate[at], ways.load[at], ways.busy[at], kept[at]
+    return Serving(labels, rate, load, busy, keeps)
 
 
 def _trips(plan: Plan, item: Mapping[str, Any], sites: Sequence[str]) -> list[float]:

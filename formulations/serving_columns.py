@@ -31,24 +31,28 @@ class ServingWays:
 
     Attributes:
         labels: in short. rate: requests per second and accelerator at full load. load: share of it that is used.
+        busy: share of the time in which a replica holds a request. devices: accelerators of a replica.
         times: `ttft`, `latency` and `itl` in seconds, without the network; none of them where it was only measured.
     """
 
     labels: tuple[str, ...]
     rate: Array
     load: Array
+    busy: Array
+    devices: Array
     times: Mapping[str, Array]
 
     def keep(self, promised: Mapping[str, float], trip: float) -> Array:
         """Return which ways keep what is promised over a network, and of them those that no other one beats.
 
-        A way beats another that takes no fewer accelerators for a request, nor less energy: accelerators that are
-        less loaded take more of the first, slower ones more of both.
+        A way beats another that takes no fewer accelerators for a request, nor less time at work of them: that is all
+        that rent and energy depend on.
         """
         good = np.ones(len(self.labels), dtype=bool)
         for name, limit in promised.items():
             good &= self.times[name] + (trip if name in TRIPPING else 0.0) <= limit
-        used, rate = self.rate * self.load, self.rate
+        used = self.rate * self.load
+        rate = used / self.busy
         kept = np.zeros(len(good), dtype=bool)
         most = -np.inf
         for at in np.lexsort((-rate, -used)):
@@ -75,9 +79,9 @@ class ServingWays:
 
 
 def measured_ways(rate: float, loads: Sequence[float]) -> ServingWays:
-    """Return the ways of an accelerator of which only the rate at full load is known."""
-    labels = tuple(f"as measured, load {load:g}" for load in loads)
-    return ServingWays(labels, np.full(len(loads), rate), np.array(loads, dtype=float), {})
+    """Return the ways of an accelerator of which only the rate at full load is known: it always holds a request."""
+    labels, ones = tuple(f"as measured, load {load:g}" for load in loads), np.ones(len(loads))
+    return ServingWays(labels, rate * ones, np.array(loads, dtype=float), ones, ones, {})
 
 
 def serving_ways(demand: Mapping[str, Any], accelerator: Entry, loads: Sequence[float]) -> ServingWays:
@@ -109,14 +113,14 @@ def serving_ways(demand: Mapping[str, Any], accelerator: Entry, loads: Sequence[
     leaves = replica_leaves(model, scheduler, sizes, prompt, output)
     level = expression(float(demand["quantile"]))
     kind = settled_kind(known, leaves, accelerator, demand["precision"], sizes["utilization"], level)
-    asked = [kind.rate, kind.devices, *(getattr(kind, name) for name in PROMISES)]
+    asked = [kind.rate, kind.devices, kind.busy, *(getattr(kind, name) for name in PROMISES)]
     tables, places = over_product([*asked, *kind.rules.values()], known, list(sizes.values()))
     good = np.flatnonzero(np.logical_and.reduce([np.asarray(item, dtype=bool) for item in tables[len(asked) :]]))
     if not len(good):
         raise InputError(f"no split and batch on {accelerator.name} serve {demand['name']} within its memory and load")
     tp, clients, load = (np.array(item.values)[places[item]][good] for item in sizes.values())
-    rate, devices, *times = (
+    rate, devices, busy, *times = (
         np.broadcast_to(item, places[sizes["tp_size"]].shape)[good] for item in tables[: len(asked)]
     )
     labels = tuple(f"tp{a} concurrency {b} load {c:g}" for a, b, c in zip(tp, clients, load, strict=True))
-    return ServingWays(labels, rate / devices, load, dict(zip(PROMISES, times, strict=True)))
+    return ServingWays(labels, rate / devices, load, busy, devices, dict(zip(PROMISES, times, strict=True)))

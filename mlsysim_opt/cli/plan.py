@@ -24,12 +24,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from mlsysim_opt.cli.output import plain
-from mlsysim_opt.errors import FileError, MlsysimError, PlanError, did_you_mean
+from mlsysim_opt.errors import CatalogError, FileError, MlsysimError, PlanError, did_you_mean
 
 if TYPE_CHECKING:
     from mlsysim_opt.registry.yaml_io import Document, KeyPath
 
 UNCERTAIN = ("scenarios", "robust", "alpha", "shares")
+ASKED = ("objective", "constraints")
 KEYS = ("formulation", "given", "choices", "objective", "constraints", *UNCERTAIN)
 
 
@@ -51,8 +52,15 @@ class Plan:
 
     def fault(self, path: KeyPath, error: MlsysimError, *, key: bool = False) -> PlanError:
         """Return an error of a value (or of the key) at a path of the plan, with its place."""
-        inside = error.path.split(".")[1:] if error.path and path[0] == "given" and not key else []
-        return _fault(self.document, path, error.message, error.hint, key=key, inside=inside)
+        inside: list[str] = []
+        message = error.message
+        if isinstance(error, CatalogError) and error.line is not None:  # in a table that the plan names
+            message = f"{error.path} (line {error.line}): {message}"
+        elif error.path and path[0] == "given" and not key:
+            inside = error.path.split(".")[1:]
+        elif error.path and path[0] in ASKED and error.path.partition("[")[0] not in ASKED:  # what a text needs
+            message = f"{error.path}: {message}"
+        return _fault(self.document, path, message, error.hint, key=key, inside=inside)
 
     def objective_path(self, index: int) -> KeyPath:
         """Return the path of an objective: one stands alone or in a list."""

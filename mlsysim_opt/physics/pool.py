@@ -36,7 +36,7 @@ from mlsysim_opt.algebra.atoms import ceil, erlang_c, exp, floor, log, maximum, 
 from mlsysim_opt.algebra.expression import Expression, constant
 from mlsysim_opt.physics.batching import Batching
 from mlsysim_opt.physics.forward import NO_TIME
-from mlsysim_opt.physics.queueing import Queue
+from mlsysim_opt.physics.queueing import Queue, occupied_share
 from mlsysim_opt.physics.transformer import ONE, ZERO
 from mlsysim_opt.units import TIME
 
@@ -205,8 +205,8 @@ class Pool:
 
     @cached_property
     def busy(self) -> Expression:
-        """Share of the time in which a replica holds a request: one less the chance that Poisson many are none."""
-        return 1 - exp(-self.each * self.stay)
+        """Share of the time in which a replica holds a request."""
+        return occupied_share(self.each * self.stay, self.places)
 
     # waits ------------------------------------------------------------------------------------------------------------
     @cached_property

@@ -153,6 +153,15 @@ class Queue:
         return where(self.stable & (rest >= 0 * rest), tail, 1)
 
 
+def occupied_share(mean: Expression, places: Expression) -> Expression:
+    """Return the share of the time in which some place is taken, for a mean number of taken places.
+
+    One less the chance that Poisson many are none, which is that of places without end; and, by Little's law, the mean
+    over all places at least, which it is for a single place.
+    """
+    return minimum(maximum(1 - exp(-mean), mean / places), 1)
+
+
 @dataclass(frozen=True)
 class Gathered:
     """Requests that come at random and are gathered into batches of a fixed size, for servers that take a constant time

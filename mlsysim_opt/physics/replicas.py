@@ -23,7 +23,8 @@ class ServedKind:
     Attributes:
         rate: requests per time at full load. ttft, latency: at a quantile, from the arrival. itl: mean, of the mean
             batch.
-        devices: accelerators of the replica. rules: what must hold for it to serve them, by name.
+        devices: accelerators of the replica. busy: share of the time in which it holds a request. rules: what must hold
+            for it to serve them, by name.
     """
 
     rate: Expression
@@ -31,6 +32,7 @@ class ServedKind:
     itl: Expression
     latency: Expression
     devices: Expression
+    busy: Expression
     rules: dict[str, Expression]
 
 
@@ -56,13 +58,21 @@ def served_kind(leaves: Mapping[str, Any], utilization: Expression, quantile: Ex
         itl=found.itl,
         latency=pool.latency(quantile),
         devices=found.required_accelerators,
+        busy=pool.busy,
         rules={name: holds for name, holds in found.constraints.items() if name != TARGET},
     )
 
 
-def working_power(devices: Expression, node: View) -> Expression:
-    """Return the power of a replica that always holds a request: its share of a node under load."""
-    return devices / node.accelerators_per_node * node_power(node, ONE)
+def replica_power(devices: Expression, node: View, busy: Expression) -> Expression:
+    """Return the mean power of replicas: their share of nodes that work while they hold a request, and else are idle.
+
+    It does not follow the load: a decode step of few requests keeps the accelerators at work as one of many does, so
+    that a replica at half its full rate holds a request, and draws busy power, nearly all of the time.
+
+    Args:
+        devices: accelerators of them. busy: share of the time in which a replica holds a request.
+    """
+    return devices / node.accelerators_per_node * node_power(node, busy)
 
 
 def facility_power(power: Expression, pue: Expression) -> Expression:

@@ -11,13 +11,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from mlsysim_opt.algebra.atoms import exp, maximum, minimum, where
+from mlsysim_opt.algebra.atoms import maximum, minimum, where
 from mlsysim_opt.algebra.expression import Expression, expression
 from mlsysim_opt.physics.batching import REQUEST, Batching
 from mlsysim_opt.physics.disaggregation import decode_rate, prefill_rate, request_rate
 from mlsysim_opt.physics.forward import NO_TIME, Replica
 from mlsysim_opt.physics.pool import Pool
-from mlsysim_opt.physics.queueing import QUANTILES, Gathered, Queue
+from mlsysim_opt.physics.queueing import QUANTILES, Gathered, Queue, occupied_share
 from mlsysim_opt.physics.serving import (
     CONTEXT_RULE,
     ServingModel,
@@ -143,7 +143,7 @@ def _disaggregated(leaves: Mapping[str, Any], limits: Limits) -> ServiceLevel:
     gap = _gap(leaves, replica, speculation)
     numbers = _by_level(limits, lambda level: front + first.wait_quantile(level), gap, latency)
     workers = leaves["prefill_replicas"] + leaves["replicas"]
-    decoding = 1 - exp(-second.load / leaves["replicas"])
+    decoding = occupied_share(second.load / leaves["replicas"], size)
     numbers |= {
         "ttft": front + first.mean_wait,
         "itl": decode.itl,

@@ -330,8 +330,8 @@ class Placement:
                     continue
                 name = "serving", a, r, p
                 devices = 1 / (self.full * self.load)
-                power = self.idle[a] + self.load * (self.busy[a] - self.idle[a])
-                draw = (power - (self.idle[a] if self.hold is not None else 0.0)) / 8
+                # of measured rates nothing says when a server has no request: it draws busy power at any load
+                draw = (self.busy[a] - (self.idle[a] if self.hold is not None else 0.0)) / 8
                 energy = devices * draw * SPAN * self.pue[r]
                 cost = devices * SPAN * self.price[a, r, p] if self.hold is None else 0.0
                 if self.hold == "buy":
