@@ -16,6 +16,7 @@ import numpy as np
 
 from mlsysim_opt.algebra.evaluate import Axes, GridProgram
 from mlsysim_opt.algebra.expression import Choice, Expression
+from mlsysim_opt.algebra.nearly import all_at_most
 from mlsysim_opt.errors import MissingFieldError
 from mlsysim_opt.optimize.formulation import formulation
 from mlsysim_opt.optimize.problem import Problem
@@ -127,7 +128,7 @@ def _search(problem: Problem, choices: Sequence[Choice], wanted: Sequence[Expres
             fastest = _fastest(front, held)[:, codes]
             may = np.ones(block.shape, dtype=bool)
             for small, large in zip(tables[len(wanted) :: 2], tables[len(wanted) + 1 :: 2], strict=True):
-                may &= block.reduced(np.min, small) <= block.reduced(np.max, large)
+                may &= all_at_most(block.reduced(np.min, small), block.reduced(np.max, large))
             # where nothing is known of a size, the most promising designs first: what they beat is left out at once
             for first in (False,) if np.isfinite(fastest).all() else (True, False):
                 better = [~(low >= known * ROUNDED) for low, known in zip(least, fastest, strict=False)]

@@ -20,6 +20,7 @@ import numpy as np
 
 from mlsysim_opt.algebra.expression import Choice, Constant, Expression, Operation, Symbol, topological
 from mlsysim_opt.algebra.fold import settled
+from mlsysim_opt.algebra.nearly import at_most, below, same
 from mlsysim_opt.errors import InputError
 
 Leaf = Symbol | Choice
@@ -35,10 +36,9 @@ _FAST: dict[str, Callable[..., Any]] = {
     "add": operator.add,
     "subtract": operator.sub,
     "multiply": operator.mul,
-    "less_equal": operator.le,
-    "less": operator.lt,
-    "equal": operator.eq,
-    "not_equal": operator.ne,
+    "less_equal": at_most,
+    "less": below,
+    "equal": same,
 }
 """The same values as `Atom.scalar`, without its general signature."""
 

@@ -6,6 +6,8 @@ import math
 import sys
 from typing import NamedTuple
 
+from mlsysim_opt.algebra.nearly import at_most, below, same
+
 
 class Interval(NamedTuple):
     """A closed interval; infinite ends mean unbounded."""
@@ -145,20 +147,20 @@ def union(a: Interval, b: Interval) -> Interval:
 
 def less_equal(a: Interval, b: Interval) -> Interval:
     """Return the truth of a <= b, as far as it is known."""
-    if a.high <= b.low:
+    if at_most(a.high, b.low):
         return TRUE
-    return FALSE if a.low > b.high else EITHER
+    return FALSE if below(b.high, a.low) else EITHER
 
 
 def less(a: Interval, b: Interval) -> Interval:
     """Return the truth of a < b, as far as it is known."""
-    if a.high < b.low:
+    if below(a.high, b.low):
         return TRUE
-    return FALSE if a.low >= b.high else EITHER
+    return FALSE if at_most(b.high, a.low) else EITHER
 
 
 def equal(a: Interval, b: Interval) -> Interval:
     """Return the truth of a == b, as far as it is known."""
-    if a.is_point and b.is_point and a.low == b.low:
+    if a.is_point and b.is_point and same(a.low, b.low):
         return TRUE
-    return FALSE if a.high < b.low or b.high < a.low else EITHER
+    return FALSE if below(a.high, b.low) or below(b.high, a.low) else EITHER

@@ -287,7 +287,9 @@ class _Task:
             return self.answer([(end, Interval(end, end))], method="bracketed root", complete=True)
         x = found.root
         if self.residual(x) > TOLERANCE:
-            below, above = (self.show(self.function(math.nextafter(x, end))) for end in (-math.inf, math.inf))
+            room = abs(x) * ROUNDING
+            beside = (math.nextafter(x - room, -math.inf), math.nextafter(x + room, math.inf))
+            below, above = (self.show(self.function(item)) for item in beside)
             raise NotInvertibleError(
                 f"{short(self.root)} never is {self.show(self.goal)}: at {self.unknown.name} = "
                 f"{show(x, self.unknown.dimension, 6)} it jumps between {below} and {above}"

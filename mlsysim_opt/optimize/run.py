@@ -192,7 +192,12 @@ class ScalarTask:
         metrics = dict(zip(self.metrics, out[1 : 1 + count], strict=True))
         truths = [bool(item) for item in out[1 + count : 1 + count + constraints]]
         slack = iter(out[1 + count + constraints :])
-        return out[0], metrics, truths, [next(slack) if pair else None for pair in self.sides]
+        room = [next(slack) if pair else None for pair in self.sides]
+        # a limit that is met up to rounding leaves nothing
+        room = [
+            0.0 if holds and item is not None and item < 0 else item for holds, item in zip(truths, room, strict=True)
+        ]
+        return out[0], metrics, truths, room
 
 
 def backend_named(name: str) -> Backend:

@@ -18,6 +18,7 @@ from mlsysim_opt.algebra.bounds import all_bounds
 from mlsysim_opt.algebra.evaluate import BLOCK, Axes, GridProgram, project
 from mlsysim_opt.algebra.expression import Choice, Expression, Operation
 from mlsysim_opt.algebra.interval import FALSE, Interval
+from mlsysim_opt.algebra.nearly import all_raised
 
 ROWS_AT_ONCE = 1 << 20
 """A join that would hold more rows than this is split along one of its choices."""
@@ -232,7 +233,8 @@ def _matched(
     (left,) = GridProgram(sides[:1], values, Axes(distinct, (), found.count)).tables()
     (right,) = GridProgram(sides[1:], values, Axes({choice: positions}, (), len(positions))).tables()
     order = np.argsort(right, kind="stable")
-    first, last = (np.searchsorted(right[order], left, side) for side in ("left", "right"))
+    first = np.searchsorted(right[order], -all_raised(-left), "left")
+    last = np.searchsorted(right[order], all_raised(left), "right")
     times = np.where(left == left, last - first, 0)[found.inverse]  # what is undefined equals nothing
     _check_size(int(times.sum()), ROWS_AT_ONCE)
     row = np.repeat(np.arange(rows), times)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from mlsysim_opt.algebra import interval as iv
+from mlsysim_opt.algebra import nearly
 from mlsysim_opt.algebra.atoms.base import (
     P_AND,
     P_COMPARE,
@@ -41,14 +42,14 @@ class Compare(Infix):
 
 
 class LessEqual(Compare):
-    """At most."""
+    """At most, up to rounding."""
 
     name, symbol = "less_equal", "<="
 
     def scalar(self, *values: Any, param: Any = None) -> Any:
-        return values[0] <= values[1]
+        return nearly.at_most(*values)
 
-    array = staticmethod(np.less_equal)  # type: ignore[assignment]
+    array = staticmethod(nearly.all_at_most)  # type: ignore[assignment]
 
     def bounds(self, *intervals: Interval, param: Any = None) -> Interval:
         return iv.less_equal(*intervals)
@@ -58,28 +59,31 @@ class LessEqual(Compare):
 
 
 class Less(Compare):
-    """Strictly less."""
+    """Strictly less, by more than rounding."""
 
     name, symbol = "less", "<"
 
     def scalar(self, *values: Any, param: Any = None) -> Any:
-        return values[0] < values[1]
+        return nearly.below(*values)
 
-    array = staticmethod(np.less)  # type: ignore[assignment]
+    array = staticmethod(nearly.all_below)  # type: ignore[assignment]
 
     def bounds(self, *intervals: Interval, param: Any = None) -> Interval:
         return iv.less(*intervals)
 
 
 class Equal(Compare):
-    """An equality. Its Python truth value is identity of the two sides, so expressions can stand in dicts and sets."""
+    """An equality, up to rounding.
+
+    Its Python truth value is identity of the two sides, so expressions can stand in dicts and sets.
+    """
 
     name, symbol = "equal", "=="
 
     def scalar(self, *values: Any, param: Any = None) -> Any:
-        return values[0] == values[1]
+        return nearly.same(*values)
 
-    array = staticmethod(np.equal)  # type: ignore[assignment]
+    array = staticmethod(nearly.all_same)  # type: ignore[assignment]
 
     def bounds(self, *intervals: Interval, param: Any = None) -> Interval:
         return iv.equal(*intervals)
@@ -94,9 +98,10 @@ class NotEqual(Compare):
     name, symbol = "not_equal", "!="
 
     def scalar(self, *values: Any, param: Any = None) -> Any:
-        return values[0] != values[1]
+        return not nearly.same(*values)
 
-    array = staticmethod(np.not_equal)  # type: ignore[assignment]
+    def array(self, *values: Any, param: Any = None) -> Any:
+        return ~nearly.all_same(*values)
 
     def bounds(self, *intervals: Interval, param: Any = None) -> Interval:
         same = iv.equal(*intervals)

@@ -12,6 +12,7 @@ from mlsysim_opt.algebra import interval as iv
 from mlsysim_opt.algebra.atoms.base import P_COMPARE, P_PRODUCT, P_SUM, Atom, Typing, need_numbers, same_dimension
 from mlsysim_opt.algebra.expression import ATOMS, Expression, Sort, short
 from mlsysim_opt.algebra.interval import Interval
+from mlsysim_opt.algebra.nearly import all_ceilings, ceiling
 from mlsysim_opt.errors import DimensionError, InputError, ScaleError
 from mlsysim_opt.units import NONE, Dimension, dimension_text
 
@@ -20,7 +21,7 @@ EXACT = 2**53
 
 
 class Rounding(Atom):
-    """Rounding up or down to a whole number; only of plain numbers."""
+    """Rounding up or down to a whole number; only of plain numbers. What is one up to its own rounding stays one."""
 
     arity, continuous = 1, False
     up: ClassVar[bool]
@@ -38,9 +39,10 @@ class Rounding(Atom):
         return NONE, True, "number"
 
     def scalar(self, *values: Any, param: Any = None) -> Any:
-        if not math.isfinite(values[0]):
-            return values[0]
-        return float(math.ceil(values[0]) if self.up else math.floor(values[0]))
+        return ceiling(values[0]) if self.up else 0.0 - ceiling(-values[0])
+
+    def array(self, *values: Any, param: Any = None) -> Any:
+        return all_ceilings(values[0]) if self.up else 0.0 - all_ceilings(np.negative(values[0]))
 
     def switch(self, node: Expression) -> Expression | None:
         return node
@@ -49,8 +51,7 @@ class Rounding(Atom):
         return False  # between two whole numbers it does not move
 
     def bounds(self, *intervals: Interval, param: Any = None) -> Interval:
-        function = np.ceil if self.up else np.floor
-        return Interval(float(function(intervals[0].low)), float(function(intervals[0].high)))
+        return Interval(self.scalar(intervals[0].low), self.scalar(intervals[0].high))
 
     def monotone(self, index: int, intervals: Sequence[Interval]) -> int | None:
         return 1
@@ -64,14 +65,12 @@ class Ceil(Rounding):
     """The next whole number above."""
 
     name, function, up = "ceil", "ceil", True
-    array = staticmethod(np.ceil)  # type: ignore[assignment]
 
 
 class Floor(Rounding):
     """The next whole number below."""
 
     name, function, up = "floor", "floor", False
-    array = staticmethod(np.floor)  # type: ignore[assignment]
 
 
 def _whole(values: Sequence[Any], name: str) -> tuple[list[Any], Any]:
