@@ -135,7 +135,9 @@ class CoupledProblem(Named):
         """Declare an amount for each tuple of values of choices.
 
         Args:
-            over: the choices. whole: whether amounts are whole numbers. low, high: bounds, in the unit of the amount.
+            over: the choices. whole: whether amounts are whole numbers. low, high: bounds, in the unit of the amount:
+                what is so whatever gives way. A limit that a relation states is not stated here once more: the least
+                change of the relation would be sought under it.
             unit: the unit of the amounts; plain numbers when None. counts: what plain numbers count ("nodes").
             later: under several scenarios, whether they are decided once the scenario is known (who is served where);
                 what is not is decided before, and is the same in all of them (what is bought).
