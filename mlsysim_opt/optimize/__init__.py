@@ -149,7 +149,7 @@ def optimize(
             refuse_for_designs(asked.problem.name, gap=gap)
         uncertain = Uncertain.of(
             asked, scenarios=scenarios, intervals=intervals, measure=robust or "worst_case",
-            alpha=0.9 if alpha is None else alpha, shares=shares, instance=_instance(problem, given, choices, extend),
+            alpha=alpha, shares=shares, instance=_instance(problem, given, choices, extend),
         )  # fmt: skip
         return uncertain.answer(backend=backend, prune=prune, time_limit=limit, gap=gap, progress=progress)
     for name, value in (("robust", robust), ("alpha", alpha), ("shares", shares)):

@@ -7,7 +7,7 @@ import pytest
 from fuzzing.counted import Shop
 
 import mlsysim_opt as mo
-from mlsysim_opt.errors import DimensionError, InputError
+from mlsysim_opt.errors import DimensionError, InputError, UnknownNameError
 from mlsysim_opt.optimize import CoupledProblem
 
 
@@ -86,8 +86,12 @@ def test_the_same_question_otherwise() -> None:
     assert other.objective.value == 2
     assert first.moves(other) == ["run: job a moves place from Quebec to Iowa"]
     assert first.what_if(objective="min_carbon").objective.value == 3
-    with pytest.raises(InputError, match="no constraint"):
-        first.what_if(without=["carbon <= 1 kgCO2e"])
+    for words in ("carbon<=15kgCO2e", " carbon  <= 15 kgCO2e", "carbon <= 15000 gCO2e", "15 kgCO2e >= carbon"):
+        assert first.what_if(without=[words]).objective.value == 2
+    for words in ("carbon <= 1 kgCO2e", "carbon", "carbon <= 15 kgCO2"):
+        with pytest.raises(UnknownNameError, match="constraint of this question") as caught:
+            first.what_if(without=[words])
+        assert "carbon <= 15 kgCO2e" in str(caught.value.hint)
     with pytest.raises(InputError, match="formulation"):
         first.what_if(price="1 USD")
 

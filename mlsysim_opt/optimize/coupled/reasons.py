@@ -241,7 +241,7 @@ def _by_item(relation: Coupled) -> list[Coupled]:
 def ways_out(
     task: CoupledTask, engine: ProgramBackend, options: Options, weights: Mapping[str, Any] | None = None
 ) -> list[Relaxation]:
-    """Return how a question without plans becomes possible: each constraint alone, then the cheapest combination.
+    """Return how a question without plans becomes possible: each constraint alone, and last the cheapest combination.
 
     Args:
         weights: for constraints by name, what giving way by the size of the limit costs (1 each when None), or by one
@@ -254,6 +254,8 @@ def ways_out(
 def _ways_out(reasons: _Reasons, conflict: Sequence[str], weights: Mapping[str, Any] | None = None) -> list[Relaxation]:
     alone = [way for name in conflict if (way := _alone(reasons, name)) is not None]
     together = _together(reasons, weights)
+    if len(together) == 1 and any(way.constraint == together[0].constraint for way in alone):  # one alone is cheapest
+        return sorted(alone, key=lambda way: way.constraint == together[0].constraint)
     return [*alone, *together]
 
 
@@ -342,8 +344,8 @@ def _together(reasons: _Reasons, weights: Mapping[str, Any] | None) -> list[Rela
                 f": a limit of {_shown(task.problem, moving, after)} instead of {_shown(task.problem, moving, limit)}"
             )
         parts.append((item.name, told))
-    if not parts or (len(parts) == 1 and weights is None):
-        return []  # one alone, which is said already
+    if not parts:
+        return []
     together = " together with " if len(parts) > 1 else ""
     return [Relaxation(" and ".join(name for name, _ in parts), together.join(text for _, text in parts), None, {})]
 

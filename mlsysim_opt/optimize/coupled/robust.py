@@ -60,7 +60,9 @@ def robust_plan(
         nominal = solve_coupled(base, **settings)
     except InfeasibleError:  # the givens as they are need be none of the scenarios
         nominal = None
-    return replace(found, robustness=_report(base, tasks, given, measure, found, nominal))
+    report = _report(base, tasks, given, measure, found, nominal)
+    objective = replace(found.objective, value=0.0) if report.value.value == 0 else found.objective
+    return replace(found, objective=objective, robustness=report)
 
 
 def robust_task(base: CoupledTask, tasks: Sequence[CoupledTask], measure: Measure, **settings: Any) -> CoupledTask:
