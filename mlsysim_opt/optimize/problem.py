@@ -276,6 +276,15 @@ class Problem(Named):
     def _decision_names(self) -> list[str]:
         return [*self.decisions, *(name for name, real in self.aliases.items() if real in self.decisions)]
 
+    def untried(self, design: Mapping[str, Any]) -> dict[str, Any]:
+        """Return what a design gives to decisions that is none of their values."""
+        found: dict[str, Any] = {}
+        for name, value in design.items():
+            real = self.aliases.get(name, name)
+            if real in self.decisions and isinstance(value, str | int | float):
+                found |= {} if value in self.decisions[real].choice.position else {real: value}
+        return found
+
     def fixed(self, design: Mapping[str, Any]) -> dict[Choice, int]:
         """Return the position of each given value in its choice.
 
@@ -300,7 +309,8 @@ class Problem(Named):
                 raise InputError(
                     f"{value!r} is not a value of {real}",
                     path=real,
-                    hint=f"values: {shown}; others break a rule of the problem, such as dividing the accelerators",
+                    hint=f"values: {shown}; others break a rule of the problem, such as dividing the accelerators, or "
+                    "are tried only where choices=... names them",
                 )
             chosen[choice] = choice.position[value]
         return chosen

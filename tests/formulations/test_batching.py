@@ -36,6 +36,26 @@ def optimize(**given_: Any) -> Solution:
     return mo.optimize("batching", **{**ASKED, **given_})
 
 
+def test_what_choices_ask_for_is_evaluated_too() -> None:
+    """Chunks of 2048 tokens are no better than larger ones for prompts of 1792, so they are tried where they are named."""
+    asked = {"batch_size": [64], "replicas": 1, "tp_size": 1, "pp_size": 1, "chunk_size": [2048]}
+    best = optimize(choices=asked, explain=False)
+    seen = mo.evaluate("batching", design=best.design, **ASKED)
+    assert seen["feasible"]
+    assert seen["design"] == best.design
+    assert seen["metrics"]["throughput"] == best.metrics["throughput"]
+    assert 2048 not in task("batching", **ASKED).problem.decisions["chunk_size"].choice.values
+    for wrong in ({"chunk_size": 0}, {"chunk_size": "all"}, {"tp_size": 2.5}):
+        with pytest.raises(InputError, match="is not a value of"):
+            mo.evaluate("batching", design={**best.design, **wrong}, **ASKED)
+
+
+def test_a_promise_to_all_requests_is_refused() -> None:
+    with pytest.raises(InputError, match="no time is long enough for all requests") as caught:
+        optimize(quantile=1, sla_latency="10 s")
+    assert caught.value.path == "quantile"
+
+
 def safe(asked: Task) -> list[int]:
     """Return the batches that satisfy every constraint, one scalar evaluation after the other."""
     batches = asked.problem.decisions["batch_size"].choice.values

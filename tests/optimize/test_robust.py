@@ -193,6 +193,36 @@ def test_what_is_no_scenario_is_refused() -> None:
     assert not math.isnan(mo.optimize(problem, scenarios=[{}]).objective.value or 0.0)
 
 
+def test_a_level_that_says_nothing_is_refused() -> None:
+    for measure in (None, "worst_case", "expected", "regret"):
+        with pytest.raises(InputError, match="level of cvar") as caught:
+            mo.optimize(Shop.of(1).problem(), scenarios=[{}], robust=measure, alpha=0.5)
+        assert caught.value.path == "alpha"
+
+
+def test_what_rounding_leaves_is_no_regret_and_no_price() -> None:
+    """One answer is best in every scenario: nothing is lost, whatever thirds and tenths add up to."""
+    ways = CoupledProblem("ways")
+    run = ways.picks(
+        "run", [ways.choose("job", list("abc")), ways.choose("way", [1, 2])], for_each=[ways.decisions["job"].choice]
+    )
+    ways.measure(
+        "cost", run * ways.table("price", list(run.over), [[0.1, 0.3], [0.2, 0.7], [1 / 3, 0.9]], "kUSD"), unit="USD"
+    )
+    dearer = {"price": [[0.3, 0.4], [0.7, 0.8], [0.1, 0.9]]}
+    designs = Problem("designs")
+    x = designs.choose("x", [1, 2, 3])
+    designs.measure("gain", x * mo.Q_("0.1 USD") / 3, unit="USD")
+    for problem, objective, scenarios in ((ways, "min_cost", [{}, dearer]), (designs, "max_gain", [{}])):
+        for measure in ("regret", "worst_case"):
+            found = mo.optimize(problem, objective=objective, scenarios=scenarios, robust=measure)
+            assert found.robustness is not None
+            assert str(found.robustness.price) == "0 USD"
+            if measure == "regret":
+                assert str(found.objective) == str(found.robustness.value) == "0 USD"
+            found.verify()
+
+
 def test_a_long_given_is_marked_as_cut() -> None:
     made = CoupledProblem("routes")
     run = made.picks("run", [made.choose("way", [f"way {number}" for number in range(20)])])
