@@ -246,8 +246,8 @@ def evaluate(
     if untried and not isinstance(problem, Problem):  # a formulation may take more values than it tries by itself
         given["choices"] = {**(given.get("choices") or {}), **untried}
         with suppress(MlsysimError):  # it does not, as is said below
-            base = task(problem, constraints=constraints, **given)
-            assert isinstance(base, Task)
+            wider = task(problem, constraints=constraints, **given)
+            base = wider if isinstance(wider, Task) else base
     chosen: dict[str, Any] = {}
     asked = {choice.name: choice.values[index] for choice, index in base.problem.fixed(design).items()}
     missing = []

@@ -17,15 +17,12 @@ import numpy as np
 from mlsysim_opt.algebra.expression import Expression, constant, topological
 from mlsysim_opt.errors import InfeasibleError
 from mlsysim_opt.optimize.answer import Value, relative
-from mlsysim_opt.optimize.problem import Constraint
+from mlsysim_opt.optimize.problem import LEVER_SECONDS, Constraint
 from mlsysim_opt.optimize.run import Task
 from mlsysim_opt.optimize.search import TIE, Outcome, Violation, conflicts, excluded_reasons
 from mlsysim_opt.optimize.solution import Relaxation, Runner, Slack, Solution
 from mlsysim_opt.optimize.space import Domain, spaces
 from mlsysim_opt.units import NONE
-
-LEVER_SECONDS = 10.0
-"""How long other values of a given are tried when nothing is feasible."""
 
 
 def questioned(task: Task) -> list[Constraint]:
@@ -204,8 +201,7 @@ def _levers(task: Task) -> list[Relaxation]:
             outcome = other.search(keep=1).run()
             if outcome.best:
                 design = other.design_values(outcome.best[0].design)
-                instead = f"{lever.describe(candidate)} instead of {lever.now}, the first tried that will do"
-                change = f"{lever.name}: {instead} ({_brief(other, design)})"
+                change = f"{lever.told(candidate)} ({_brief(other, design)})"
                 found.append(Relaxation(lever.name, change, Value(float(candidate)), design))
                 break
     return found

@@ -1,7 +1,8 @@
 """What a limit is worth: the same question under other limits, solved exactly.
 
 The dual of a fixed discrete design is zero and says nothing. So each limit is solved for, and what a step costs is the
-secant between two exact points: what the answers cost, and what they reach. The dual of the relaxation stands beside it as what it is, an estimate.
+secant between two exact points: what the answers cost, and what they reach. The dual of the relaxation stands beside it
+as what it is, an estimate.
 """
 
 from __future__ import annotations

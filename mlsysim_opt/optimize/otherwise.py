@@ -69,7 +69,7 @@ def asked_otherwise(
 
 
 def _meant(problem: Any, own: Sequence[Constraint], words: str) -> list[str]:
-    """Return the constraints, of a question's own, that words mean: theirs, spaced anyhow, or others of the same sense."""
+    """Return the names of the constraints that words mean: their own, spaced anyhow, or others that say the same."""
     found = [item.name for item in own if "".join(item.name.split()) == "".join(words.split())]
     if not found:
         with suppress(MlsysimError):  # no comparison of this problem

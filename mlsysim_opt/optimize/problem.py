@@ -14,6 +14,8 @@ from mlsysim_opt.errors import InputError, MissingFieldError, MlsysimError, Unkn
 from mlsysim_opt.units import Unit, parse_unit, readable_unit
 
 Sense = Literal["min", "max"]
+LEVER_SECONDS = 10.0
+"""How long other values of a given are tried when nothing is feasible."""
 
 
 @dataclass(frozen=True)
@@ -137,14 +139,18 @@ class Lever:
 
     Attributes:
         name: what changes. now: its present value. candidates: values to try, the cheapest first.
-        rebuild: makes the problem for another value.
+        rebuild: makes the problem (a `Problem` or a `CoupledProblem`) for another value.
     """
 
     name: str
     now: Any
     candidates: Callable[[], Iterable[Any]]
-    rebuild: Callable[[Any], Problem]
+    rebuild: Callable[[Any], Any]
     describe: Callable[[Any], str]
+
+    def told(self, candidate: Any) -> str:
+        """Return what changes, in words."""
+        return f"{self.name}: {self.describe(candidate)} instead of {self.now}, the first tried that will do"
 
 
 class Named:

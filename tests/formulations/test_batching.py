@@ -37,7 +37,7 @@ def optimize(**given_: Any) -> Solution:
 
 
 def test_what_choices_ask_for_is_evaluated_too() -> None:
-    """Chunks of 2048 tokens are no better than larger ones for prompts of 1792, so they are tried where they are named."""
+    """Chunks of 2048 tokens hold prompts of 1792 as larger ones do, so they are tried where they are named."""
     asked = {"batch_size": [64], "replicas": 1, "tp_size": 1, "pp_size": 1, "chunk_size": [2048]}
     best = optimize(choices=asked, explain=False)
     seen = mo.evaluate("batching", design=best.design, **ASKED)

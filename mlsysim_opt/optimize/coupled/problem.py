@@ -15,7 +15,7 @@ from mlsysim_opt.algebra.expression import Choice, Expression, Operand, Symbol, 
 from mlsysim_opt.errors import InputError, MlsysimError
 from mlsysim_opt.optimize.coupled.program import CANCELLED
 from mlsysim_opt.optimize.coupled.totals import Coupling, Family, Sort, Total, total_of
-from mlsysim_opt.optimize.problem import Constraint, Decision, Metric, Named
+from mlsysim_opt.optimize.problem import Constraint, Decision, Lever, Metric, Named
 from mlsysim_opt.units import NONE, parse_unit
 
 
@@ -78,6 +78,7 @@ class CoupledProblem(Named):
         recheck: returns, for a plan, numbers that tables hold and what they are when they are computed again, by name.
         coarser: a smaller problem, whose best plan says what to pick in this one.
         notes: of constraints of its own that are known to make every plan impossible, by name: what to say of them.
+        levers: givens that could be changed when it has no plan, whatever the user asks.
     """
 
     metrics_first: ClassVar[bool] = True
@@ -98,6 +99,7 @@ class CoupledProblem(Named):
     default_objective: str | None = None
     assumptions: dict[str, str] = field(default_factory=dict)
     notes: dict[str, str] = field(default_factory=dict)
+    levers: list[Lever] = field(default_factory=list)
     aliases: dict[str, str] = field(default_factory=dict)
     request: dict[str, Any] = field(default_factory=dict)
 

@@ -106,7 +106,7 @@ class _Merged:
     def __post_init__(self) -> None:
         self.problem = problem = self.base.problem.copy()
         problem.decisions, problem.families = dict(problem.decisions), dict(self.stages.families)
-        problem.coarser = None
+        problem.coarser, problem.levers = None, []  # these are of one scenario
         if not self.stages.same:  # what is known about parts of the problem is about its own amounts
             problem.blocks, problem.standing, problem.chain = [], None, None
         problem.local = self.stages.local
