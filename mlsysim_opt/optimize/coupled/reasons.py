@@ -258,7 +258,7 @@ def _ways_out(reasons: _Reasons, conflict: Sequence[str], weights: Mapping[str, 
     alone = [way for name in conflict if (way := _alone(reasons, name)) is not None]
     together = _together(reasons, weights)
     if len(together) == 1 and any(way.constraint == together[0].constraint for way in alone):  # one alone is cheapest
-        return sorted(alone, key=lambda way: way.constraint == together[0].constraint)
+        return alone if weights is None else sorted(alone, key=lambda way: way.constraint == together[0].constraint)
     return [*alone, *together]
 
 
