@@ -140,6 +140,8 @@ class Lever:
     Attributes:
         name: what changes. now: its present value. candidates: values to try, the cheapest first.
         rebuild: makes the problem (a `Problem` or a `CoupledProblem`) for another value.
+        states: the constraint that says the same, where values of decisions end with it too (as many replicas as there
+            are accelerators): the least change is then that of the given, not of the constraint alone.
     """
 
     name: str
@@ -147,6 +149,7 @@ class Lever:
     candidates: Callable[[], Iterable[Any]]
     rebuild: Callable[[Any], Any]
     describe: Callable[[Any], str]
+    states: str = ""
 
     def told(self, candidate: Any) -> str:
         """Return what changes, in words."""

@@ -50,6 +50,21 @@ def test_what_choices_ask_for_is_evaluated_too() -> None:
             mo.evaluate("batching", design={**best.design, **wrong}, **ASKED)
 
 
+@pytest.mark.parametrize("devices", [1, 2, 3])
+def test_the_accelerators_that_are_missing_are_the_least(devices: int) -> None:
+    """As many replicas as accelerators are tried: six do, whatever products of splits the first box happens to hold."""
+    asked = {"arrival_rate": "50 request/s", "sla_latency": "12 s"}
+    with pytest.raises(InfeasibleError) as caught:
+        optimize(devices=devices, **asked)
+    assert "accelerators within those available" in caught.value.conflict
+    (way,) = (item for item in caught.value.relaxations if "accelerators" in item.change)
+    assert way.amount is not None
+    assert way.amount.value == 6
+    assert optimize(devices=6, explain=False, **asked).status == "optimal"
+    with pytest.raises(InfeasibleError):
+        optimize(devices=5, **asked)
+
+
 def test_a_promise_to_all_requests_is_refused() -> None:
     with pytest.raises(InputError, match="no time is long enough for all requests") as caught:
         optimize(quantile=1, sla_latency="10 s")
@@ -386,7 +401,7 @@ def test_a_promise_that_cannot_be_kept_says_what_can() -> None:
 def test_a_queue_that_grows_without_end_is_not_given_up() -> None:
     with pytest.raises(InfeasibleError) as caught:
         optimize(arrival_rate="60 request/s", policy="static")
-    assert caught.value.conflict == ("the queue is stable",)
+    assert caught.value.conflict == ("the queue is stable", "accelerators within those available")
     ways = {item.constraint: item for item in caught.value.relaxations}
     assert set(ways) == {"devices", "arrival_rate"}
     fewer = ways["arrival_rate"].amount
