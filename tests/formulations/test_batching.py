@@ -50,6 +50,14 @@ def test_what_choices_ask_for_is_evaluated_too() -> None:
             mo.evaluate("batching", design={**best.design, **wrong}, **ASKED)
 
 
+def test_a_design_that_breaks_a_rule_is_evaluated_with_the_rule() -> None:
+    job = {"model": "Llama3_8B", "fleet": "Lab_64_H100", "seq_len": 8192, "global_batch_size": 512}
+    best = mo.optimize("parallelism", explain=False, **job)
+    seen = mo.evaluate("parallelism", design={**best.design, "tp_size": 3}, **job)
+    assert not seen["feasible"]
+    assert not seen["constraints"]["tp divides the heads"]  # 32 of them
+
+
 @pytest.mark.parametrize("devices", [1, 2, 3])
 def test_the_accelerators_that_are_missing_are_the_least(devices: int) -> None:
     """As many replicas as accelerators are tried: six do, whatever products of splits the first box happens to hold."""
