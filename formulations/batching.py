@@ -114,6 +114,7 @@ def _more_devices(values: dict[str, Any], narrowed: Mapping[str, Any]) -> Lever:
         candidates=candidates,
         rebuild=lambda count: _build({**values, "devices": count}, narrowed),
         describe=lambda count: f"{count} accelerators",
+        states=AVAILABLE,
     )
 
 

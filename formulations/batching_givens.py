@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from mlsysim_opt.formulations.givens import PLACE, PRICE, Names
+from mlsysim_opt.formulations.givens import PLACE, PRICE, Names, Quantile
 
 from mlsysim_opt.errors import InputError, UnknownNameError
 from mlsysim_opt.optimize.problem import Problem
@@ -52,7 +52,7 @@ INPUTS: tuple[Input, ...] = (
     _limit("sla_ttft", "time to the first token, promised at the quantile"),
     _limit("sla_itl", "time between two tokens, promised at the quantile"),
     _limit("sla_latency", "time to the last token, promised at the quantile"),
-    Number("quantile", "share of requests for which promises are kept", default=0.99, high=1.0, open_low=True),
+    Quantile("quantile", "share of requests for which promises are kept", default=0.99, high=1.0, open_low=True),
     Number("safety_margin", "promises are kept if times are longer by this factor", default=1.0, low=1.0, high=100.0),
     Number("devices", "accelerators available", default=1, integer=True, low=1, high=10**6),
     Words("policy", "continuous batching, static batches of a fixed size, prefill and decode disaggregated; or several",

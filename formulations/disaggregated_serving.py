@@ -103,10 +103,14 @@ def _build(values: dict[str, Any], narrowed: Mapping[str, Any]) -> Problem | Cou
     for name in narrowed:
         if name not in problem.decisions:
             raise UnknownNameError("decision of disaggregated_serving", name, list(problem.decisions))
-    problem.default_objective = "min_devices" if values["devices"] is None else "max_throughput_per_device"
     tried = INPUTS if values["model"] is not None else [item for item in INPUTS if item.name not in TRIED]
     problem.assumptions.update(defaults(tried, values))
     return problem
+
+
+def _wanted(values: Mapping[str, Any]) -> str:
+    """Return the objective where none is given."""
+    return "min_devices" if values["devices"] is None else "max_throughput_per_device"
 
 
 def _workers(values: Mapping[str, Any], phase: str) -> tuple[Worker, ...]:
@@ -162,7 +166,8 @@ def _measure_latency(problem: Problem | CoupledProblem, leaf: Mapping[str, Expre
 
 
 def _equal_replicas(values: dict[str, Any], narrowed: Mapping[str, Any]) -> Problem:
-    problem = Problem("disaggregated_serving", item="set of replicas", aliases=dict(METRIC_ALIASES), allowed=narrowed)
+    problem = Problem("disaggregated_serving", item="set of replicas", default_objective=_wanted(values),
+                      aliases=dict(METRIC_ALIASES), allowed=narrowed)  # fmt: skip
     leaf = _leaves(problem, values)
     most = int(values["replica_devices"] or values["devices"] or REPLICA)
     limited = None
@@ -212,7 +217,8 @@ def _equal_replicas(values: dict[str, Any], narrowed: Mapping[str, Any]) -> Prob
 
 
 def _pooled(values: Mapping[str, Any], narrowed: Mapping[str, Any]) -> CoupledProblem:
-    problem = CoupledProblem("disaggregated_serving", item="pair of pools", aliases=dict(METRIC_ALIASES))
+    problem = CoupledProblem("disaggregated_serving", item="pair of pools", default_objective=_wanted(values),
+                             aliases=dict(METRIC_ALIASES))  # fmt: skip
     leaf = _leaves(problem, values)
     rate = problem.amounts("served", (), unit="request/s", about="requests that are served").total()
     used, pair = [], []

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from mlsysim_opt.formulations.givens import Quantile
 from mlsysim_opt.formulations.rows import Label, Rows
 
 from mlsysim_opt.algebra.expression import Choice, Expression
@@ -67,17 +68,6 @@ ROUND_TRIP = Rows(
         Number("time", "round trip", unit="ms", of=TIME, bare=True),
     ),
 )  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Quantile(Number):
-    """A share of requests, below all of them: queues have no longest wait."""
-
-    def check(self, value: Any) -> float:
-        share = super().check(value)
-        if share == 1:
-            raise InputError("no time is long enough for all requests", path=self.name, hint="below 1, such as 0.999")
-        return share
 
 
 QUANTILE = Quantile("quantile", "share of requests for which limits of TTFT and latency hold", default=0.99, high=1.0,

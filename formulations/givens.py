@@ -40,6 +40,17 @@ class Names(Input):
 
 
 @dataclass(frozen=True)
+class Quantile(Number):
+    """A share of requests, below all of them: queues have no longest wait."""
+
+    def check(self, value: Any) -> float:
+        share = super().check(value)
+        if share == 1:
+            raise InputError("no time is long enough for all requests", path=self.name, hint="below 1, such as 0.999")
+        return share
+
+
+@dataclass(frozen=True)
 class Counts(Input):
     """A count, several counts, or "any"."""
 

@@ -150,11 +150,7 @@ def _build(values: dict[str, Any], narrowed: Mapping[str, Any]) -> CoupledProble
             "served", everything, whole=True, later=True, about="parts of the traffic that are served"
         )
     offered = _grid(replica, site, plan, offers, lambda row: 1.0, 0.0)
-    available = problem.table("available", (replica.machine, site, plan),
-                              _grid(replica, site, plan, offers, _available, 0.0))  # fmt: skip
-    replicas = problem.amounts(
-        "replicas", (site, plan, *replica.axes), whole=True, high=available / replica.devices, about="replicas"
-    )
+    replicas = problem.amounts("replicas", (site, plan, *replica.axes), whole=True, about="replicas")
     parts = Parts(problem, values, kinds, request, origin, site, plan, replica, demand, served, part, replicas, offers)
     allow(problem, "there is such traffic", demand > constant(0, demand.dimension), structural=True)
     here = problem.table("offered", (replica.machine, site, plan), offered)

@@ -162,7 +162,7 @@ def uncertain_question(
             raise InputError("is about scenarios, and none are given", path=next(iter(asked)), hint="give scenarios")
         made = Uncertain.of(
             task, scenarios=asked.get("scenarios"), intervals=None, measure=asked.get("robust", "worst_case"),
-            alpha=asked.get("alpha", 0.9), shares=asked.get("shares"), instance=instance,
+            alpha=asked.get("alpha"), shares=asked.get("shares"), instance=instance,
         )  # fmt: skip
         _ = made.tasks  # every scenario is read
         return made

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
-from mlsysim_opt.errors import InputError
+from mlsysim_opt.errors import InputError, MlsysimError
 from mlsysim_opt.optimize.answer import Certificate, Metrics, Value
 from mlsysim_opt.optimize.coupled.problem import CoupledProblem, Largest
 from mlsysim_opt.optimize.coupled.run import checked_gap, solve_coupled
@@ -149,7 +150,7 @@ def optimize(
             refuse_for_designs(asked.problem.name, gap=gap)
         uncertain = Uncertain.of(
             asked, scenarios=scenarios, intervals=intervals, measure=robust or "worst_case",
-            alpha=0.9 if alpha is None else alpha, shares=shares, instance=_instance(problem, given, choices, extend),
+            alpha=alpha, shares=shares, instance=_instance(problem, given, choices, extend),
         )  # fmt: skip
         return uncertain.answer(backend=backend, prune=prune, time_limit=limit, gap=gap, progress=progress)
     for name, value in (("robust", robust), ("alpha", alpha), ("shares", shares)):
@@ -228,7 +229,8 @@ def evaluate(
     """Return metrics and constraints of one fully given design.
 
     Args:
-        problem: as for `optimize`. design: a value for each decision that has several.
+        problem: as for `optimize`. design: a value for each decision that has several; one that `optimize` takes in
+            `choices` will do.
     Returns:
         ``design``, ``metrics`` (a `Metrics`), ``constraints`` (name to whether it holds), ``slack`` (of each
         inequality, a `Value`), ``feasible``.
@@ -240,6 +242,12 @@ def evaluate(
     base = task(problem, constraints=constraints, **given)
     if isinstance(base, CoupledTask):
         raise InputError(f"{base.problem.name} is a coupled problem: its plans have no single design", path="problem")
+    untried = base.problem.untried(design)
+    if untried and not isinstance(problem, Problem):  # a formulation may take more values than it tries by itself
+        given["choices"] = {**(given.get("choices") or {}), **untried}
+        with suppress(MlsysimError):  # it does not, as is said below
+            wider = task(problem, constraints=constraints, **given)
+            base = wider if isinstance(wider, Task) else base
     chosen: dict[str, Any] = {}
     asked = {choice.name: choice.values[index] for choice, index in base.problem.fixed(design).items()}
     missing = []

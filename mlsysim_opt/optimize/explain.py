@@ -17,15 +17,12 @@ import numpy as np
 from mlsysim_opt.algebra.expression import Expression, constant, topological
 from mlsysim_opt.errors import InfeasibleError
 from mlsysim_opt.optimize.answer import Value, relative
-from mlsysim_opt.optimize.problem import Constraint
+from mlsysim_opt.optimize.problem import LEVER_SECONDS, Constraint, Lever
 from mlsysim_opt.optimize.run import Task
 from mlsysim_opt.optimize.search import TIE, Outcome, Violation, conflicts, excluded_reasons
 from mlsysim_opt.optimize.solution import Relaxation, Runner, Slack, Solution
 from mlsysim_opt.optimize.space import Domain, spaces
 from mlsysim_opt.units import NONE
-
-LEVER_SECONDS = 10.0
-"""How long other values of a given are tried when nothing is feasible."""
 
 
 def questioned(task: Task) -> list[Constraint]:
@@ -68,22 +65,24 @@ def infeasible(task: Task) -> InfeasibleError:
     asked = questioned(task)
     if outcome.structural == 0:
         names = _structural_conflict(task)
-        relaxations = _levers(task)
-        return _error(task, names, relaxations, "no design is structurally valid")
+        return _error(task, names, list(_levers(task).values()), "no design is structurally valid")
+    levers = _levers(task)
     if not outcome.violated:
-        return _error(task, ["every design has an undefined number"], _levers(task), _undefined_text(task))
+        return _error(task, ["every design has an undefined number"], list(levers.values()), _undefined_text(task))
     sets = conflicts(outcome.violated, len(asked))
-    names = [item.name for index, item in enumerate(asked) if sets[0] >> index & 1]
+    stated = [lever.states for lever in levers if lever.states]  # each alone makes a design possible: it is to blame
+    names = [item.name for index, item in enumerate(asked) if sets[0] >> index & 1 or item.name in stated]
     relaxations = [
         relaxation
         for item, violation in zip(asked, outcome.single, strict=True)
         if not item.lawful
+        and item.name not in stated
         and violation.best is not None
         and (relaxation := _relaxation(task, item, violation)) is not None
     ]
-    if not relaxations:
+    if not relaxations and not stated:
         relaxations = _together(task, outcome, asked)
-    return _error(task, names, [*relaxations, *_levers(task)], f"{outcome.evaluated:,} valid designs were evaluated")
+    return _error(task, names, [*relaxations, *levers.values()], f"{outcome.evaluated:,} valid designs were evaluated")
 
 
 def _error(task: Task, names: list[str], relaxations: list[Relaxation], detail: str) -> InfeasibleError:
@@ -192,9 +191,9 @@ def _empty(task: Task, constraints: list[Constraint]) -> bool:
     return next(every, None) is None
 
 
-def _levers(task: Task) -> list[Relaxation]:
+def _levers(task: Task) -> dict[Lever, Relaxation]:
     """Return, for each given that may be changed, the first candidate that makes the task feasible."""
-    found: list[Relaxation] = []
+    found: dict[Lever, Relaxation] = {}
     for lever in task.problem.levers:
         deadline = time.monotonic() + LEVER_SECONDS
         for candidate in lever.candidates():
@@ -204,9 +203,8 @@ def _levers(task: Task) -> list[Relaxation]:
             outcome = other.search(keep=1).run()
             if outcome.best:
                 design = other.design_values(outcome.best[0].design)
-                instead = f"{lever.describe(candidate)} instead of {lever.now}, the first tried that will do"
-                change = f"{lever.name}: {instead} ({_brief(other, design)})"
-                found.append(Relaxation(lever.name, change, Value(float(candidate)), design))
+                change = f"{lever.told(candidate)} ({_brief(other, design)})"
+                found[lever] = Relaxation(lever.name, change, Value(float(candidate)), design)
                 break
     return found
 

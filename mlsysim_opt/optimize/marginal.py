@@ -1,7 +1,8 @@
 """What a limit is worth: the same question under other limits, solved exactly.
 
 The dual of a fixed discrete design is zero and says nothing. So each limit is solved for, and what a step costs is the
-secant between two exact answers. The dual of the relaxation stands beside it as what it is, an estimate.
+secant between two exact points: what the answers cost, and what they reach. The dual of the relaxation stands beside it
+as what it is, an estimate.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from mlsysim_opt.optimize.coupled.robust import amounts_there, metrics_there
 from mlsysim_opt.optimize.coupled.search import Options
 from mlsysim_opt.optimize.coupled.solution import PlanSolution
 from mlsysim_opt.optimize.coupled.task import CoupledTask
+from mlsysim_opt.optimize.difference import SAME
 from mlsysim_opt.optimize.otherwise import asked_otherwise, specs_without
 from mlsysim_opt.optimize.per_unit import RELATION, counted, per_one, per_unit, written_unit
 from mlsysim_opt.optimize.problem import Constraint
@@ -44,7 +46,8 @@ class Marginal:
         constraint: what is limited. objective, sense: what pays.
         limits: the loosest first. values: the objective at each, None where nothing is possible.
         reached: what the best design makes of the limit. costs: how much worse the objective is than at the limit
-            before; the first has none. secants: the same for one unit of the limit, as it is written (``USD/kW``).
+            before; the first has none. secants: the same for one unit of what is reached, in the unit that the limit is
+            written in (``USD/kW``); None where the same is reached.
         estimates: the dual of the relaxation at each limit: an estimate, and only where a program was solved.
         counts: what a limit without a unit counts ("gpus"). solutions: the answers themselves.
     """
@@ -85,7 +88,8 @@ class Marginal:
             one = per_one(self.counts)
             told = f"; the relaxation's dual, an estimate: {estimate}{one}" if estimate else ""
             if at and self.costs[at] is not None:
-                told = f"; {self.limits[at - 1]} -> {limit} costs {self.costs[at]}, {self.secants[at]}{one}{told}"
+                slope = f", {self.secants[at]}{one}" if self.secants[at] is not None else ""
+                told = f"; {self.limits[at - 1]} -> {limit} costs {self.costs[at]}{slope}{told}"
             lines.append(f"{limit}: {value}, {self.reached[at]} reached{told}")
         return "\n".join(lines)
 
@@ -326,25 +330,26 @@ def _told(asked: _Question, limits: Sequence[float], found: Sequence[Solution | 
         return Value(value / limit.factor, "" if limit.dimension == NONE else limit.text)
 
     values = [None if item is None else item.objective for item in found]
+    reached = [None if item is None else asked.reached(item) for item in found]
     costs: list[Value | None] = [None]
     secants: list[Value | None] = [None]
     for at in range(1, len(limits)):
-        one, two = values[at - 1], values[at]
-        if one is None or two is None:
+        one, two, start, end = values[at - 1], values[at], reached[at - 1], reached[at]
+        if one is None or two is None or start is None or end is None:
             costs.append(None)
             secants.append(None)
             continue
-        cost = sign * (two.si - one.si)
-        wide = abs(limits[at] - limits[at - 1])
+        cost, wide = sign * (two.si - one.si), abs(end - start)
         costs.append(per_unit(cost, unit, DIMENSIONLESS))
-        secants.append(per_unit(cost / wide, unit, limit))
+        # between the points that are reached: limits between them change nothing, and say nothing of what a unit costs
+        secants.append(per_unit(cost / wide, unit, limit) if wide > SAME * max(abs(start), abs(end)) else None)
     estimates = [_estimate(item, asked) for item in found]
     return Marginal(
         constraint=asked.name,
         objective=name,
         limits=[shown(item) for item in limits],
         values=values,
-        reached=[None if item is None else shown(asked.reached(item)) for item in found],
+        reached=[None if item is None else shown(item) for item in reached],
         costs=costs,
         secants=secants,
         estimates=estimates,

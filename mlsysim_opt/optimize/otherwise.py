@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
-from mlsysim_opt.algebra.expression import Expression
-from mlsysim_opt.errors import InputError
+from mlsysim_opt.algebra.evaluate import ScalarProgram
+from mlsysim_opt.algebra.expression import Expression, symbols
+from mlsysim_opt.errors import InputError, MlsysimError, UnknownNameError
 from mlsysim_opt.optimize.coupled.problem import CoupledProblem
 from mlsysim_opt.optimize.coupled.task import CoupledTask
+from mlsysim_opt.optimize.difference import SAME
 from mlsysim_opt.optimize.formulation import Instance, formulation
 from mlsysim_opt.optimize.problem import Constraint, Problem
 from mlsysim_opt.optimize.request import ConstraintSpec, Metrics, read_constraints
@@ -30,20 +34,18 @@ def asked_otherwise(
     """Return a question with some of it changed.
 
     Args:
-        constraints: to be added. without: constraints of the user's, by their words, to be left out.
+        constraints: to be added. without: constraints of the user's to be left out, by their words or by others that
+            say the same (``"carbon <= 700 kgCO2e"`` for ``"carbon <= 0.7 tCO2e"``).
         specs: all constraints, in place of those.
         objective: another one. choices, given: of the formulation, in place of what was given.
         problem: what these make, where it is made already.
     Raises:
-        InputError: there is no such constraint, or the problem is not made by a formulation that could be given these.
+        UnknownNameError: there is no such constraint.
+        InputError: the problem is not made by a formulation that could be given these.
     """
     own = read_constraints(task.problem, task.specs)
-    names = [item.name for item in own]
-    for name in without:
-        if name not in names:
-            raise InputError(f"no constraint of this question is {name!r}", path="without",
-                             hint="constraints: " + "; ".join(names))  # fmt: skip
-    kept = specs_without(task.problem, task.specs, lambda item: item.name in without)
+    left_out = {name for words in without for name in _meant(task.problem, own, words)}
+    kept = specs_without(task.problem, task.specs, lambda item: item.name in left_out)
     if given or choices:
         request = task.problem.request
         if not request.get("formulation"):
@@ -64,6 +66,35 @@ def asked_otherwise(
     if isinstance(made_task, CoupledTask) and isinstance(task, CoupledTask) and problem is task.problem:
         made_task.compiler = task.compiler  # what it evaluated is evaluated
     return made_task
+
+
+def _meant(problem: Any, own: Sequence[Constraint], words: str) -> list[str]:
+    """Return the names of the constraints that words mean: their own, spaced anyhow, or others that say the same."""
+    found = [item.name for item in own if "".join(item.name.split()) == "".join(words.split())]
+    if not found:
+        with suppress(MlsysimError):  # no comparison of this problem
+            meant = read_constraints(problem, [words])
+            found = [item.name for item in own if any(_alike(problem, item, other) for other in meant)]
+    if not found:
+        raise UnknownNameError("constraint of this question", words, [item.name for item in own], path="without")
+    return found
+
+
+def _alike(problem: Any, one: Constraint, two: Constraint) -> bool:
+    """Return whether two constraints say the same: of the same sides, where numbers are equal up to rounding."""
+    if one.holds is two.holds:
+        return True
+    if one.sides is None or two.sides is None or one.strict != two.strict:
+        return False
+    for mine, other in zip(one.sides, two.sides, strict=True):
+        if mine is other:
+            continue
+        if any(side.choices or {leaf.name for leaf in symbols(side)} - problem.values.keys() for side in (mine, other)):
+            return False
+        numbers = ScalarProgram([mine, other]).run_named(problem.values)
+        if not math.isclose(*numbers, rel_tol=SAME):
+            return False
+    return True
 
 
 def specs_without(

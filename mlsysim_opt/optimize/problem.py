@@ -14,6 +14,8 @@ from mlsysim_opt.errors import InputError, MissingFieldError, MlsysimError, Unkn
 from mlsysim_opt.units import Unit, parse_unit, readable_unit
 
 Sense = Literal["min", "max"]
+LEVER_SECONDS = 10.0
+"""How long other values of a given are tried when nothing is feasible."""
 
 
 @dataclass(frozen=True)
@@ -137,14 +139,21 @@ class Lever:
 
     Attributes:
         name: what changes. now: its present value. candidates: values to try, the cheapest first.
-        rebuild: makes the problem for another value.
+        rebuild: makes the problem (a `Problem` or a `CoupledProblem`) for another value.
+        states: the constraint that says the same, where values of decisions end with it too (as many replicas as there
+            are accelerators): the least change is then that of the given, not of the constraint alone.
     """
 
     name: str
     now: Any
     candidates: Callable[[], Iterable[Any]]
-    rebuild: Callable[[Any], Problem]
+    rebuild: Callable[[Any], Any]
     describe: Callable[[Any], str]
+    states: str = ""
+
+    def told(self, candidate: Any) -> str:
+        """Return what changes, in words."""
+        return f"{self.name}: {self.describe(candidate)} instead of {self.now}, the first tried that will do"
 
 
 class Named:
@@ -276,6 +285,15 @@ class Problem(Named):
     def _decision_names(self) -> list[str]:
         return [*self.decisions, *(name for name, real in self.aliases.items() if real in self.decisions)]
 
+    def untried(self, design: Mapping[str, Any]) -> dict[str, Any]:
+        """Return what a design gives to decisions that is none of their values."""
+        found: dict[str, Any] = {}
+        for name, value in design.items():
+            real = self.aliases.get(name, name)
+            if real in self.decisions and isinstance(value, str | int | float):
+                found |= {} if value in self.decisions[real].choice.position else {real: value}
+        return found
+
     def fixed(self, design: Mapping[str, Any]) -> dict[Choice, int]:
         """Return the position of each given value in its choice.
 
@@ -300,7 +318,8 @@ class Problem(Named):
                 raise InputError(
                     f"{value!r} is not a value of {real}",
                     path=real,
-                    hint=f"values: {shown}; others break a rule of the problem, such as dividing the accelerators",
+                    hint=f"values: {shown}; others break a rule of the problem, such as dividing the accelerators, or "
+                    "are tried only where choices=... names them",
                 )
             chosen[choice] = choice.position[value]
         return chosen

@@ -11,13 +11,14 @@ from typing import Any
 
 import numpy as np
 
-from mlsysim_opt.algebra.atoms import maximum, minimum
+from mlsysim_opt.algebra.atoms import maximum, minimum, where
 from mlsysim_opt.algebra.expression import Expression, constant
 from mlsysim_opt.errors import InfeasibleError, InputError
 from mlsysim_opt.optimize.coupled.problem import CoupledProblem, Largest
 from mlsysim_opt.optimize.coupled.robust import robust_plan, robust_task, sum_of_shares
 from mlsysim_opt.optimize.coupled.solution import PlanSolution
 from mlsysim_opt.optimize.coupled.task import CoupledTask
+from mlsysim_opt.optimize.difference import SAME
 from mlsysim_opt.optimize.formulation import Instance, asked_again, formulation
 from mlsysim_opt.optimize.otherwise import asked_otherwise
 from mlsysim_opt.optimize.problem import Constraint, Objective, Problem
@@ -61,7 +62,7 @@ class Uncertain:
         scenarios: Sequence[Mapping[str, Any]] | None,
         intervals: Mapping[str, Any] | None,
         measure: str,
-        alpha: float,
+        alpha: float | None,
         shares: Sequence[float] | None,
         instance: Instance | None = None,
     ) -> Uncertain:
@@ -162,7 +163,7 @@ def stored_question(request: Mapping[str, Any]) -> Task | CoupledTask:
         return base
     instance = Instance(formulation(request["formulation"]), request["given"], request.get("choices"))
     given = checked_scenarios(asked["scenarios"])
-    measure = Measure.of(asked["robust"], asked["alpha"], asked["shares"], len(given))
+    measure = Measure(asked["robust"], asked["alpha"], tuple(asked["shares"]))
     return Uncertain(base, given, measure, tuple(asked["intervals"]), instance).question()
 
 
@@ -218,12 +219,11 @@ def _robust_task(base: Task, tasks: Sequence[Task], measure: Measure, **settings
         if [id(choice) for choice in task.problem.choices] != [id(choice) for choice in base.problem.choices]:
             raise InputError("a scenario changes what there is to choose", path="scenarios")
         costs.append(change(task.objective.cost))
-    alone = [0.0] * len(tasks)
+    losses = costs
     if measure.name == "regret":
         with suppress(InfeasibleError):  # else there is no design for all of them, and why is asked of all of them
             found = [proven(task, **settings) for task in tasks]
-            alone = [sign * item.objective.si for item in found]
-    losses = [cost - constant(best, cost.dimension) for cost, best in zip(costs, alone, strict=True)]
+            losses = [_lost(cost, sign * item.objective.si) for cost, item in zip(costs, found, strict=True)]
     cost = _measured(losses, measure)
     asked = Objective(f"{measure.name} of {base.objective.name}", "min", cost)
     if sign < 0 and measure.name != "regret":
@@ -269,6 +269,12 @@ def _rules(tasks: Sequence[Task], changes: Sequence[Callable[[Expression], Expre
         for rule in task.problem.constraints:
             by_name.setdefault(rule.name, []).append(replace(rule, holds=change(rule.holds)))
     return [in_all(rules) for rules in by_name.values()]
+
+
+def _lost(cost: Expression, best: float) -> Expression:
+    """Return what is lost against the best; nothing where that is rounding."""
+    of = cost.dimension
+    return where(cost <= constant(best + SAME * abs(best), of), constant(0.0, of), cost - constant(best, of))
 
 
 def _measured(losses: Sequence[Expression], measure: Measure) -> Expression:

@@ -21,6 +21,7 @@ from mlsysim_opt.errors import InputError, UnknownNameError
 from mlsysim_opt.optimize.answer import Value
 from mlsysim_opt.optimize.coupled.problem import Coupled, CoupledProblem, Largest
 from mlsysim_opt.optimize.coupled.totals import Coupling, Family, Total
+from mlsysim_opt.optimize.difference import SAME
 from mlsysim_opt.optimize.problem import Constraint, Problem
 from mlsysim_opt.units import to_si
 
@@ -50,11 +51,17 @@ class Measure:
     def of(name: Any, alpha: Any, shares: Any, count: int) -> Measure:
         """Return the measure a user means.
 
+        Args:
+            alpha: of ``cvar`` alone; 0.9 when None. shares: equal when None.
         Raises:
             InputError: there is no such measure, or alpha or the probabilities are none.
         """
         if name not in MEASURES:
             raise UnknownNameError("measure of robustness", str(name), MEASURES, path="robust")
+        if alpha is not None and name != "cvar":
+            raise InputError(f"says nothing of {name}: it is the level of cvar", path="alpha",
+                             hint="robust='cvar', or leave it out")  # fmt: skip
+        alpha = 0.9 if alpha is None else alpha
         if isinstance(alpha, bool) or not (isinstance(alpha, int | float) and 0 <= alpha < 1):
             raise InputError(f"{alpha!r} is no level", path="alpha", hint="a share below one, such as 0.9")
         given = [1.0 / count] * count if shares is None else [float(item) for item in shares]
@@ -99,13 +106,15 @@ class Robustness:
         of_nominal: Sequence[float | None],
     ) -> Robustness:
         """Return the report on a robust answer, whose numbers `told` puts in the unit that users read."""
-        worse = None if of_robust is None or nominal is None else of_robust - nominal.si
+        worse = None
+        if of_robust is not None and nominal is not None:
+            worse = without_rounding(of_robust - nominal.si, of_robust, nominal.si)
         return Robustness(
             measure=measure.name + (f" at {measure.alpha:g}" if measure.name == "cvar" else ""),
-            value=told(value.si),
+            value=told(without_rounding(value.si, *values) if measure.name == "regret" else value.si),
             nominal=nominal,
             of_robust=None if of_robust is None else told(of_robust),
-            price=None if worse is None else told(worse if sense == "min" else -worse),
+            price=None if worse is None else told(worse if sense == "min" else 0.0 - worse),
             scenarios=[{name: _brief(item) for name, item in scenario.items()} for scenario in given],
             values=[told(item) for item in values],
             of_nominal=[None if item is None else told(item) for item in of_nominal],
@@ -154,6 +163,11 @@ class Robustness:
             told = ", ".join(f"{name}={text}" for name, text in given.items()) or "as given"
             lines.append(f"{told}: {value}; the nominal answer: {other or 'not possible'}")
         return "\n".join(lines)
+
+
+def without_rounding(difference: float, *compared: float) -> float:
+    """Return a difference of numbers; zero where it is only what is left of their rounding."""
+    return 0.0 if abs(difference) <= SAME * max(map(abs, compared), default=0.0) else difference
 
 
 def _plain(item: Value | None) -> dict[str, Any] | None:

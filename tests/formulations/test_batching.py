@@ -36,6 +36,49 @@ def optimize(**given_: Any) -> Solution:
     return mo.optimize("batching", **{**ASKED, **given_})
 
 
+def test_what_choices_ask_for_is_evaluated_too() -> None:
+    """Chunks of 2048 tokens hold prompts of 1792 as larger ones do, so they are tried where they are named."""
+    asked = {"batch_size": [64], "replicas": 1, "tp_size": 1, "pp_size": 1, "chunk_size": [2048]}
+    best = optimize(choices=asked, explain=False)
+    seen = mo.evaluate("batching", design=best.design, **ASKED)
+    assert seen["feasible"]
+    assert seen["design"] == best.design
+    assert seen["metrics"]["throughput"] == best.metrics["throughput"]
+    assert 2048 not in task("batching", **ASKED).problem.decisions["chunk_size"].choice.values
+    for wrong in ({"chunk_size": 0}, {"chunk_size": "all"}, {"tp_size": 2.5}):
+        with pytest.raises(InputError, match="is not a value of"):
+            mo.evaluate("batching", design={**best.design, **wrong}, **ASKED)
+
+
+def test_a_design_that_breaks_a_rule_is_evaluated_with_the_rule() -> None:
+    job = {"model": "Llama3_8B", "fleet": "Lab_64_H100", "seq_len": 8192, "global_batch_size": 512}
+    best = mo.optimize("parallelism", explain=False, **job)
+    seen = mo.evaluate("parallelism", design={**best.design, "tp_size": 3}, **job)
+    assert not seen["feasible"]
+    assert not seen["constraints"]["tp divides the heads"]  # 32 of them
+
+
+@pytest.mark.parametrize("devices", [1, 2, 3])
+def test_the_accelerators_that_are_missing_are_the_least(devices: int) -> None:
+    """As many replicas as accelerators are tried: six do, whatever products of splits the first box happens to hold."""
+    asked = {"arrival_rate": "50 request/s", "sla_latency": "12 s"}
+    with pytest.raises(InfeasibleError) as caught:
+        optimize(devices=devices, **asked)
+    assert "accelerators within those available" in caught.value.conflict
+    (way,) = (item for item in caught.value.relaxations if "accelerators" in item.change)
+    assert way.amount is not None
+    assert way.amount.value == 6
+    assert optimize(devices=6, explain=False, **asked).status == "optimal"
+    with pytest.raises(InfeasibleError):
+        optimize(devices=5, **asked)
+
+
+def test_a_promise_to_all_requests_is_refused() -> None:
+    with pytest.raises(InputError, match="no time is long enough for all requests") as caught:
+        optimize(quantile=1, sla_latency="10 s")
+    assert caught.value.path == "quantile"
+
+
 def safe(asked: Task) -> list[int]:
     """Return the batches that satisfy every constraint, one scalar evaluation after the other."""
     batches = asked.problem.decisions["batch_size"].choice.values
@@ -366,7 +409,7 @@ def test_a_promise_that_cannot_be_kept_says_what_can() -> None:
 def test_a_queue_that_grows_without_end_is_not_given_up() -> None:
     with pytest.raises(InfeasibleError) as caught:
         optimize(arrival_rate="60 request/s", policy="static")
-    assert caught.value.conflict == ("the queue is stable",)
+    assert caught.value.conflict == ("the queue is stable", "accelerators within those available")
     ways = {item.constraint: item for item in caught.value.relaxations}
     assert set(ways) == {"devices", "arrival_rate"}
     fewer = ways["arrival_rate"].amount

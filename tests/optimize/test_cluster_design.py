@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from mlsysim_opt.formulations.cluster_design import Site, cluster_design
+from mlsysim_opt.formulations.cluster_design import cluster_design
+from mlsysim_opt.formulations.cluster_site import Site
 from scipy.optimize import linprog
 
 import mlsysim_opt as mo
@@ -159,6 +160,69 @@ def test_what_serves_does_not_train() -> None:
         mo.optimize("cluster_design", workloads=[large, CHAT], clusters=3, **one)
     most = mo.optimize("cluster_design", workloads=[large, CHAT], clusters=4, **one)
     assert {row["purpose"]: row["amount"] for row in most.amounts["clusters"]} == {"training": 3, "serving": 1}
+
+
+# what lacks -----------------------------------------------------------------------------------------------------------
+ALONE: dict[str, Any] = {
+    "nodes": [{"node": "DGX_A100"}], "fabrics": [{"fabric": "InfiniBand_NDR_4to1", "price": "22000 USD"}],
+    "sizes": [2], "years": 3, "datacenter": "AWS_us_east_1",
+}  # fmt: skip
+
+
+def lacking(*workloads: dict[str, Any], **given: Any) -> tuple[set[str], dict[str, Any]]:
+    """Return the conflict, and for each given that could be changed alone, the value that is offered."""
+    with pytest.raises(InfeasibleError) as caught:
+        mo.optimize("cluster_design", workloads=list(workloads), **{**ALONE, **given})
+    ways = {way.constraint: way.amount for way in caught.value.relaxations}
+    assert len(ways) == len(caught.value.relaxations)
+    return set(caught.value.conflict), {name: None if way is None else way.value for name, way in ways.items()}
+
+
+def test_too_few_clusters_or_years_are_named_with_what_would_do() -> None:
+    # 14.4e12 tokens take 2,299 days of a cluster of two DGX A100. The chat has one, so one that trains is left of two:
+    # it takes 2299 / 365.25 = 6.294 years; in 3 years of 1,096 days, three that train do it, which are four in all.
+    large = {**TRAINING, "tokens": "14.4e12 token", "global_batch_size": 512}
+    chat = {**CHAT, "name": "chat"}
+    conflict, ways = lacking(large, chat, clusters=2)
+    assert conflict == {"training gets its share", "clusters = 2", "years = 3 year", "sizes = 2"}
+    assert ways["clusters"] == 4
+    assert ways["years"] == pytest.approx(2298.8 / 365.25, rel=1e-4)
+    assert ways["training gets its share"] == pytest.approx(1 - 3 * 365.25 / 2298.8, rel=1e-4)
+    for change in ({"clusters": 4}, {"years": ways["years"]}, {"sizes": [2, int(ways["sizes"])]}):
+        asked = {**ALONE, "clusters": 2, **change}
+        assert mo.optimize("cluster_design", workloads=[large, chat], **asked).status == "optimal"
+    # nor would a little less do
+    for change in ({"clusters": 3}, {"years": ways["years"] * 0.9999}):
+        lacking(large, chat, **{"clusters": 2, **change})
+
+
+def test_a_service_lacks_clusters_or_size_but_no_years() -> None:
+    # a hundred times the requests take hundreds of accelerators for any number of years
+    rate = {**CHAT, "request_rate": "4000 request/s"}
+    conflict, ways = lacking(rate)
+    assert not any(name.startswith("years") for name in conflict)
+    assert "chat gets its share" in conflict
+    needed = mo.optimize("cluster_design", workloads=[rate], **{**ALONE, "clusters": 100}, objective="min_work")
+    days = needed.metrics["work"].m_as("day")  # a cluster stands for 3 years
+    assert ways["clusters"] == math.ceil(days / (3 * 365.25))
+
+
+def test_a_promise_that_no_server_keeps_is_named_by_its_service() -> None:
+    conflict, ways = lacking({**CHAT, "itl": "1 us"}, {**TRAINING, "tokens": "1e10 token"}, clusters=2)
+    assert conflict == {"chat gets its share", "itl of chat = 0.001 ms"}
+    (least,) = ways.values()
+    kept = {**ALONE, "workloads": [{**CHAT, "itl": f"{least!r} ms"}]}
+    assert mo.optimize("cluster_design", **kept).status == "optimal"
+    with pytest.raises(InfeasibleError, match=r"it cannot run: on DGX_A100: .*itl as promised"):
+        mo.optimize("cluster_design", workloads=[{**CHAT, "itl": "1 us", "ttft": "1 us"}], **ALONE)
+
+
+def test_a_model_that_fits_no_size_is_named_with_one_that_it_fits() -> None:
+    conflict, ways = lacking({**TRAINING, "model": "Llama3_70B", "tokens": "1e9 token"}, sizes=[1])
+    assert conflict == {"training gets its share", "sizes = 1"}
+    larger = {**ALONE, "sizes": [1, int(ways["sizes"])]}
+    fits = {**TRAINING, "model": "Llama3_70B", "tokens": "1e9 token"}
+    assert mo.optimize("cluster_design", workloads=[fits], **larger).status == "optimal"
 
 
 def test_three_clusters_against_every_set_of_three() -> None:

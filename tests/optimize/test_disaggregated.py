@@ -256,6 +256,17 @@ def test_a_bad_table_is_named_with_the_input(small: dict[str, Any], tmp_path: Pa
 
 
 # infeasible -----------------------------------------------------------------------------------------------------------
+def test_ways_out_are_told_without_an_objective_too(small: dict[str, Any]) -> None:
+    """5/s: six prefill workers of one (5.4/s), and a decode worker of four (6/s): 10 accelerators."""
+    given = {**small, "request_rate": "5 request/s", "equal_replicas": True}
+    with pytest.raises(mo.InfeasibleError) as caught:
+        mo.optimize("disaggregated_serving", devices=4, **given)
+    assert caught.value.conflict == ("the request rate is served",)
+    lever = next(way for way in caught.value.relaxations if way.constraint == "devices")
+    assert lever.amount is not None
+    assert lever.amount.value == 10
+
+
 def test_nothing_possible_names_the_conflict_and_ways_out(small: dict[str, Any]) -> None:
     given = {**small, "devices": 9, "equal_replicas": True}
     with pytest.raises(mo.InfeasibleError) as caught:

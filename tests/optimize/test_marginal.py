@@ -7,7 +7,7 @@ import pytest
 from fuzzing.counted import Shop
 
 import mlsysim_opt as mo
-from mlsysim_opt.errors import DimensionError, InputError
+from mlsysim_opt.errors import DimensionError, InputError, UnknownNameError
 from mlsysim_opt.optimize import CoupledProblem
 
 
@@ -27,10 +27,10 @@ def test_steps_of_a_limit_by_hand() -> None:
     assert [item.value if item else None for item in found.values] == [2, 5, 6, 9, None]
     assert [item.value if item else None for item in found.reached] == [20, 12, 11, 3, None]
     assert [item.value if item else None for item in found.costs] == [None, 3, 1, 3, None]
-    # 3 USD for 5 kg, 1 USD for 4 kg, 3 USD for 8 kg
-    assert [item.value if item else None for item in found.secants] == pytest.approx([None, 0.6, 0.25, 0.375, None])
+    # between exact points: 3 USD from 20 to 12 kg, 1 USD from 12 to 11 kg, 3 USD from 11 to 3 kg
+    assert [item.value if item else None for item in found.secants] == pytest.approx([None, 0.375, 1, 0.375, None])
     text = str(found)
-    assert "20 kgCO2e -> 15 kgCO2e costs 3 USD, 0.6 USD/kgCO2e" in text
+    assert "20 kgCO2e -> 15 kgCO2e costs 3 USD, 0.375 USD/kgCO2e" in text
     assert "2 kgCO2e: nothing is possible" in text
     assert "an estimate" in text
 
@@ -40,7 +40,15 @@ def test_the_next_exact_point() -> None:
     assert [item.value for item in found.limits] == pytest.approx([15, 11])
     assert [item.value for item in found.values if item] == [5, 6]
     assert found.secants[1] is not None
-    assert found.secants[1].value == pytest.approx(1 / 4)
+    assert found.secants[1].value == pytest.approx(1 / (12 - 11))
+
+
+def test_limits_under_which_the_same_is_best_have_no_secant() -> None:
+    """16 and 13 kg both give (5 USD, 12 kg); the step to 11 kg is one of 1 USD for 1 kg, wherever it is asked from."""
+    found = mo.optimize(ships()).marginal("carbon <= 16 kgCO2e", [16, 13, 11])
+    assert [item.value if item else None for item in found.costs] == [None, 0, 1]
+    assert [item.value if item else None for item in found.secants] == [None, None, pytest.approx(1)]
+    assert "16 kgCO2e -> 13 kgCO2e costs 0 USD; " in str(found)
 
 
 @pytest.mark.parametrize("seed", range(10))
@@ -78,8 +86,12 @@ def test_the_same_question_otherwise() -> None:
     assert other.objective.value == 2
     assert first.moves(other) == ["run: job a moves place from Quebec to Iowa"]
     assert first.what_if(objective="min_carbon").objective.value == 3
-    with pytest.raises(InputError, match="no constraint"):
-        first.what_if(without=["carbon <= 1 kgCO2e"])
+    for words in ("carbon<=15kgCO2e", " carbon  <= 15 kgCO2e", "carbon <= 15000 gCO2e", "15 kgCO2e >= carbon"):
+        assert first.what_if(without=[words]).objective.value == 2
+    for words in ("carbon <= 1 kgCO2e", "carbon", "carbon <= 15 kgCO2"):
+        with pytest.raises(UnknownNameError, match="constraint of this question") as caught:
+            first.what_if(without=[words])
+        assert "carbon <= 15 kgCO2e" in str(caught.value.hint)
     with pytest.raises(InputError, match="formulation"):
         first.what_if(price="1 USD")
 

@@ -39,6 +39,11 @@ def measured(losses: list[float], best: list[float], measure: str) -> float:
     return total / ((1 - ALPHA) * len(losses))
 
 
+def level(measure: str) -> float | None:
+    """Return the level of a measure that has one."""
+    return ALPHA if measure == "cvar" else None
+
+
 def scenarios_of(shop: Shop, seed: int, count: int) -> list[dict[str, Any]]:
     dice = np.random.default_rng(seed)
     changed = [shop.numbers["cost"] * dice.uniform(0.5, 2, shop.numbers["cost"].shape) for _ in range(count)]
@@ -58,11 +63,11 @@ def test_a_robust_plan_is_that_of_counting(seed: int, measure: str) -> None:
     each = [plans_in(shop, scenario) for scenario in scenarios]
     if not each[0]:
         with pytest.raises(InfeasibleError):
-            mo.optimize(shop.problem(), scenarios=scenarios, robust=measure, alpha=ALPHA)
+            mo.optimize(shop.problem(), scenarios=scenarios, robust=measure, alpha=level(measure))
         return
     best = [min(plan["cost"] for plan in plans) for plans in each]
     expected = min(measured([plan["cost"] for plan in row], best, measure) for row in zip(*each, strict=True))
-    found = mo.optimize(shop.problem(), scenarios=scenarios, robust=measure, alpha=ALPHA)
+    found = mo.optimize(shop.problem(), scenarios=scenarios, robust=measure, alpha=level(measure))
     assert found.objective.value == pytest.approx(expected, rel=1e-8, abs=1e-8)
     report = found.robustness
     assert report is not None
@@ -159,7 +164,7 @@ def test_a_robust_design_is_that_of_counting(seed: int, measure: str) -> None:
     every = list(itertools.product(range(4), repeat=2))
     best = [min(cost(*d, item) for d in every if item.get("load", 1.0) * sum(d) <= 8) for item in given]
     expected = min(measured([cost(*design, item) for item in given], best, measure) for design in designs)
-    found = mo.optimize(problem, scenarios=given, robust=measure, alpha=ALPHA, constraints=["heat <= 8"])
+    found = mo.optimize(problem, scenarios=given, robust=measure, alpha=level(measure), constraints=["heat <= 8"])
     assert found.objective.value == pytest.approx(expected, rel=1e-9)
     assert found.robustness is not None
     assert mo.Solution.from_json(found.to_json()).robustness == found.robustness
@@ -186,6 +191,36 @@ def test_what_is_no_scenario_is_refused() -> None:
     with pytest.raises(MlsysimError):
         mo.optimize(problem, intervals={"cost": (1, 2)})
     assert not math.isnan(mo.optimize(problem, scenarios=[{}]).objective.value or 0.0)
+
+
+def test_a_level_that_says_nothing_is_refused() -> None:
+    for measure in (None, "worst_case", "expected", "regret"):
+        with pytest.raises(InputError, match="level of cvar") as caught:
+            mo.optimize(Shop.of(1).problem(), scenarios=[{}], robust=measure, alpha=0.5)
+        assert caught.value.path == "alpha"
+
+
+def test_what_rounding_leaves_is_no_regret_and_no_price() -> None:
+    """One answer is best in every scenario: nothing is lost, whatever thirds and tenths add up to."""
+    ways = CoupledProblem("ways")
+    run = ways.picks(
+        "run", [ways.choose("job", list("abc")), ways.choose("way", [1, 2])], for_each=[ways.decisions["job"].choice]
+    )
+    ways.measure(
+        "cost", run * ways.table("price", list(run.over), [[0.1, 0.3], [0.2, 0.7], [1 / 3, 0.9]], "kUSD"), unit="USD"
+    )
+    dearer = {"price": [[0.3, 0.4], [0.7, 0.8], [0.1, 0.9]]}
+    designs = Problem("designs")
+    x = designs.choose("x", [1, 2, 3])
+    designs.measure("gain", x * mo.Q_("0.1 USD") / 3, unit="USD")
+    for problem, objective, scenarios in ((ways, "min_cost", [{}, dearer]), (designs, "max_gain", [{}])):
+        for measure in ("regret", "worst_case"):
+            found = mo.optimize(problem, objective=objective, scenarios=scenarios, robust=measure)
+            assert found.robustness is not None
+            assert str(found.robustness.price) == "0 USD"
+            if measure == "regret":
+                assert str(found.objective) == str(found.robustness.value) == "0 USD"
+            found.verify()
 
 
 def test_a_long_given_is_marked_as_cut() -> None:

@@ -487,6 +487,76 @@ def test_a_promise_is_kept_where_nothing_is_left_to_choose() -> None:
         mo.optimize("serving_fleet", **{**given, "traffic": [{**ONE["traffic"][0], "ttft": "199 ms"}]})
 
 
+# ways out -------------------------------------------------------------------------------------------------------------
+def ways(given: dict[str, Any]) -> dict[str, float]:
+    """Return the conflict of a question without fleets, each constraint with the least it must give way by."""
+    with pytest.raises(InfeasibleError) as caught:
+        mo.optimize("serving_fleet", **given)
+    found = {way.constraint: way.amount.si for way in caught.value.relaxations if way.amount is not None}
+    assert set(found) == set(caught.value.conflict)
+    return found
+
+
+def kinds(traffic: float, available: int, *replicas: tuple[int, int]) -> dict[str, Any]:
+    """Return traffic in requests/s with so many accelerators, and replicas as (accelerators, requests/s)."""
+    return {
+        "traffic": [{"name": "chat", "request_rate": traffic}],
+        "measured": [{"accelerator": "H100", "configuration": f"tp{n}", "devices": n, "request_rate": rate}
+                     for n, rate in replicas],
+        "offers": [{"accelerator": "H100", "price": "2 USD/h", "available": available}],
+    }  # fmt: skip
+
+
+def test_the_least_more_accelerators_by_hand() -> None:
+    """Ten replicas of one serve 10/s: of 9 accelerators 1 is missing, of 3 there are 7, which are 7 requests/s."""
+    for available in (9, 3):
+        least = ways(kinds(10, available, (1, 1), (4, 2)))
+        assert least == pytest.approx({"H100 available": 10 - available, "all requests are served": 10 - available})
+    # a replica takes 8 of the 4 that there are: not one fits, and availability is why
+    assert ways(kinds(10, 4, (8, 20))) == pytest.approx({"H100 available": 4, "all requests are served": 10})
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_the_least_more_accelerators_is_that_of_counting(seed: int) -> None:
+    """At two sites, each with as many more: the least for which the most that both serve is the traffic."""
+    dice = random.Random(seed)
+    rows = [(dice.choice((1, 2, 3, 4, 8)), dice.randint(1, 9)) for _ in range(3)]
+    sites, traffic = (dice.randint(0, 6), dice.randint(0, 6)), dice.randint(5, 40)
+
+    def most(devices: int) -> int:
+        best = [0] * (devices + 1)
+        for n in range(1, devices + 1):
+            best[n] = max([best[n - 1], *(best[n - size] + rate for size, rate in rows if size <= n)])
+        return best[devices]
+
+    def served(more: int) -> int:
+        return sum(most(here + more) for here in sites)
+
+    given = kinds(traffic, 0, *dict(rows).items())
+    rows = list(dict(rows).items())
+    given["offers"] = [{"accelerator": "H100", "site": site, "price": "2 USD/h", "available": here}
+                       for site, here in zip(("AWS_us_east_1", "AWS_us_east_2"), sites, strict=True)]  # fmt: skip
+    least = next(more for more in itertools.count() if served(more) >= traffic)
+    if not least:
+        assert mo.optimize("serving_fleet", **given).status == "optimal"
+        return
+    assert ways(given) == pytest.approx({"H100 available": least, "all requests are served": traffic - served(0)})
+
+
+def test_the_least_more_accelerators_of_the_model_do() -> None:
+    """With as many more the traffic is served, with one fewer it is not."""
+    given = {**MODELLED, "traffic": [{**MODELLED["traffic"][0], "request_rate": "300 request/s"}]}
+    name = given["offers"][0]["accelerator"]
+
+    def offered(count: int) -> dict[str, Any]:
+        return {**given, "offers": [{"accelerator": name, "price": "2 USD/h", "available": count}]}
+
+    more = round(ways(offered(2))[f"{name} available"])
+    assert mo.optimize("serving_fleet", **offered(2 + more)).status == "optimal"
+    with pytest.raises(InfeasibleError):
+        mo.optimize("serving_fleet", **offered(2 + more - 1))
+
+
 def test_choices_narrow() -> None:
     solution = mo.optimize("serving_fleet", **MELANGE, choices={"replica": "A10G"})
     assert counts(solution) == {"A10G": 12}

@@ -15,7 +15,7 @@ from mlsysim_opt.algebra.expression import Choice, Expression, Operand, Symbol, 
 from mlsysim_opt.errors import InputError, MlsysimError
 from mlsysim_opt.optimize.coupled.program import CANCELLED
 from mlsysim_opt.optimize.coupled.totals import Coupling, Family, Sort, Total, total_of
-from mlsysim_opt.optimize.problem import Constraint, Decision, Metric, Named
+from mlsysim_opt.optimize.problem import Constraint, Decision, Lever, Metric, Named
 from mlsysim_opt.units import NONE, parse_unit
 
 
@@ -78,6 +78,7 @@ class CoupledProblem(Named):
         recheck: returns, for a plan, numbers that tables hold and what they are when they are computed again, by name.
         coarser: a smaller problem, whose best plan says what to pick in this one.
         notes: of constraints of its own that are known to make every plan impossible, by name: what to say of them.
+        levers: givens that could be changed when it has no plan, whatever the user asks.
     """
 
     metrics_first: ClassVar[bool] = True
@@ -98,6 +99,7 @@ class CoupledProblem(Named):
     default_objective: str | None = None
     assumptions: dict[str, str] = field(default_factory=dict)
     notes: dict[str, str] = field(default_factory=dict)
+    levers: list[Lever] = field(default_factory=list)
     aliases: dict[str, str] = field(default_factory=dict)
     request: dict[str, Any] = field(default_factory=dict)
 
@@ -135,7 +137,9 @@ class CoupledProblem(Named):
         """Declare an amount for each tuple of values of choices.
 
         Args:
-            over: the choices. whole: whether amounts are whole numbers. low, high: bounds, in the unit of the amount.
+            over: the choices. whole: whether amounts are whole numbers. low, high: bounds, in the unit of the amount:
+                what is so whatever gives way. A limit that a relation states is not stated here once more: the least
+                change of the relation would be sought under it.
             unit: the unit of the amounts; plain numbers when None. counts: what plain numbers count ("nodes").
             later: under several scenarios, whether they are decided once the scenario is known (who is served where);
                 what is not is decided before, and is the same in all of them (what is bought).

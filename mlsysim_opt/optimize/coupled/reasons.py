@@ -26,7 +26,7 @@ from mlsysim_opt.optimize.coupled.run import solve_first
 from mlsysim_opt.optimize.coupled.search import Found, HighsBackend, Options, ProgramBackend
 from mlsysim_opt.optimize.coupled.task import CoupledTask
 from mlsysim_opt.optimize.coupled.totals import Coupling, Family, Total, sum_of
-from mlsysim_opt.optimize.problem import Constraint, Objective
+from mlsysim_opt.optimize.problem import LEVER_SECONDS, Constraint, Objective
 from mlsysim_opt.optimize.solution import Relaxation
 from mlsysim_opt.optimize.stopping import noted_interrupts
 from mlsysim_opt.units import NONE, as_measure, readable_unit
@@ -136,12 +136,15 @@ def _told(reasons: _Reasons) -> InfeasibleError:
         notes = task.problem.notes
         conflict = list(notes) or _own_conflict(reasons, bare)
         ways = [] if notes else _own_ways_out(reasons, bare, conflict)
+        levers = _levers(reasons, bare)
+        ways += levers.values()
         message = f"no {item} is possible even without the constraints of the user"
         if not conflict:
             message += "; what defines it contradicts itself"
             conflict = _definitions(reasons, bare)
         solves = reasons.solves
         message += ": " if conflict else ""
+        conflict = [*conflict, *levers]  # each alone makes a plan possible, so it is to blame
         message += "; ".join(f"{name}: {notes[name]}" if name in notes else name for name in conflict)
         message += _empty_picks(bare)
     if reasons.unknown:
@@ -241,7 +244,7 @@ def _by_item(relation: Coupled) -> list[Coupled]:
 def ways_out(
     task: CoupledTask, engine: ProgramBackend, options: Options, weights: Mapping[str, Any] | None = None
 ) -> list[Relaxation]:
-    """Return how a question without plans becomes possible: each constraint alone, then the cheapest combination.
+    """Return how a question without plans becomes possible: each constraint alone, and last the cheapest combination.
 
     Args:
         weights: for constraints by name, what giving way by the size of the limit costs (1 each when None), or by one
@@ -254,6 +257,8 @@ def ways_out(
 def _ways_out(reasons: _Reasons, conflict: Sequence[str], weights: Mapping[str, Any] | None = None) -> list[Relaxation]:
     alone = [way for name in conflict if (way := _alone(reasons, name)) is not None]
     together = _together(reasons, weights)
+    if len(together) == 1 and any(way.constraint == together[0].constraint for way in alone):  # one alone is cheapest
+        return alone if weights is None else sorted(alone, key=lambda way: way.constraint == together[0].constraint)
     return [*alone, *together]
 
 
@@ -342,8 +347,8 @@ def _together(reasons: _Reasons, weights: Mapping[str, Any] | None) -> list[Rela
                 f": a limit of {_shown(task.problem, moving, after)} instead of {_shown(task.problem, moving, limit)}"
             )
         parts.append((item.name, told))
-    if not parts or (len(parts) == 1 and weights is None):
-        return []  # one alone, which is said already
+    if not parts:
+        return []
     together = " together with " if len(parts) > 1 else ""
     return [Relaxation(" and ".join(name for name, _ in parts), together.join(text for _, text in parts), None, {})]
 
@@ -445,6 +450,22 @@ def _own_ways_out(reasons: _Reasons, bare: CoupledTask, conflict: Sequence[str])
         found += [_by_slack(reasons, rest, item, _with_all) for item in bare.problem.couplings if item.name == name]
         found += [_local(reasons, rest, item) for item in bare.problem.local if item.name == name]
     return [item for item in found if item is not None]
+
+
+def _levers(reasons: _Reasons, bare: CoupledTask) -> dict[str, Relaxation]:
+    """Return, for each given that may be changed, the first candidate with which there is a plan, by what is given."""
+    found: dict[str, Relaxation] = {}
+    for lever in [] if bare.problem.request.get("extended") else bare.problem.levers:
+        deadline = time.monotonic() + LEVER_SECONDS
+        for candidate in lever.candidates():
+            if reasons.over or time.monotonic() > deadline:
+                break
+            other = CoupledTask.of(lever.rebuild(candidate), bare.objective_spec, [])
+            if reasons.surely(other):
+                amount = Value(float(candidate)) if isinstance(candidate, int | float) else None
+                found[f"{lever.name} = {lever.now}"] = Relaxation(lever.name, lever.told(candidate), amount, {})
+                break
+    return found
 
 
 # words ----------------------------------------------------------------------------------------------------------------

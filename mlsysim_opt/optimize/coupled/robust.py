@@ -60,7 +60,9 @@ def robust_plan(
         nominal = solve_coupled(base, **settings)
     except InfeasibleError:  # the givens as they are need be none of the scenarios
         nominal = None
-    return replace(found, robustness=_report(base, tasks, given, measure, found, nominal))
+    report = _report(base, tasks, given, measure, found, nominal)
+    objective = replace(found.objective, value=0.0) if report.value.value == 0 else found.objective
+    return replace(found, objective=objective, robustness=report)
 
 
 def robust_task(base: CoupledTask, tasks: Sequence[CoupledTask], measure: Measure, **settings: Any) -> CoupledTask:
@@ -104,7 +106,7 @@ class _Merged:
     def __post_init__(self) -> None:
         self.problem = problem = self.base.problem.copy()
         problem.decisions, problem.families = dict(problem.decisions), dict(self.stages.families)
-        problem.coarser = None
+        problem.coarser, problem.levers = None, []  # these are of one scenario
         if not self.stages.same:  # what is known about parts of the problem is about its own amounts
             problem.blocks, problem.standing, problem.chain = [], None, None
         problem.local = self.stages.local

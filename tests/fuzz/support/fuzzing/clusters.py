@@ -236,7 +236,7 @@ def cluster(seed: int) -> Question:
     """Return the question of a seed."""
     dice = random.Random(seed)
     asked = Purchase(dice)
-    with mock.patch("mlsysim_opt.formulations.cluster_design.optimize", kept):
+    with mock.patch("mlsysim_opt.formulations.cluster_site.optimize", kept):
         problem = formulation("cluster_design").problem(asked.given())
     objective, goal, divisor, sign, unit = dice.choice(SCALED if asked.scaled else GOALS)
     purchases = asked.purchases()
