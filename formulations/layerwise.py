@@ -147,10 +147,8 @@ def _build(values: dict[str, Any], narrowed: Mapping[str, Any]) -> CoupledProble
     rows = (chain.layer, chain.layout)
     problem.require(GOES_ON, out_of - member <= 0, each=rows, when=place < layers - 1, structural=True)
     problem.require(COMES_FROM, (into - member).equals(0), each=rows, when=place > 0, structural=True)
-    most = _metrics(problem, chain, picked, flow, values)
-    problem.chain = Chained(
-        picked, flow, chain.layer, chain.layout, chain.before, chain.after, GOES_ON, COMES_FROM, most, WORK_SPACE
-    )
+    _metrics(problem, chain, picked, flow, values)
+    problem.chain = Chained(picked, flow, chain.layer, chain.layout, chain.before, chain.after, GOES_ON, COMES_FROM)
     problem.assumptions.update(
         {item.name: str(item.default) for item in INPUTS
          if chain.limit is not None and item.default not in (None, REQUIRED) and not isinstance(item, Several)
@@ -159,10 +157,8 @@ def _build(values: dict[str, Any], narrowed: Mapping[str, Any]) -> CoupledProble
     return problem
 
 
-def _metrics(
-    problem: CoupledProblem, chain: Chain, picked: Family, flow: Family, values: Mapping[str, Any]
-) -> Family | None:
-    """Declare metrics and the limit of memory; return the share of it that is work space, where it is limited."""
+def _metrics(problem: CoupledProblem, chain: Chain, picked: Family, flow: Family, values: Mapping[str, Any]) -> None:
+    """Declare metrics and the limit of memory."""
     layers, between = picked.total(chain.time), flow.total(chain.between)
     step = (layers + between + Total((), chain.fixed)) * chain.factor
     kept = picked.total(chain.kept)
@@ -177,20 +173,14 @@ def _metrics(
         tokens = expression(f"{values['global_batch_size'] * values['seq_len']} token")
         problem.measure("tokens_per_second", lambda: tokens / problem.metric("step_time"), unit="token/s",
                         about="tokens of the whole job per second")  # fmt: skip
-    most = None
     if chain.limit is not None:
-        # As a share of the limit it is a number of about one, like the picks that it is compared with.
-        most = problem.amounts(
-            "work space",
-            (),
-            high=1,
-            about="share of memory of the layer that needs most of it",
-            counts="of the limit of memory",
-        )
-        working_at_most = most.total(chain.limit)
-        problem.require(WORK_SPACE, working - working_at_most <= 0, each=(at_work,), structural=True)
-        problem.require("memory fits", kept + working_at_most <= chain.limit)
-    return most
+        # As a share of the limit it is a number of about one, like the picks that it is compared with. That it is below
+        # one is said by the limit alone: where that gives way, so does it.
+        share = where(chain.limit > constant(0, BYTE), chain.limit, expression("1 GiB"))
+        most = problem.amounts("work space", (), about="share of memory of the layer that needs most of it",
+                               counts="of the limit of memory").total(share)  # fmt: skip
+        problem.require(WORK_SPACE, working - most <= 0, each=(at_work,), structural=True)
+        problem.require("memory fits", kept + most <= chain.limit)
 
 
 # from the model -------------------------------------------------------------------------------------------------------
