@@ -140,7 +140,7 @@ class _Search:
             best: tuple[float, list[int]] | None = None
             for tail in tails:
                 limit = most if best is None else min(most, best[0])
-                if tail.bound <= limit:
+                if tail.bound < limit or (best is None and tail.bound == limit):
                     found = self._labels(tail, min(limit - tail.own, tail.cap))
                     if found is not None and (best is None or found[0] * unit + tail.own < best[0]):
                         best = found[0] * unit + tail.own, found[1]
@@ -197,7 +197,7 @@ class _Search:
             values = self._backward(picks, grid, 1.0)[0].min(axis=1) - grid @ room
             at = int(np.argmax(values))
             best, value = grid[at], float(values[at])
-            places = np.unravel_index(at, tuple(len(axis) for axis in axes))
+            places = [int(place) for place in np.unravel_index(at, tuple(len(axis) for axis in axes))]
             axes = [
                 np.linspace(axis[max(place - 1, 0)], axis[min(place + 1, len(axis) - 1)], PRICES[limits])
                 for axis, place in zip(axes, places, strict=True)
