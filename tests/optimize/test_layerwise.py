@@ -413,6 +413,29 @@ def test_no_way_to_change_is_infeasible() -> None:
         mo.optimize("layerwise", **{**JOB, "global_batch_size": 1, "tp_size": 1})
 
 
+@pytest.mark.parametrize(
+    ("given", "nearest"),
+    [
+        # 64 accelerators over tp_size 1 to 8 are 64 to 8 replicas; 128 / 8 = 16 sequences are divided by 1, 2, 4
+        ({"microbatch_count": 3}, {"microbatch_count": [2, 4], "global_batch_size": [120, 144]}),  # 5 x 24 and 6 x 24
+        ({"microbatch_count": 32}, {"microbatch_count": [16], "global_batch_size": [256]}),
+        ({"global_batch_size": 1}, {"global_batch_size": [8]}),
+        ({"microbatch_count": 4, "tp_size": 1}, {"microbatch_count": [2], "global_batch_size": [256]}),
+    ],
+)
+def test_microbatches_that_do_not_divide_the_batch_are_told_with_the_nearest_that_do(
+    given: dict[str, Any], nearest: dict[str, list[int]]
+) -> None:
+    with pytest.raises(InfeasibleError, match="microbatches divide the batch") as caught:
+        mo.optimize("layerwise", **{**JOB, **given})
+    assert list(caught.value.conflict) == ["microbatches divide the batch"]
+    told = {name: " or ".join(map(str, values)) for name, values in nearest.items()}
+    assert str(caught.value.hint) == "the nearest that divide: " + "; ".join(f"{a} {b}" for a, b in told.items())
+    for name, values in nearest.items():
+        for value in values:
+            mo.optimize("layerwise", **{**JOB, **given, name: value, "memory_limit": "1 TiB"})
+
+
 def test_the_tables_of_the_page_are_what_runs() -> None:
     page = (Path(__file__).parents[2] / "docs/layerwise.md").read_text()
 

@@ -163,7 +163,7 @@ class _Search:
         if not (least[0].min(axis=1) <= room).all():
             return None
         prices, value = self._prices(picks, room)
-        if value > cap + share * abs(value):
+        if not value <= cap + share * abs(value) or math.isinf(value):
             return None
         kept = prices[None, :]
         if limits:
