@@ -8,17 +8,19 @@ or a table of measurements.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from mlsysim_opt.formulations.givens import divisors
 from mlsysim_opt.formulations.narrowed import Narrowed, allow
 from mlsysim_opt.formulations.rows import Label, Rows, Several
 
 from mlsysim_opt.algebra.atoms import ceildiv, divides, where
+from mlsysim_opt.algebra.evaluate import ScalarProgram
 from mlsysim_opt.algebra.expression import Choice, Expression, Symbol, constant, expression
-from mlsysim_opt.errors import InputError, UnknownNameError
+from mlsysim_opt.errors import InfeasibleError, InputError, UnknownNameError
 from mlsysim_opt.optimize.coupled.blocks import Chain as Chained
 from mlsysim_opt.optimize.coupled.problem import CoupledProblem, Largest
 from mlsysim_opt.optimize.coupled.totals import Family, Place, Total
@@ -99,6 +101,7 @@ ALIASES = {"batch_size": "global_batch_size"}
 EMBEDDING, HEAD = "embedding", "head"
 GOES_ON, COMES_FROM = "a layer's layout goes on", "it comes from the layer before"
 WORK_SPACE = "work space of each layer"
+DIVIDED = "microbatches divide the batch"
 STRATEGY = ("tp_size", "zero_stage", "recomputation", "sequence_parallel")
 MODELLED = ("model", "stage", "global_batch_size", "seq_len")
 
@@ -147,10 +150,8 @@ def _build(values: dict[str, Any], narrowed: Mapping[str, Any]) -> CoupledProble
     rows = (chain.layer, chain.layout)
     problem.require(GOES_ON, out_of - member <= 0, each=rows, when=place < layers - 1, structural=True)
     problem.require(COMES_FROM, (into - member).equals(0), each=rows, when=place > 0, structural=True)
-    most = _metrics(problem, chain, picked, flow, values)
-    problem.chain = Chained(
-        picked, flow, chain.layer, chain.layout, chain.before, chain.after, GOES_ON, COMES_FROM, most, WORK_SPACE
-    )
+    _metrics(problem, chain, picked, flow, values)
+    problem.chain = Chained(picked, flow, chain.layer, chain.layout, chain.before, chain.after, GOES_ON, COMES_FROM)
     problem.assumptions.update(
         {item.name: str(item.default) for item in INPUTS
          if chain.limit is not None and item.default not in (None, REQUIRED) and not isinstance(item, Several)
@@ -159,10 +160,8 @@ def _build(values: dict[str, Any], narrowed: Mapping[str, Any]) -> CoupledProble
     return problem
 
 
-def _metrics(
-    problem: CoupledProblem, chain: Chain, picked: Family, flow: Family, values: Mapping[str, Any]
-) -> Family | None:
-    """Declare metrics and the limit of memory; return the share of it that is work space, where it is limited."""
+def _metrics(problem: CoupledProblem, chain: Chain, picked: Family, flow: Family, values: Mapping[str, Any]) -> None:
+    """Declare metrics and the limit of memory."""
     layers, between = picked.total(chain.time), flow.total(chain.between)
     step = (layers + between + Total((), chain.fixed)) * chain.factor
     kept = picked.total(chain.kept)
@@ -177,20 +176,14 @@ def _metrics(
         tokens = expression(f"{values['global_batch_size'] * values['seq_len']} token")
         problem.measure("tokens_per_second", lambda: tokens / problem.metric("step_time"), unit="token/s",
                         about="tokens of the whole job per second")  # fmt: skip
-    most = None
     if chain.limit is not None:
-        # As a share of the limit it is a number of about one, like the picks that it is compared with.
-        most = problem.amounts(
-            "work space",
-            (),
-            high=1,
-            about="share of memory of the layer that needs most of it",
-            counts="of the limit of memory",
-        )
-        working_at_most = most.total(chain.limit)
-        problem.require(WORK_SPACE, working - working_at_most <= 0, each=(at_work,), structural=True)
-        problem.require("memory fits", kept + working_at_most <= chain.limit)
-    return most
+        # As a share of the limit it is a number of about one, like the picks that it is compared with. That it is below
+        # one is said by the limit alone: where that gives way, so does it.
+        share = where(chain.limit > constant(0, BYTE), chain.limit, expression("1 GiB"))
+        most = problem.amounts("work space", (), about="share of memory of the layer that needs most of it",
+                               counts="of the limit of memory").total(share)  # fmt: skip
+        problem.require(WORK_SPACE, working - most <= 0, each=(at_work,), structural=True)
+        problem.require("memory fits", kept + most <= chain.limit)
 
 
 # from the model -------------------------------------------------------------------------------------------------------
@@ -239,6 +232,7 @@ def _modelled(problem: CoupledProblem, decide: Narrowed, values: dict[str, Any])
     rules = split_rules(job, expression(devices), node.number("scale_up.domain_size"), expression(0) == 1)
     for name, holds in rules.items():
         allow(problem, name, holds, structural=True)
+    _divided(problem, leaves, rules)
     axes = tuple(leaves[name] for name in STRATEGY)
     tp, split = leaves["tp_size"], leaves["sequence_parallel"]
     layouts = sorted({1, *sizes})
@@ -297,8 +291,48 @@ def _leaves(
     leaves["dp_size"] = ceildiv(devices, leaves["tp_size"])
     leaves["microbatch_size"] = ceildiv(leaves["batch_size"], leaves["dp_size"] * leaves["microbatch_count"])
     whole = divides(leaves["dp_size"] * leaves["microbatch_count"], leaves["batch_size"])
-    allow(problem, "microbatches divide the batch", whole, structural=True)
+    allow(problem, DIVIDED, whole, structural=True)
     return leaves
+
+
+def _divided(problem: CoupledProblem, leaves: Mapping[str, Any], rules: Mapping[str, Expression]) -> None:
+    """Refuse microbatches that divide the batch under no tensor parallelism; say which would.
+
+    Args:
+        rules: what else a strategy has to be.
+    """
+    batch, count = (int(problem.values[name]) for name in ("global_batch_size", "microbatch_count"))
+    others = ScalarProgram([holds for name, holds in rules.items() if "batch" not in name])
+    replicas, sizes = ScalarProgram([leaves["dp_size"]]), leaves["tp_size"].values
+    allowed = [
+        {"tp_size": size, "sequence_parallel": split}
+        for size in sizes for split in leaves["sequence_parallel"].values
+        if all(others.run_named({**problem.values, "tp_size": size, "sequence_parallel": split}))
+    ]  # fmt: skip
+    ways = sorted({int(replicas.run_named({**problem.values, **item})[0]) for item in allowed})
+    if not ways or any(batch % (way * count) == 0 for way in ways):
+        return
+    counts = {item for way in ways if batch % way == 0 for item in divisors(batch // way)}
+    batches = {way * count * times for way in ways for times in (batch // (way * count), batch // (way * count) + 1)}
+    near = {"microbatch_count": _beside(count, counts), "global_batch_size": _beside(batch, batches - {0})}
+    raise InfeasibleError(
+        f"no {problem.item} is possible: {DIVIDED}: {batch} sequences are no whole number for each of {count} "
+        f"microbatches of each of {_any_of(ways)} replicas",
+        conflict=[DIVIDED],
+        hint="the nearest that divide: " + "; ".join(f"{name} {told}" for name, told in near.items() if told),
+    )
+
+
+def _beside(number: int, known: Collection[int]) -> str:
+    """Return the nearest numbers on both sides of one, in words."""
+    below, above = [item for item in known if item < number], [item for item in known if item > number]
+    return _any_of([*sorted(below)[-1:], *sorted(above)[:1]])
+
+
+def _any_of(numbers: Sequence[int]) -> str:
+    """Return numbers as text: 8, 16 or 32."""
+    *first, last = map(str, numbers) if numbers else [""]
+    return f"{', '.join(first)} or {last}" if first else last
 
 
 # from measurements ----------------------------------------------------------------------------------------------------

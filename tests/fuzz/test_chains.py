@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import pytest
 from fuzzing.agree import agree_seed
-from fuzzing.chains import chain, modelled
+from fuzzing.chains import chain, limited, modelled
 from fuzzing.tally import Tally
 
 QUICK, CAMPAIGN, STEP = 60, 5000, 50
@@ -17,6 +17,11 @@ OF_MODELS = 6
 @pytest.mark.parametrize("seed", range(QUICK))
 def test_measured_chains(seed: int, tally: Tally) -> None:
     agree_seed(chain, seed, tally=tally)
+
+
+@pytest.mark.parametrize("seed", range(QUICK))
+def test_measured_chains_under_several_limits(seed: int, tally: Tally) -> None:
+    agree_seed(limited, seed, tally=tally)
 
 
 @pytest.mark.parametrize("seed", range(OF_MODELS))
@@ -33,4 +38,4 @@ def test_a_seed_that_failed_once() -> None:
 @pytest.mark.parametrize("first", range(QUICK, QUICK + CAMPAIGN, STEP))
 def test_campaign(first: int, tally: Tally) -> None:
     for seed in range(first, first + STEP):
-        agree_seed(modelled if seed % 10 == 0 else chain, seed, every=True, tally=tally)
+        agree_seed(modelled if seed % 10 == 0 else limited if seed % 2 else chain, seed, every=True, tally=tally)

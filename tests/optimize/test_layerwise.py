@@ -17,7 +17,7 @@ import mlsysim_opt as mo
 from mlsysim_opt.algebra.evaluate import ScalarProgram
 from mlsysim_opt.errors import InfeasibleError, MlsysimError
 from mlsysim_opt.optimize import question
-from mlsysim_opt.optimize.coupled import run
+from mlsysim_opt.optimize.coupled import search
 from mlsysim_opt.optimize.coupled.search import HighsBackend, Options
 from mlsysim_opt.physics.training import DistributedModel
 from mlsysim_opt.registry import default_catalog
@@ -200,7 +200,7 @@ def test_labels_find_what_branch_and_bound_finds(seed: int, monkeypatch: pytest.
     free = {name: value for name, value in given.items() if name != "memory_limit"}
     least = mo.optimize("layerwise", **free, objective="min_kept_memory", constraints=[slow])
     assert least.certificate.proof.startswith("labels over the chain")
-    monkeypatch.setattr(run, "solve_chain", lambda *_: None)
+    monkeypatch.setattr(search, "solve_chain", lambda *_: None)
     branched = mo.optimize("layerwise", **given)
     assert branched.certificate.proof.startswith("branch and bound")
     assert milliseconds(labels) == pytest.approx(milliseconds(branched), rel=1e-9)
@@ -208,12 +208,98 @@ def test_labels_find_what_branch_and_bound_finds(seed: int, monkeypatch: pytest.
     assert least.objective.si == pytest.approx(again.objective.si, rel=1e-9)
 
 
-def test_two_limits_at_once_are_for_branch_and_bound() -> None:
-    given = deep(1)
-    labels = mo.optimize("layerwise", **given)
-    both = mo.optimize("layerwise", **given, constraints=["layer_time <= 1 s"])
-    assert both.certificate.proof.startswith("branch and bound")
-    assert milliseconds(both) == pytest.approx(milliseconds(labels), rel=1e-9)
+def by_labels(solution: Any) -> bool:
+    return bool(solution.certificate.proof.startswith("labels over the chain") and solution.gap == 0)
+
+
+LIMITED: list[tuple[str, list[str]]] = [
+    ("min_step_time", ["memory <= {peak} GiB"]),
+    ("min_step_time", ["memory <= {peak} GiB", "kept_memory <= {kept} GiB"]),
+    ("min_step_time", ["memory <= {peak} GiB", "resharding_time <= {between} ms"]),
+    ("min_step_time", ["memory <= {peak} GiB", "kept_memory <= {kept} GiB", "layer_time <= {layers} ms"]),
+    ("min_memory", []),
+    ("min_memory", ["step_time <= {step} ms"]),
+    ("min_memory", ["step_time <= {step} ms", "resharding_time <= {between} ms"]),
+    ("step_time + 1 ms/GiB * memory", ["resharding_time <= {between} ms"]),
+]
+
+
+@pytest.mark.parametrize(("objective", "limits"), LIMITED)
+@pytest.mark.parametrize("seed", range(3))
+def test_limits_of_the_user_are_kept_by_labels_as_by_branch_and_bound(
+    seed: int, objective: str, limits: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Limits near what the best under the limit of memory has; a limit of the same sum as its own, or of others."""
+    given = deep(seed)
+    own = mo.optimize("layerwise", **given)
+    near = {
+        "peak": 0.95 * own.metrics["memory"].to("GiB").magnitude,
+        "kept": 0.9 * own.metrics["kept_memory"].to("GiB").magnitude,
+        "between": 1.05 * own.metrics["resharding_time"].to("ms").magnitude,
+        "layers": 1.3 * own.metrics["layer_time"].to("ms").magnitude,
+        "step": 1.1 * milliseconds(own),
+    }
+    asked = {"objective": objective, "constraints": [text.format(**near) for text in limits]}
+    labels = mo.optimize("layerwise", **given, **asked)
+    assert by_labels(labels)
+    assert labels.verify()["constraints_hold"]
+    monkeypatch.setattr(search, "solve_chain", lambda *_: None)
+    branched = mo.optimize("layerwise", **given, **asked)
+    assert branched.certificate.proof.startswith("branch and bound")
+    assert labels.objective.si == pytest.approx(branched.objective.si, rel=1e-9)
+
+
+def test_limits_that_no_chain_keeps_are_told_as_by_branch_and_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each limit alone is kept by some chain, both together by none."""
+    given = deep(2)
+    least = mo.optimize("layerwise", **{**given, "memory_limit": None}, objective="min_memory")
+    fastest = mo.optimize("layerwise", **{**given, "memory_limit": None})
+    limits = [f"memory <= {1.01 * least.metrics['memory'].to('GiB').magnitude!r} GiB",
+              f"step_time <= {1.01 * milliseconds(fastest)!r} ms"]  # fmt: skip
+    told = []
+    for patched in (False, True):
+        if patched:
+            monkeypatch.setattr(search, "solve_chain", lambda *_: None)
+        with pytest.raises(InfeasibleError) as caught:
+            mo.optimize("layerwise", **{**given, "memory_limit": None}, constraints=limits)
+        assert list(caught.value.conflict) == limits
+        told.append(str(caught.value.hint))
+    assert told[0] == told[1]
+
+
+def test_a_limit_on_memory_is_the_given_limit_of_memory() -> None:
+    """The same question, asked as a constraint: the same answer, and as surely."""
+    job = {**JOB, "tp_size": [1, 2]}
+    given = mo.optimize("layerwise", **job, memory_limit="30 GiB")
+    asked = mo.optimize("layerwise", **job, constraints=["memory <= 30 GiB"])
+    assert by_labels(given)
+    assert by_labels(asked)
+    assert milliseconds(asked) == pytest.approx(milliseconds(given), rel=1e-12)
+
+
+def test_every_point_of_a_front_of_time_and_memory_is_proven() -> None:
+    """Each point is the fastest within its own memory."""
+    job = {**JOB, "tp_size": [1, 2]}
+    front = mo.pareto("layerwise", objectives=["min_step_time", "min_memory"], points=4, **job)
+    assert front.status == "cover"
+    assert len(front) >= 4
+    for point in front:
+        held = point.metrics["memory"].to("GiB").magnitude
+        alone = mo.optimize("layerwise", **job, constraints=[f"memory <= {held * (1 + 1e-9)!r} GiB"])
+        assert milliseconds(alone) == pytest.approx(milliseconds(point), rel=1e-9)
+
+
+def test_the_least_change_of_the_limit_is_the_least() -> None:
+    """What the limit has to be is the least memory that any chain takes; work space gives way with it."""
+    least = mo.optimize("layerwise", **JOB, objective="min_memory").metrics["memory"].to("GiB").magnitude
+    with pytest.raises(InfeasibleError) as caught:
+        mo.optimize("layerwise", **JOB, memory_limit="1 GiB")
+    assert list(caught.value.conflict) == ["memory fits"]
+    (way,) = caught.value.relaxations
+    more = way.amount.quantity.to("GiB").magnitude
+    assert more == pytest.approx(least - 1, rel=1e-9)
+    again = mo.optimize("layerwise", **JOB, memory_limit=f"{(1 + more) * (1 + 1e-9)!r} GiB")
+    assert again.metrics["memory"].to("GiB").magnitude == pytest.approx(least, rel=1e-9)
 
 
 def test_eighty_layers_in_scarce_memory_are_proven() -> None:
@@ -325,6 +411,29 @@ def test_no_way_to_change_is_infeasible() -> None:
         mo.optimize("layerwise", **chain({"a": [("dp", 1, 0)], "b": [("tp", 1, 0)]}, {("tp", "dp"): 1}))
     with pytest.raises(InfeasibleError):
         mo.optimize("layerwise", **{**JOB, "global_batch_size": 1, "tp_size": 1})
+
+
+@pytest.mark.parametrize(
+    ("given", "nearest"),
+    [
+        # 64 accelerators over tp_size 1 to 8 are 64 to 8 replicas; 128 / 8 = 16 sequences are divided by 1, 2, 4
+        ({"microbatch_count": 3}, {"microbatch_count": [2, 4], "global_batch_size": [120, 144]}),  # 5 x 24 and 6 x 24
+        ({"microbatch_count": 32}, {"microbatch_count": [16], "global_batch_size": [256]}),
+        ({"global_batch_size": 1}, {"global_batch_size": [8]}),
+        ({"microbatch_count": 4, "tp_size": 1}, {"microbatch_count": [2], "global_batch_size": [256]}),
+    ],
+)
+def test_microbatches_that_do_not_divide_the_batch_are_told_with_the_nearest_that_do(
+    given: dict[str, Any], nearest: dict[str, list[int]]
+) -> None:
+    with pytest.raises(InfeasibleError, match="microbatches divide the batch") as caught:
+        mo.optimize("layerwise", **{**JOB, **given})
+    assert list(caught.value.conflict) == ["microbatches divide the batch"]
+    told = {name: " or ".join(map(str, values)) for name, values in nearest.items()}
+    assert str(caught.value.hint) == "the nearest that divide: " + "; ".join(f"{a} {b}" for a, b in told.items())
+    for name, values in nearest.items():
+        for value in values:
+            mo.optimize("layerwise", **{**JOB, **given, name: value, "memory_limit": "1 TiB"})
 
 
 def test_the_tables_of_the_page_are_what_runs() -> None:

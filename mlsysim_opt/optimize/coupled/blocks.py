@@ -102,7 +102,6 @@ class Chain:
     Attributes:
         picks: one of each stage. changes: over stage, before and after: whether a change is made behind a stage.
         stage, layout, before, after: the choices. goes_on, comes_from: the names of the relations of picks and changes.
-        peak: an amount that is at least what each stage needs, by the relation named `peak_relation`.
     """
 
     picks: Family
@@ -113,8 +112,6 @@ class Chain:
     after: Choice
     goes_on: str
     comes_from: str
-    peak: Family | None = None
-    peak_relation: str | None = None
 
 
 @dataclass(eq=False)

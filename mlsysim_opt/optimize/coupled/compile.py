@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ from mlsysim_opt.algebra.expression import Choice, Expression
 from mlsysim_opt.errors import InputError
 from mlsysim_opt.optimize.coupled.audit import Amount
 from mlsysim_opt.optimize.coupled.columns import Columns, columns_of, over_product
+from mlsysim_opt.optimize.coupled.links import links_of
 from mlsysim_opt.optimize.coupled.problem import Coupled, CoupledProblem
 from mlsysim_opt.optimize.coupled.program import Array, LinearProgram, Triplets
 from mlsysim_opt.optimize.coupled.totals import Family, Place, Term, Total
@@ -191,6 +192,8 @@ class Compiler:
             offset=float(offset[0]),
             group=group,
         )
+        if self.problem.chain is not None:
+            program = replace(program, links=links_of(self.problem.chain, rows, columns, first, at))
         return Compiled(
             self.problem, columns, first, rows, program, {name: count for name, count in counted.items() if count}
         )

@@ -59,6 +59,33 @@ class Triplets:
 
 
 @dataclass(frozen=True, eq=False)
+class Links:
+    """What makes a program one pick after another, each in a layout, with changes of layout between neighbours.
+
+    Attributes:
+        pick, change: masks of the columns. stage: of each, that of a pick or that before a change.
+        before, after: layouts of a change; that of a pick, twice. stages, layouts: how many there are.
+        rows: those that say so.
+    """
+
+    pick: Array
+    change: Array
+    stage: Array
+    before: Array
+    after: Array
+    stages: int
+    layouts: int
+    rows: Array
+
+    def only(self, positions: Array) -> Links:
+        """Return it for some of the columns."""
+        return Links(
+            self.pick[positions], self.change[positions], self.stage[positions], self.before[positions],
+            self.after[positions], self.stages, self.layouts, self.rows,
+        )  # fmt: skip
+
+
+@dataclass(frozen=True, eq=False)
 class LinearProgram:
     """Minimise ``cost @ x + offset`` with ``row_low <= A x <= row_high``, ``low <= x <= high``, some x whole.
 
@@ -66,6 +93,7 @@ class LinearProgram:
         start, index, value: A by columns: entries of column j are at ``start[j]:start[j + 1]``.
         group: for each column, the pick it belongs to (so many of a group in all), -1 for none.
         group_low, group_high: how many are picked of each group, at least and at most.
+        links: what makes it a chain, if it is one.
     """
 
     cost: Array
@@ -81,6 +109,7 @@ class LinearProgram:
     group: Array | None = None
     group_low: Array | None = None
     group_high: Array | None = None
+    links: Links | None = None
 
     @property
     def columns(self) -> int:
@@ -148,6 +177,7 @@ class LinearProgram:
             index=self.index[at],
             value=self.value[at],
             group=None if self.group is None else self.group[positions],
+            links=None if self.links is None else self.links.only(positions),
         )
 
     def fixed(self, x: Array, where: Array) -> LinearProgram:

@@ -10,7 +10,6 @@ from typing import Any
 from mlsysim_opt.algebra.expression import constant
 from mlsysim_opt.errors import InputError, LimitReachedError, UnboundedError
 from mlsysim_opt.optimize.answer import Answered, Value
-from mlsysim_opt.optimize.coupled.chain import solve_chain
 from mlsysim_opt.optimize.coupled.compile import placed
 from mlsysim_opt.optimize.coupled.engines import program_backend
 from mlsysim_opt.optimize.coupled.generate import generates, solve_generated
@@ -167,10 +166,6 @@ def solve_first(
     refuse_negative_divisors(task, options)
     if engine.name == "milp" and task.linear.divisor is None and generates(task):
         return Solved(*solve_generated(task, options))
-    if engine.name == "milp":
-        chained = solve_chain(task, options)
-        if chained is not None:
-            return Solved(*chained)
     if engine.name == "milp" and start is None and pools(task):
         pooled = solve_pooled(task, options)
         if pooled is not None:

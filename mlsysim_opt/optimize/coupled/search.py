@@ -17,6 +17,7 @@ import numpy as np
 
 from mlsysim_opt.errors import VerificationError
 from mlsysim_opt.optimize.backends.highs import HighsProgram, Result, Stop, highs_name
+from mlsysim_opt.optimize.coupled.chain import solve_chain
 from mlsysim_opt.optimize.coupled.first_plan import asks_for_one, dived_plan, greedy_plan
 from mlsysim_opt.optimize.coupled.outcome import (
     EXACT,
@@ -59,15 +60,22 @@ class HighsBackend:
 
     def solve(self, program: LinearProgram, options: Options) -> Found:
         """Return the best amounts with their proof, or why there are none."""
-        return _Search(pruned(program, options)).run()
+        began = time.monotonic()
+        pressed: list[bool] = []
+        if program.links is not None:
+            with noted_interrupts(pressed):
+                chained = solve_chain(program, options, pressed)
+            if chained is not None:
+                return chained
+        return _Search(pruned(program, options), began, pressed).run()
 
 
 class _Search:
-    def __init__(self, part: Part) -> None:
+    def __init__(self, part: Part, began: float, pressed: list[bool]) -> None:
         self.part, self.program, self.options = part, part.program, part.options
-        self.began = time.monotonic()
+        self.began = began
         self.start, self.stopped = part.start, False
-        self.pressed: list[bool] = []  # Ctrl-C
+        self.pressed = pressed  # Ctrl-C
 
     def left(self) -> float | None:
         """Return the seconds that are left."""

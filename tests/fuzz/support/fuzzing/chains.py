@@ -10,7 +10,8 @@ import itertools
 import math
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from fuzzing.question import Question, at_most, somewhere
@@ -65,7 +66,12 @@ def added(
     return Chain(step, between, kept, kept + max(item.working for item in chosen))
 
 
-def chain(seed: int) -> Question:
+def limited(seed: int) -> Question:
+    """Return the question of a seed about measured layers, under further limits."""
+    return chain(seed, limited=True)
+
+
+def chain(seed: int, limited: bool = False) -> Question:
     """Return the question of a seed about measured layers."""
     dice = random.Random(seed)
     whole = dice.random() < 0.5
@@ -90,6 +96,7 @@ def chain(seed: int) -> Question:
     every = [added(chosen, change) for chosen in itertools.product(*rows.values())]
     every = [item for item in every if math.isfinite(item.step) and (most is None or at_most(item.peak, most))]
     wish = _wish(dice, every, sure=most is not None)
+    wish = _further(dice, every, wish) if limited else wish
     left = {layer: [item for item in mine if f"strategy != '{item.name}'" not in dict(wish.limits)]
             for layer, mine in rows.items()}  # fmt: skip
     every = [added(chosen, change) for chosen in itertools.product(*left.values())]
@@ -176,6 +183,27 @@ def _wish(dice: random.Random, every: Sequence[Chain], *, sure: bool, choices: b
     ))  # fmt: skip
     assert sure or objective
     return Wish(objective, value, tuple(limits))
+
+
+def _further(dice: random.Random, every: Sequence[Chain], wish: Wish) -> Wish:
+    """Return what is asked with one to three limits more, each near what chains have."""
+    sums: list[tuple[str, float, Callable[[Chain], float]]] = [
+        ("memory <= {} byte", 1.0, lambda item: item.peak),
+        ("kept_memory <= {} byte", 1.0, lambda item: item.kept),
+        ("resharding_time <= {} s", 1.0, lambda item: item.between),
+        ("layer_time <= {} s", 1.0, lambda item: item.step - item.between),
+        ("layer_time >= {} s", -1.0, lambda item: item.step - item.between),
+        ("step_time + 1 ms/GiB * memory <= {} s", 1.0, lambda item: item.step + MS / GIB * item.peak),
+    ]
+    limits = list(wish.limits)
+    for text, sign, value in dice.sample(sums, dice.randint(1, 3)) if every else ():
+        most = somewhere(dice, [value(item) for item in every])
+        limits.append((text.format(repr(most)), partial(_holds, value=value, most=most, sign=sign)))
+    return replace(wish, limits=tuple(limits))
+
+
+def _holds(item: Chain, value: Callable[[Chain], float], most: float, sign: float) -> bool:
+    return at_most(sign * value(item), sign * most)
 
 
 def _asked(
