@@ -1,8 +1,9 @@
 """Random placements of jobs and a demand, asked as users ask; and their answers by trying every pick.
 
 Every way to run every job, with when it begins or the periods in which it keeps its accelerators, and every number of
-held nodes, is tried; what is left (hours of work, requests, rented accelerators) is a linear program of SciPy's, by
-hand from the meaning of the inputs: what is rented beside held nodes is so between any two ends of jobs that run through.
+held nodes, is tried. What is left (hours of work, requests, rented accelerators) is a linear program of SciPy's, by
+hand from the meaning of the inputs; what is rented beside held nodes is so between any two ends of jobs that run
+through.
 """
 
 from __future__ import annotations
