@@ -96,12 +96,11 @@ def _unfit(plan: Plan, item: Mapping[str, Any], accelerators: Sequence[Entry]) -
     try:
         optimize("parallelism", objective="min_time", token_budget="1 token", **_asked(plan, item, accelerators))
     except InfeasibleError as error:
-        hint = f"{error.hint} | larger fleets: nodes=..." if error.hint else "larger fleets: nodes=..."
-        return InfeasibleError(f"{words}: {error.message}", conflict=error.conflict, relaxations=error.relaxations,
-                               solves=error.solves, hint=hint)  # fmt: skip
+        return InfeasibleError(f"{words}: {error.message}; more nodes may hold it (nodes=...)", conflict=error.conflict,
+                               relaxations=error.relaxations, solves=error.solves, hint=error.hint)  # fmt: skip
     except MlsysimError as error:
         return error
-    return InfeasibleError(words, hint="larger fleets: nodes=...")
+    return InfeasibleError(f"{words}; more nodes may hold it (nodes=...)")
 
 
 def _labelled(columns: Sequence[TrainingColumn]) -> list[Labelled]:

@@ -223,9 +223,8 @@ def test_a_job_that_fits_nowhere_says_what_does_not_fit_and_leaves_with_5(
     )
     assert main(["optimize", "placement", str(study), "--json"]) == 5
     told = json.loads(capsys.readouterr().out)
-    error = told.get("error", told)
-    assert error["conflict"] == ["memory fits"]
-    assert "big fits on none of the accelerators and sizes" in error["message"]
-    assert error["relaxations"][0]["constraint"] == "memory fits"
+    assert told["conflict"] == ["memory fits"]
+    assert "big fits on none of the accelerators and sizes" in told["error"]["message"]
+    assert told["relaxations"][0]["constraint"] == "memory fits"
     study.write_text(study.read_text().replace("nodes: [1]", "nodes: [1, 2]"))
     assert main(["optimize", "placement", str(study), "--json"]) == 0
