@@ -206,7 +206,7 @@ class Work:
             "time in one of them", (self.job, plan.period), plan.grouped(inside) / np.maximum(count, 1), "s"
         )
         here = (self.job, accelerator, nodes, plan.region)
-        self.kept = problem.amounts("kept", (*here, plan.period), whole=True, high=most, counts="periods",
+        self.kept = problem.amounts("kept", (*here, plan.period), whole=True, high=most, least=True,
                                     about="periods in which a job keeps its accelerators from others")  # fmt: skip
         problem.require("jobs work where they keep accelerators", self.family - self.kept.total(each) <= 0,
                         each=(*here, plan.period), when=some >= 1, structural=True)  # fmt: skip

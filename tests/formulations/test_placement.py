@@ -133,6 +133,7 @@ def test_jobs_take_turns_in_whole_periods_where_accelerators_are_few() -> None:
     works = [(row["period"], row["job"]) for row in plan.amounts["work"]]
     assert sorted(period for period, _ in works) == [0, 1, 2, 3]
     assert sum(job == "long" for _, job in works) == 3
+    assert sorted((row["period"], row["job"]) for row in plan.amounts["kept"]) == sorted(works)
     assert plan.metrics["cost"].m_as("USD") == pytest.approx(8 * 3.5 * 2)  # others have the half hour of nobody
     assert (
         "the whole of each period of 1 h in which it works; it pays for its own time"

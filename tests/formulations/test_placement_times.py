@@ -125,6 +125,17 @@ def test_a_capacity_that_does_not_bind_changes_nothing(
     assert cost(limited) == pytest.approx(cost(free), rel=1e-7)
 
 
+@pytest.mark.parametrize("objective", ["min_cost", ["min_carbon", "min_cost"], "carbon / cost"])
+def test_accelerators_are_kept_only_where_a_job_works(objective: Any) -> None:
+    # there is room for everything everywhere, and keeping accelerators costs nothing
+    plan = place(job("2.5 h"), job("1 h", "b"), regions=["AWS_us_east_1", "AWS_ca_central_1"], capacity=24,
+                 duration="6 h", periods=6, objective=objective)  # fmt: skip
+    where = ("job", "nodes", "region", "period")
+    kept, works = ({tuple(row[name] for name in where) for row in plan.amounts[of]} for of in ("kept", "work"))
+    assert kept == works
+    assert plan.verify()["constraints_hold"]
+
+
 def test_what_held_nodes_lack_is_rented_until_a_job_ends() -> None:
     # From the beginning, 8 accelerators work for 1.25 h and 16 for 1.5 h. Rented at 1 USD/h and without nodes held that
     # is 8 * 1.25 + 16 * 1.5 = 34 USD. A node held for 2 h costs 8 * 2 * 0.7 = 11.2 USD.
