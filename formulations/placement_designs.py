@@ -11,7 +11,8 @@ from mlsysim_opt.formulations.parallelism import _nodes_of
 from mlsysim_opt.formulations.placement_givens import Array
 from mlsysim_opt.formulations.training_columns import TrainingColumn, training_columns
 
-from mlsysim_opt.errors import InputError, MlsysimError
+from mlsysim_opt.errors import InfeasibleError, InputError, MlsysimError
+from mlsysim_opt.optimize import optimize
 from mlsysim_opt.physics.serving import home_of
 from mlsysim_opt.registry.entry import Entry
 
@@ -61,7 +62,7 @@ def ways_of(plan: Plan) -> dict[tuple[str, str], list[Labelled]]:
     """Return the ways to run each job on each accelerator, each with a label of its own among those of its size.
 
     Raises:
-        InputError: there is no way to run a job, whatever the limits.
+        InfeasibleError: a job fits on none of the accelerators and sizes. InputError: what is given of it is wrong.
     """
     found: dict[tuple[str, str], list[Labelled]] = {}
     for item in plan.jobs:
@@ -79,14 +80,27 @@ def ways_of(plan: Plan) -> dict[tuple[str, str], list[Labelled]]:
             if mine:
                 found[item["name"], accelerator.name] = _labelled(mine)
         if not any(name == item["name"] for name, _ in found):
-            if reasons:
+            tried = [entry for entry in usable if f"{item['name']} on {entry.name}" not in plan.problem.assumptions]
+            if reasons and not tried:
                 raise reasons[0]
-            raise InputError(
-                f"{item['name']} fits on none of the accelerators and sizes",
-                path=f"jobs.{item['name']}",
-                hint="larger fleets: nodes=...",
-            )
+            raise _unfit(plan, item, tried)
     return found
+
+
+def _unfit(plan: Plan, item: Mapping[str, Any], accelerators: Sequence[Entry]) -> MlsysimError:
+    """Return that a job fits nowhere, with what `parallelism` says of it."""
+    if item["designs"]:
+        return InputError(f"{item['name']} has no design on an accelerator that it may use",
+                          path=f"jobs.{item['name']}.designs")  # fmt: skip
+    words = f"no plan is possible: {item['name']} fits on none of the accelerators and sizes"
+    try:
+        optimize("parallelism", objective="min_time", token_budget="1 token", **_asked(plan, item, accelerators))
+    except InfeasibleError as error:
+        return InfeasibleError(f"{words}: {error.message}; more nodes may hold it (nodes=...)", conflict=error.conflict,
+                               relaxations=error.relaxations, solves=error.solves, hint=error.hint)  # fmt: skip
+    except MlsysimError as error:
+        return error
+    return InfeasibleError(f"{words}; more nodes may hold it (nodes=...)")
 
 
 def _labelled(columns: Sequence[TrainingColumn]) -> list[Labelled]:
@@ -131,7 +145,14 @@ def _designs(plan: Plan, item: Mapping[str, Any], accelerators: Sequence[Entry])
                 path=name,
                 hint="or give designs: ways to run the job as they were measured",
             )
-    given = {
+    found: Mapping[str, Columns] = training_columns(_asked(plan, item, accelerators))
+    return found
+
+
+def _asked(plan: Plan, item: Mapping[str, Any], accelerators: Sequence[Entry]) -> dict[str, Any]:
+    """Return what `parallelism` is given for a job on some accelerators, but for its tokens."""
+    fleet, sizes = plan.values["fleet"], item["nodes"] or plan.values["nodes"]
+    return {
         "model": item["model"].name,
         "fleet": fleet.name,
         "global_batch_size": item["global_batch_size"],
@@ -140,8 +161,6 @@ def _designs(plan: Plan, item: Mapping[str, Any], accelerators: Sequence[Entry])
         "accelerator": [entry.name for entry in accelerators],
         "nodes": sizes if isinstance(sizes, str) else list(sizes),
     }
-    found: Mapping[str, Columns] = training_columns(given)
-    return found
 
 
 def _measured(plan: Plan, item: Mapping[str, Any], accelerator: Entry) -> Sequence[TrainingColumn]:

@@ -170,7 +170,7 @@ class _Metrics:
             raise InputError("not given, but held nodes need it", path="reserved_price", hint="such as '1.80 USD/h'")
         price = plan.on_average(plan.given("reserved_price"))
         (held,) = (load for load in plan.loads if load.family is plan.held)
-        rented = [load for load in plan.loads if load.family is plan.rented]
+        rented = [load for load in plan.loads if load.family in (plan.rented, plan.rented_last)]
         kept: Total = held.family.total(rent(held.devices, held.time, price))
         return kept + self._rent(rented)
 

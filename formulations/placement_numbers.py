@@ -57,6 +57,29 @@ class Numbers:
             return self
         return replace(self, values=grouping.mean(self.values), weights=grouping.weights)
 
+    def _check_size(self, lasting: Array) -> None:
+        count = lasting.size * self.values.shape[1] * self.values.shape[2]
+        if count > MOST:
+            raise ScaleError(
+                f"{count:,} means over runs are more than can be held",
+                path="pauses", hint="with pauses=true jobs are placed hour by hour; or divide into fewer periods",
+            )  # fmt: skip
+
+    def at_ends(self, needed: Array) -> Array:
+        """Return the number in the last period of a run, as `over_runs` does: by way, region and first period.
+
+        Args:
+            needed: periods in which it works, of shape (jobs, accelerators, ...); NaN where there is no run.
+        """
+        self._check_size(needed)
+        count = self.values.shape[2]
+        last = np.minimum(np.arange(count) + np.nan_to_num(needed, nan=1.0)[..., None] - 1, count - 1).astype(int)
+        out = np.empty((*needed.shape, self.values.shape[1], count))
+        for place in range(needed.shape[1]):
+            mine = self.values[min(place, len(self.values) - 1)]
+            out[:, place] = np.moveaxis(mine[:, last[:, place]], 0, -2)
+        return out
+
     def over_runs(self, lasting: Array) -> Array:
         """Return the mean over a run for each way to run a job, region and period in which it begins.
 
@@ -64,11 +87,7 @@ class Numbers:
             lasting: periods that it takes, of shape (jobs, accelerators, ...); NaN where there is no run.
         """
         count = self.values.shape[2]
-        if lasting.size * self.values.shape[1] * count > MOST:
-            raise ScaleError(
-                f"{lasting.size * self.values.shape[1] * count:,} means over runs are more than can be held",
-                path="pauses", hint="with pauses=true jobs are placed hour by hour; or divide into fewer periods",
-            )  # fmt: skip
+        self._check_size(lasting)
         sums = np.concatenate([np.zeros((*self.values.shape[:2], 1)), np.cumsum(self.values, axis=2)], axis=2)
         start = np.arange(count)
         end = np.minimum(start + lasting[..., None, None], count)

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 from mlsysim_opt.formulations.placement_givens import Array
 
+from mlsysim_opt.optimize.coupled.blocks import FITS
+
 
 @dataclass(frozen=True, eq=False)
 class Grouping:
@@ -51,7 +53,8 @@ def alike(features: Array, apart: Sequence[float], count: int) -> Grouping:
         count: how many; more where there are more spans between edges, fewer where no two periods differ.
     """
     periods = len(features)
-    edges = np.unique([0, *(place for edge in apart for place in (int(np.floor(edge)), int(np.ceil(edge)))), periods])
+    near = [(np.floor(edge * (1 + FITS)), np.ceil(edge * (1 - FITS))) for edge in apart]
+    edges = np.unique([0, *(int(place) for both in near for place in both), periods])
     edges = edges[(edges >= 0) & (edges <= periods)]
     groups = [np.arange(low, high) for low, high in itertools.pairwise(edges)]
     spread = [_spread(features[group]) for group in groups]

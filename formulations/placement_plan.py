@@ -11,7 +11,6 @@ from mlsysim_opt.formulations.placement_designs import may_use, nodes_of, ways_o
 from mlsysim_opt.formulations.placement_givens import Array, ByRegion, parts_of, series_in
 from mlsysim_opt.formulations.placement_metrics import declare_metrics
 from mlsysim_opt.formulations.placement_numbers import (
-    HOUR,
     Numbers,
     catalog_idle_power,
     given_numbers,
@@ -22,14 +21,13 @@ from mlsysim_opt.formulations.placement_numbers import (
 )
 from mlsysim_opt.formulations.placement_periods import Grouping, alike
 from mlsysim_opt.formulations.placement_serving import peaks_of, serving_of
-from mlsysim_opt.formulations.placement_times import too_little_time
+from mlsysim_opt.formulations.placement_work import Work
 
-from mlsysim_opt.algebra.atoms import ceil, maximum, minimum, where
 from mlsysim_opt.algebra.expression import Choice, Expression, constant, expression
 from mlsysim_opt.errors import InputError, UnknownNameError
-from mlsysim_opt.optimize.coupled.blocks import Schedule, Shares, Standing
+from mlsysim_opt.optimize.coupled.blocks import Shares, Standing
 from mlsysim_opt.optimize.coupled.columns import over_product
-from mlsysim_opt.optimize.coupled.problem import CoupledProblem, Largest
+from mlsysim_opt.optimize.coupled.problem import CoupledProblem
 from mlsysim_opt.optimize.coupled.totals import Family, Total, sum_of
 from mlsysim_opt.physics.operations import Run
 from mlsysim_opt.physics.replicas import replica_power
@@ -43,8 +41,7 @@ CHANGING = ("price", "market_carbon_intensity", "electricity_price", "capacity")
 STEADY = ("reserved_price", "idle_power", "embodied_carbon_per_device")
 """Numbers of which the mean over the whole duration counts."""
 SERIES = (Mapping, tuple)
-WORKS, SERVED = "each job works as long as it takes", "all requests are served"
-HELD, CAPACITY = "what works is held or rented", "capacity"
+SERVED, HELD, CAPACITY = "all requests are served", "what works is held or rented", "capacity"
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,9 +82,7 @@ class Plan:
             raise InputError("not given, but periods, series, demands and held nodes need it", path="duration",
                              hint="such as duration='7 day'")  # fmt: skip
         self.shared = values["hold"] is not None or values["capacity"] is not None
-        if values["hold"] == "reserved" and self.jobs and self.every == 1:
-            raise InputError("1 period says nothing of when jobs use what is held", path="periods",
-                             hint="such as periods=42, for a week of periods of 4 hours")  # fmt: skip
+        self._ask_for_periods()
         if values["reserved_price"] is not None and values["hold"] != "reserved":
             raise InputError("it is the rent of nodes that are held, and none are", path="reserved_price",
                              hint="hold='reserved', or price for what is rented on demand")  # fmt: skip
@@ -108,6 +103,24 @@ class Plan:
                                  path=f"jobs.{item['name']}.start")  # fmt: skip
         self.loads: list[Load] = []
         self.uses: list[Load] = []
+        self.work: Work | None = None
+
+    def _ask_for_periods(self) -> None:
+        """Refuse one period where the answer depends on when in it jobs work.
+
+        Jobs that take turns need fewer accelerators than all at once, and sums of accelerator hours do not say whether
+        they can take turns. Of one job, only what it rents beside held nodes depends on when it works.
+        """
+        hint = "such as periods=42, for a week of periods of 4 hours"
+        hint = hint if self.duration is not None else "such as duration='7 day', periods=42"
+        if self.every > 1 or not self.jobs:
+            return
+        if self.values["hold"] == "reserved":
+            raise InputError("1 period says nothing of when jobs use what is held", path="periods", hint=hint)
+        if self.shared and len(self.jobs) > 1:
+            what = "capacity" if self.values["capacity"] is not None else "what is held"
+            raise InputError(f"1 period does not say whether jobs use {what} at once or one after the other",
+                             path="periods", hint=hint)  # fmt: skip
 
     # choices ----------------------------------------------------------------------------------------------------------
     def _candidates(self) -> tuple[Entry, ...]:
@@ -156,6 +169,7 @@ class Plan:
         self.uses = list(self.loads)
         self.held: Family | None = None
         self.rented: Family | None = None
+        self.rented_last: Family | None = None
         if values["hold"] is not None:
             self._declare_held()
         self._limit_capacity()
@@ -245,23 +259,21 @@ class Plan:
         problem.allow("the job has such a design", exists >= 1, structural=True)
         problem.allow("the job may run there", may >= 1, structural=True)
         straight = self.period is None or not self.values["pauses"]
+        start = None
         if straight and self.period is not None:
-            self.start = problem.choose("start", range(self.periods), about="period in which the job begins")
-            placed = problem.picks(
-                "jobs", (*way, self.region, self.start), for_each=(job,), about="where each job runs"
-            )
-            ((lasting,), _) = over_product([run.time / self.span], problem.values, way)
-            number = self._means_over_runs(way, lasting.reshape(shape))
-            begins = self.start * self.span
-        else:
-            placed = problem.picks("jobs", (*way, self.region), for_each=(job,), about="where each job runs")
-            number, begins = self.now, self._window(job, "start")
-        self.run, self.placed, self.way = run, placed, way
+            start = problem.choose("start", range(self.periods), about="period in which the job begins")
+        placed = problem.picks(
+            "jobs", (*way, self.region, *(() if start is None else (start,))), for_each=(job,),
+            about="where each job runs",
+        )  # fmt: skip
+        self.work = Work(self, job, run, way, placed)
         if straight:
-            self._limit_time(job, begins, run.time)
+            self.work.run_through(start)
+            number = self.now if start is None else self._at_starts(run.time / self.span, Numbers.over_runs)
             self.loads.append(Load(placed, drawn * run.time, run.devices, run.time, number))
-            return
-        self._declare_work(job, exists, drawn)
+        else:
+            time = self.work.pause(exists)
+            self.loads.append(Load(self.work.family, drawn * time, run.devices, time, self.now))
 
     @property
     def one(self) -> Expression:
@@ -276,96 +288,6 @@ class Plan:
             return self.one
         assert self.period is not None
         return self.problem.table("periods stood for", (self.period,), self.grouping.weights) * self.one
-
-    def _window(self, job: Choice, name: str) -> Expression:
-        last = self.duration if self.duration is not None else np.inf
-        ends = [item[name] if item[name] is not None else last for item in self.jobs]
-        return self.problem.table(name, (job,), np.minimum(ends, last), "s")
-
-    def _limit_time(self, job: Choice, begins: Expression, time: Expression) -> None:
-        if self.period is not None:
-            self.problem.allow("jobs begin when they may", begins >= self._window(job, "start"))
-        if self.duration is not None or any(item["deadline"] is not None for item in self.jobs):
-            self.problem.allow("jobs end by their deadline", begins + time <= self._window(job, "deadline"))
-        self.problem.measure(
-            "makespan", Largest(self.placed.total(begins + time), (job,)), unit="day", about="end of the last job"
-        )
-
-    def _declare_work(self, job: Choice, exists: Expression, drawn: Expression) -> None:
-        """Declare how long each job works in each period: as long as it takes, in all."""
-        assert self.period is not None
-        assert self.length is not None
-        edges = np.arange(self.every + 1) * self.length
-        inside: list[Array] = []
-        for item in self.jobs:
-            end = min(item["deadline"] or np.inf, edges[-1])
-            part = np.minimum(edges[1:], end) - np.maximum(edges[:-1], item["start"])
-            inside.append(np.maximum(part, 0.0))
-        open_ = self.problem.table("time in the period", (job, self.period), self.grouped(np.array(inside)), "s")
-        there = np.sum(inside, axis=1)
-        total = self.problem.table("time in all", (job,), there, "s")
-        if not self.shared:
-            assert self.duration is not None
-            rule = "jobs end by their deadline"
-            self.problem.allow(rule, self.run.time <= total)
-            told = too_little_time(self.jobs, self._least_times(), there, self.duration)
-            if told:
-                self.problem.notes[rule] = f"{told}; or a way to run it that takes less time (more nodes)"
-        self.problem.allow("the period is between start and deadline", open_ > constant(0, TIME), structural=True)
-        over = (*self.way, self.region, self.period)
-        if self.shared:
-            # accelerators that others may want are held or free: a job works for a whole period or not at all
-            whole = np.floor(np.array(inside) / self.length + 1e-9)
-            most = self.problem.table("whole periods", (job, self.period), self.grouped(whole))
-            work = self.problem.amounts(
-                "work",
-                over,
-                whole=True,
-                high=most,
-                about="periods it works",
-                counts=f"x {self.length / HOUR:g} h",
-            )
-            needed, time = ceil(self.run.time / self.one), self.one
-            self._limit_whole(job, needed, whole.sum(axis=1))
-        else:
-            work = self.problem.amounts("work", over, high=open_, unit="h", about="hours each job works")
-            needed, time = self.run.time, ONE
-        self.problem.require(
-            WORKS,
-            (work - self.placed.total(needed)).equals(0),
-            each=(*self.way, self.region),
-            when=exists >= 1,
-            structural=True,
-        )
-        if not self.shared or self.values["hold"] is not None:
-            self.problem.blocks.append(Schedule(self.placed, work, needed, WORKS))
-        self.loads.append(Load(work, drawn * time, self.run.devices, time, self.now))
-
-    def _limit_whole(self, job: Choice, needed: Expression, there: Array) -> None:
-        """Say that jobs work for whole periods, and leave out ways to run a job that take more than it has.
-
-        Args:
-            needed: periods that a job takes. there: periods that each job has.
-        """
-        assert self.length is not None
-        each = f"{self.length / HOUR:g} h"
-        why = "capacity" if self.values["capacity"] is not None else "held nodes"
-        self.problem.assumptions["whole periods"] = (
-            f"with {why}, jobs hold and pay for whole periods of {each}: their times are rounded up; more periods "
-            "round less"
-        )
-        rule = f"jobs end by their deadline, in whole periods of {each}"
-        open_ = self.problem.table("whole periods in all", (job,), there)
-        self.problem.allow(rule, needed <= open_, structural=True)
-        assert self.duration is not None
-        told = too_little_time(self.jobs, self._least_times(), there * self.length, self.duration, self.length)
-        if told:
-            self.problem.notes[rule] = f"{told}: more periods (periods={4 * self.every}), or more time"
-
-    def _least_times(self) -> Array:
-        """Return the shortest time that each job takes, by any way of running it; infinite where none is known."""
-        ((times,), _) = over_product([self.run.time], self.problem.values, self.way)
-        return np.asarray(np.nan_to_num(times, nan=np.inf).reshape(len(self.jobs), -1).min(axis=1))
 
     # representative periods -------------------------------------------------------------------------------------------
     def alike(self, count: int) -> Grouping:
@@ -392,11 +314,20 @@ class Plan:
         axes: tuple[Choice, ...] = (self.accelerator, self.region) if len(numbers.values) > 1 else (self.region,)
         return self._table(numbers, axes, numbers.mean if len(numbers.values) > 1 else numbers.mean[0])
 
-    def _means_over_runs(self, way: tuple[Choice, ...], lasting: Array) -> Callable[[Numbers], Expression]:
+    def _at_starts(
+        self, lasting: Expression, read: Callable[[Numbers, Array], Array]
+    ) -> Callable[[Numbers], Expression]:
+        """Return how numbers read of jobs that run through, by when they begin: `read` from how long they last."""
+        assert self.work is not None
+        assert self.work.start is not None
+        way, start = self.work.way, self.work.start
+        ((periods,), _) = over_product([lasting], self.problem.values, way)
+        shaped = periods.reshape([len(item.values) for item in way])
+
         def number(numbers: Numbers) -> Expression:
             if numbers.steady:
                 return self.now(numbers)
-            return self._table(numbers, (*way, self.region, self.start), numbers.over_runs(lasting))
+            return self._table(numbers, (*way, self.region, start), read(numbers, shaped))
 
         return number
 
@@ -444,6 +375,9 @@ class Plan:
             self.rented = problem.amounts("rented", here, later=True, about="accelerators rented on demand",
                                           counts="accelerators")  # fmt: skip
             uses = [*uses, -self.rented.total()]
+            if self.work is not None and self.work.start is not None:
+                self.rented_last = self.work.rent_to_the_end()
+                uses.append(-self.work.ending())
         if self.period is not None:
             limit = None if self.values["capacity"] is None else self.capacity_rule
             problem.standing = Standing(self.held, self.rented, HELD, limit)
@@ -458,18 +392,9 @@ class Plan:
         self.loads.append(held)
         if self.rented is not None:
             self.loads.append(Load(self.rented, idle * self.span, ONE, self.span, self.now))
-
-    def _overlap(self) -> Expression:
-        """Return how long a run that does not pause works in a period."""
-        assert self.period is not None
-        left = self.run.time - (self.period - self.start) * self.span
-        inside = maximum(minimum(left, self.span), constant(0, TIME))
-        return where(self.start <= self.period, inside, constant(0, TIME))
-
-    @property
-    def placed_or_none(self) -> Family | None:
-        """The picks of jobs, where there are jobs."""
-        return getattr(self, "placed", None)
+        if self.rented_last is not None and self.work is not None:
+            number = self._at_starts(self.work.lasting, Numbers.at_ends)
+            self.loads.append(Load(self.rented_last, idle * self.work.rest, ONE, self.work.rest, number))
 
     # limits -----------------------------------------------------------------------------------------------------------
     def _limit_capacity(self) -> None:
@@ -483,6 +408,8 @@ class Plan:
             taken = self.held.total(self.per_node)
             if self.rented is not None:
                 taken = taken + self.rented.total()
+            if self.rented_last is not None and self.work is not None:
+                taken = taken + self.work.ending()
         else:
             taken = sum_of([self._standing(load) for load in self.uses])
         self.problem.require(self.capacity_rule, taken - most <= 0, each=here, counts="accelerators")
@@ -496,11 +423,9 @@ class Plan:
 
     def _standing(self, load: Load) -> Total:
         """Return the accelerators that a load needs at once in a period."""
-        if load.family is self.placed_or_none:
-            if self.period is None:
-                return load.family.total(load.devices)
-            works = self._overlap() > constant(0, TIME)
-            return load.family.total(load.devices * where(works, 1, 0))
+        if self.work is not None and load.family is self.work.family:
+            standing: Total = self.work.standing(load.devices)
+            return standing
         return load.family.total(load.devices * load.time / self.span * load.peak)
 
 

@@ -14,7 +14,9 @@ from mlsysim_opt.formulations.placement_numbers import several
 from mlsysim_opt.formulations.serving_columns import PROMISES, ServingWays, measured_ways, serving_ways
 
 from mlsysim_opt.algebra.expression import Choice, Expression, expression
-from mlsysim_opt.errors import InputError, MlsysimError
+from mlsysim_opt.errors import InfeasibleError, InputError, MlsysimError
+from mlsysim_opt.optimize.answer import Value
+from mlsysim_opt.optimize.solution import Relaxation
 from mlsysim_opt.registry.entry import Entry
 
 if TYPE_CHECKING:
@@ -41,7 +43,8 @@ def serving_of(plan: Plan) -> Serving:
     """Return the ways to serve each demand on each accelerator that keep what is promised, by region.
 
     Raises:
-        InputError: a demand can be served on none, whatever the limits of the plan.
+        InfeasibleError: none that a demand may use has the memory for it, or keeps what is promised.
+        InputError: what is given of a demand is not enough, or wrong.
     """
     found: dict[tuple[int, int], tuple[ServingWays, Array]] = {}
     for row, item in enumerate(plan.demands):
@@ -58,10 +61,7 @@ def serving_of(plan: Plan) -> Serving:
                 for place, trip in zip(where, trips, strict=True):
                     kept[:, place] = ways.keep(promised, trip)
                 if not kept.any():
-                    why = ways.shortfall(promised, min(trips))
-                    raise InputError(
-                        f"{accelerator.name} cannot serve {item['name']}: {why}", path=f"demands.{item['name']}"
-                    )
+                    raise _broken(item["name"], accelerator.name, ways, promised, min(trips))
             except MlsysimError as error:
                 reasons.append(error)
                 plan.problem.assumptions[note] = f"left out: {error.message}"
@@ -123,11 +123,46 @@ def _tell_power(plan: Plan, found: Mapping[tuple[int, int], tuple[ServingWays, A
         )
 
 
+def _broken(
+    name: str, accelerator: str, ways: ServingWays, promised: Mapping[str, float], trip: float
+) -> InfeasibleError:
+    """Return that an accelerator keeps what is promised nowhere, with what it could keep."""
+    reach = []
+    for times in ways.within_reach(promised, trip):
+        parts = []
+        for promise, needed in times.items():
+            limit, enough = 1000 * promised[promise], np.ceil(1e5 * needed) / 100
+            amount = Value(enough - limit, "ms")
+            parts.append(
+                f"'{promise} of {name}' by {amount}: a limit of {Value(enough, 'ms')} instead of {limit:.6g} ms"
+            )
+        alone = amount if len(times) == 1 else None
+        told = f"{' together with '.join(parts)} ({accelerator})"
+        reach.append(Relaxation(" and ".join(f"{promise} of {name}" for promise in times), told, alone, {}))
+    return InfeasibleError(
+        f"{accelerator} cannot serve {name}: {ways.shortfall(promised, trip)}",
+        conflict=[f"{promise} of {name}" for promise in ways.conflict(promised, trip)], relaxations=reach,
+    )  # fmt: skip
+
+
 def _refusal(name: str, reasons: Sequence[MlsysimError]) -> MlsysimError:
-    """Return the error of a demand that no accelerator serves, with the reason of each of them."""
+    """Return the error of a demand that no accelerator serves, with the reason of each of them.
+
+    Where one of them could be asked and is not enough, no plan is possible; else what is given is wrong.
+    """
+    told = several([reason.message for reason in reasons], "; ")
+    tried = [reason for reason in reasons if isinstance(reason, InfeasibleError)]
+    if tried:
+        ways = [way for reason in tried for way in reason.relaxations]
+        nearest: dict[str, Relaxation] = {}
+        for way in sorted(ways, key=lambda way: np.inf if way.amount is None else way.amount.value):
+            nearest.setdefault(way.constraint, way)
+        conflict = list(dict.fromkeys(item for reason in tried for item in reason.conflict))
+        hint = "ways out: " + " | ".join(str(way) for way in nearest.values()) if nearest else None
+        return InfeasibleError(f"no plan is possible: {told}", conflict=conflict, relaxations=list(nearest.values()),
+                               hint=hint)  # fmt: skip
     if len(reasons) == 1:
         return reasons[0]
-    told = several([reason.message for reason in reasons], "; ")
     return InputError(told, path=f"demands.{name}", hint="a longer time promised, or other accelerators")
 
 

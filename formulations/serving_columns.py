@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from mlsysim_opt.formulations.fleet_replicas import replica_leaves, settled_kind
+from mlsysim_opt.formulations.placement_times import fits
 
 from mlsysim_opt.algebra.expression import Choice, expression
-from mlsysim_opt.errors import InputError
+from mlsysim_opt.errors import InfeasibleError, InputError
+from mlsysim_opt.optimize.answer import Value
 from mlsysim_opt.optimize.coupled.columns import over_product
+from mlsysim_opt.optimize.coupled.reasons import irreducible
+from mlsysim_opt.optimize.solution import Relaxation
+from mlsysim_opt.physics.replicas import ServedKind
 from mlsysim_opt.physics.serving import REPLICA_INPUTS, home_of
 from mlsysim_opt.physics.view import entry_bindings
 from mlsysim_opt.registry import default_catalog
@@ -20,6 +26,9 @@ from mlsysim_opt.registry.entry import Entry
 Array = np.ndarray[Any, Any]
 RESERVE = next(float(item.check(item.default)) for item in REPLICA_INPUTS if item.name == "memory_reserve")
 CONCURRENCY = tuple(2**power for power in range(10))
+GIB = 2.0**30
+MOST_MEMORY = 2.0**50
+"""Bytes beyond which no more memory is looked for."""
 TRIPPING = ("ttft", "latency")
 """Times that a round trip over the network is part of."""
 PROMISES = (*TRIPPING, "itl")
@@ -48,9 +57,7 @@ class ServingWays:
         A way beats another that takes no fewer accelerators for a request, nor less time at work of them: that is all
         that rent and energy depend on.
         """
-        good = np.ones(len(self.labels), dtype=bool)
-        for name, limit in promised.items():
-            good &= self.times[name] + (trip if name in TRIPPING else 0.0) <= limit
+        good = np.logical_and.reduce([np.ones(len(self.labels), dtype=bool), *self._each(promised, trip).values()])
         used = self.rate * self.load
         rate = used / self.busy
         kept = np.zeros(len(good), dtype=bool)
@@ -60,10 +67,17 @@ class ServingWays:
                 kept[at], most = True, rate[at]
         return kept
 
+    def _each(self, promised: Mapping[str, float], trip: float) -> dict[str, Array]:
+        """Return which ways keep each promise, up to rounding."""
+        return {
+            name: fits(self.times[name] + (trip if name in TRIPPING else 0.0), limit)
+            for name, limit in promised.items()
+        }  # fmt: skip
+
     def shortfall(self, promised: Mapping[str, float], trip: float) -> str:
         """Return why no way keeps what is promised: how near the nearest way comes, and which one that is."""
         trips = {name: trip if name in TRIPPING else 0.0 for name in promised}
-        kept = {name: self.times[name] + trips[name] <= limit for name, limit in promised.items()}
+        kept = self._each(promised, trip)
         alone = [name for name in promised if not kept[name].any()]
         for name in alone or promised:
             others = [kept[other] for other in promised if other != name and not alone]
@@ -77,6 +91,33 @@ class ServingWays:
             return f"{least}{where}, and {1000 * promised[name]:.4g} ms is promised"
         return "each of what is promised can be kept, but not all together"
 
+    def conflict(self, promised: Mapping[str, float], trip: float) -> list[str]:
+        """Return promises that no way keeps together, none of which can be left out; no way keeps all there are."""
+        kept = self._each(promised, trip)
+        every = np.ones(len(self.labels), dtype=bool)
+        return irreducible(
+            list(promised), lambda names: not np.logical_and.reduce([every, *(kept[name] for name in names)]).any()
+        )
+
+    def within_reach(self, promised: Mapping[str, float], trip: float) -> list[dict[str, float]]:
+        """Return, where no way keeps all that is promised, the least times with which one does, in seconds.
+
+        One promise at a time, all others kept; where that is not enough, those of the way that misses by the smallest
+        factors, multiplied.
+        """
+        least = {name: self.times[name] + (trip if name in TRIPPING else 0.0) for name in promised}
+        kept, found = self._each(promised, trip), []
+        for name in promised:
+            others = [kept[other] for other in promised if other != name]
+            among = np.logical_and.reduce([np.ones(len(self.labels), dtype=bool), *others])
+            if among.any():
+                found.append({name: float(least[name][among].min())})
+        if not found:
+            factors = [np.maximum(least[name] / limit, 1.0) for name, limit in promised.items()]
+            at = int(np.argmin(np.prod(factors, axis=0)))
+            found.append({name: float(least[name][at]) for name in promised if not kept[name][at]})
+        return found
+
 
 def measured_ways(rate: float, loads: Sequence[float]) -> ServingWays:
     """Return the ways of an accelerator of which only the rate at full load is known: it always holds a request."""
@@ -88,7 +129,7 @@ def serving_ways(demand: Mapping[str, Any], accelerator: Entry, loads: Sequence[
     """Return the ways to serve a demand with continuous batching: each replica has a queue of its own.
 
     Raises:
-        InputError: model or lengths are not given, or there is not the memory.
+        InputError: model or lengths are not given. InfeasibleError: no replica has the memory, or can take the load.
     """
     for name in ("model", "input_len", "output_len"):
         if demand[name] is None:
@@ -117,10 +158,44 @@ def serving_ways(demand: Mapping[str, Any], accelerator: Entry, loads: Sequence[
     tables, places = over_product([*asked, *kind.rules.values()], known, list(sizes.values()))
     good = np.flatnonzero(np.logical_and.reduce([np.asarray(item, dtype=bool) for item in tables[len(asked) :]]))
     if not len(good):
-        raise InputError(f"no split and batch on {accelerator.name} serve {demand['name']} within its memory and load")
+        open_ = {name: value for name, value in known.items() if name != "memory_reserve"}
+        kind = settled_kind(open_, leaves, accelerator, demand["precision"], sizes["utilization"], level)
+        raise _unfit(demand["name"], accelerator, kind, known, list(sizes.values()))
     tp, clients, load = (np.array(item.values)[places[item]][good] for item in sizes.values())
     rate, devices, busy, *times = (
         np.broadcast_to(item, places[sizes["tp_size"]].shape)[good] for item in tables[: len(asked)]
     )
     labels = tuple(f"tp{a} concurrency {b} load {c:g}" for a, b, c in zip(tp, clients, load, strict=True))
     return ServingWays(labels, rate / devices, load, busy, devices, dict(zip(PROMISES, times, strict=True)))
+
+
+def _unfit(
+    demand: str, accelerator: Entry, kind: ServedKind, known: Mapping[str, Any], choices: Sequence[Choice]
+) -> InfeasibleError:
+    """Return that no replica serves a demand, with the least memory with which one does, or the rules that none keeps.
+
+    Args:
+        kind: in which the reserve of memory is a symbol yet: more memory is a smaller reserve.
+    """
+
+    def kept(more: float) -> dict[str, Array]:
+        tables, _ = over_product(list(kind.rules.values()), {**known, "memory_reserve": RESERVE - more}, choices)
+        return {name: np.asarray(item, dtype=bool) for name, item in zip(kind.rules, tables, strict=True)}
+
+    def some(more: float) -> bool:
+        return bool(np.any(np.logical_and.reduce(list(kept(more).values()))))
+
+    words = f"{accelerator.name} cannot serve {demand}"
+    low, high = 0.0, MOST_MEMORY
+    if not some(high):
+        rules = [name for name, item in kept(high).items() if not item.any()] or list(kind.rules)
+        return InfeasibleError(f"{words}: no split and batch keep: {'; '.join(rules)}", conflict=rules)
+    while high - low > GIB / 1000:
+        middle = (low + high) / 2
+        low, high = (low, middle) if some(middle) else (middle, high)
+    has = accelerator.parameter("memory.capacity").si / GIB
+    more = math.ceil(100 * high / GIB) / 100
+    name, amount = f"memory of {accelerator.name}", Value(more, "GiB")
+    way = Relaxation(name, f"{name!r} by {amount}: {has + more:.6g} GiB instead of {has:.6g} GiB", amount, {})
+    told = f"it takes {has + more:.6g} GiB of memory at least, in any split and batch, and there are {has:.6g} GiB"
+    return InfeasibleError(f"{words}: {told}", conflict=[name], relaxations=[way])

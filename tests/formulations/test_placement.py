@@ -133,8 +133,12 @@ def test_jobs_take_turns_in_whole_periods_where_accelerators_are_few() -> None:
     works = [(row["period"], row["job"]) for row in plan.amounts["work"]]
     assert sorted(period for period, _ in works) == [0, 1, 2, 3]
     assert sum(job == "long" for _, job in works) == 3
-    assert plan.metrics["cost"].m_as("USD") == pytest.approx(8 * 4 * 2)  # whole periods are paid
-    assert "whole periods of 1 h" in plan.assumptions["whole periods"]
+    assert sorted((row["period"], row["job"]) for row in plan.amounts["kept"]) == sorted(works)
+    assert plan.metrics["cost"].m_as("USD") == pytest.approx(8 * 3.5 * 2)  # others have the half hour of nobody
+    assert (
+        "the whole of each period of 1 h in which it works; it pays for its own time"
+        in (plan.assumptions["whole periods"])
+    )
     with pytest.raises(InfeasibleError, match=r"'capacity' by . accelerators where"):
         place(duration="3 h", periods=3, **given)
     straight = place(duration="4 h", periods=4, pauses=False, **given)
@@ -144,17 +148,22 @@ def test_jobs_take_turns_in_whole_periods_where_accelerators_are_few() -> None:
 
 
 def test_a_job_that_only_whole_periods_make_impossible_is_named() -> None:
-    # 50 h by 60 h: possible, and 3 whole days of which 2 are over by then; 20 periods of 3.6 h hold 16, and 14 do
+    # 50 h by 60 h: possible, and 3 whole days of which 2 are over by then; of 6 half days it takes and has 5. Bought
+    # nodes are held for the duration: no more of them for 5 half days of work, and power for 50 h
     given: dict[str, Any] = {
         "jobs": [{"name": "a", "deadline": "60 h", "designs": [design(1, 50.0, 10.0)]}],
         "regions": "AWS_us_east_1", "price": "2 USD/h", "duration": "72 h",
     }  # fmt: skip
-    assert place(periods=3, **given).metrics["cost"].m_as("USD") == pytest.approx(50 * 8 * 2)
+    for free in ({}, {"capacity": 80}):  # a job keeps its accelerators on the third day, and is done at noon
+        assert place(periods=3, **free, **given).metrics["cost"].m_as("USD") == pytest.approx(50 * 8 * 2)
+    held = {**given, "hold": "buy", "electricity_price": "0.1 USD/kWh"}
     with pytest.raises(InfeasibleError, match=r"of 24 h: a takes 50 h.*is 3 .*has 2 .*deadline of 60 h") as said:
-        place(periods=3, capacity=80, **given)
-    assert "periods=12" in str(said.value)
-    finer = place(periods=20, capacity=80, **given)
-    assert finer.metrics["cost"].m_as("USD") == pytest.approx(14 * 3.6 * 8 * 2)
+        place(periods=3, **held)
+    assert "more periods (periods=6), or more time" in str(said.value)
+    finer = place(periods=6, **held)
+    assert sum(row["amount"] for row in finer.amounts["work"]) == 5
+    assert finer.metrics["device_time"].m_as("h") == pytest.approx(50 * 8)
+    assert finer.metrics["it_energy"].m_as("kWh") == pytest.approx(50 * 10 + 22 * 1.5)  # 1.5 kW when idle
 
 
 def test_bought_nodes_draw_power_and_lose_value() -> None:
@@ -646,7 +655,7 @@ def test_the_network_is_part_of_what_is_promised() -> None:
     near = serve({"origin": "Ohio", "ttft": "130 ms"}, **given)
     assert {row["region"] for row in near.amounts["serving"]} == {"AWS_ca_central_1"}
     assert "AWS_eu_central_1" in near.assumptions["chat on H100"]
-    with pytest.raises(InputError, match="20 ms of it on the network"):
+    with pytest.raises(InfeasibleError, match="20 ms of it on the network"):
         serve({"origin": "Ohio", "ttft": "25 ms"}, **given)
     assert "its origin is not given" in serve().assumptions["network of chat"]
 
@@ -722,8 +731,12 @@ def test_residency_capacity_and_a_stored_plan() -> None:
         ],
         "price": {"AWS_us_east_1": "3 USD/h", "AWS_ca_central_1": "2 USD/h", "AWS_eu_central_1": "1 USD/h"},
         "capacity": {"AWS_eu_central_1": 16},
+        "duration": "20 h",
+        "periods": 2,
     }
-    plan = place(**given)
+    with pytest.raises(InputError, match="1 period does not say whether jobs use capacity at once or one after"):
+        place(**{**given, "duration": None, "periods": 1})
+    plan = place(**given, pauses=False, constraints=["makespan <= 10 h"])
     at = {row["job"]: row["region"] for row in plan.amounts["jobs"]}
     assert at == {"here": "AWS_eu_central_1", "there": "AWS_ca_central_1"}
     again = PlanSolution.from_json(plan.to_json())
@@ -883,12 +896,27 @@ def test_a_ratio_held_at_its_best_lets_the_next_objective_decide(pauses: bool) -
          "and a deadline of 5 h would do", {"deadline": "5 h", "duration": "5 h"}),
         ({"deadline": "9 h"}, {"duration": "1.5 h"}, "has 1.5 h from its start to the end of the plan: a duration "
          "of 2 h would do", {"duration": "2 h"}),
-        ({"deadline": "1 h"}, {"capacity": 8}, "takes 2 h at least, which is 2 of them, and has 1 from its start to "
-         "its deadline of 1 h", {"deadline": "2 h"}),
+        # no number of periods is enough: none is named
+        ({"deadline": "1 h"}, {"hold": "reserved", "reserved_price": "2 USD/h"}, "a takes 2 h at least, and has 1 h "
+         "from its start to its deadline of 1 h: a deadline of 2 h would do; or a way", {"deadline": "2 h"}),
+        ({"start": "1.5 h", "deadline": "3 h"}, {"hold": "reserved", "reserved_price": "2 USD/h"}, "a deadline of 4 h "
+         "would do; or a way", {"deadline": "4 h"}),
+        # from 0.5 to 2.5 h there is one whole hour, and there are four whole half hours
+        ({"start": "0.5 h", "deadline": "2.5 h"}, {"hold": "reserved", "reserved_price": "2 USD/h"}, "which is 2 of "
+         "them, and has 1 from its start to its deadline of 2.5 h: more periods (periods=8), or more time",
+         {"periods": 8}),
+        # a job that runs through begins with an hour: with the second one, and ends at 3 h
+        ({"start": "0.5 h", "deadline": "2.5 h"}, {"pauses": False}, "takes 2 h at least, and begins with a period of "
+         "1 h: from 1 h on there are 1.5 h to its deadline of 2.5 h: more periods (periods=8), or more time",
+         {"periods": 8}),
+        ({"start": "0.5 h", "deadline": "2.4 h"}, {"pauses": False}, "has 1.9 h from its start to its deadline of 2.4 "
+         "h: a deadline of 3 h would do; or a way", {"deadline": "3 h"}),
+        ({"start": "1 h", "deadline": "2.5 h"}, {"periods": 1}, "has 1.5 h from its start to its deadline of 2.5 h: a "
+         "deadline of 3 h would do", {"deadline": "3 h"}),
     ],
 )  # fmt: skip
-def test_a_job_that_may_pause_and_has_too_little_time_is_named(
-    job: dict[str, Any], plan: dict[str, Any], says: str, mended: dict[str, str]
+def test_a_job_that_has_too_little_time_is_named(
+    job: dict[str, Any], plan: dict[str, Any], says: str, mended: dict[str, Any]
 ) -> None:
     def asked(**changed: Any) -> PlanSolution:
         given = {"duration": "4 h", "periods": 4, "regions": "AWS_us_east_1", "price": "2 USD/h", **plan, **changed}

@@ -16,6 +16,9 @@ from mlsysim_opt.optimize.coupled.columns import Columns
 from mlsysim_opt.optimize.coupled.program import Array
 from mlsysim_opt.optimize.coupled.totals import Family
 
+FITS = 1e-12
+"""Share of what is needed that may be lacking where it has to fit: the rounding of a few operations."""
+
 
 @dataclass(frozen=True, eq=False)
 class Schedule:
@@ -153,7 +156,7 @@ class ScheduleOracle:
         self.each = [np.nan_to_num(item) for item in each]
         self.low = np.stack([item.min(axis=1) for item in self.each])
         self.most = np.stack([item.max(axis=1) for item in self.each])
-        fits = high.sum(axis=1) >= needed * (1 - 1e-12)
+        fits = high.sum(axis=1) >= needed * (1 - FITS)
         known = ~np.isnan(self.own).any(axis=0)
         self.may = np.flatnonzero(fits & known)
         order = self.may[np.argsort(groups[self.may], kind="stable")]

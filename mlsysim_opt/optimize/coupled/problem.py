@@ -133,6 +133,7 @@ class CoupledProblem(Named):
         about: str = "",
         counts: str = "",
         later: bool = False,
+        least: bool = False,
     ) -> Family:
         """Declare an amount for each tuple of values of choices.
 
@@ -143,12 +144,13 @@ class CoupledProblem(Named):
             unit: the unit of the amounts; plain numbers when None. counts: what plain numbers count ("nodes").
             later: under several scenarios, whether they are decided once the scenario is known (who is served where);
                 what is not is decided before, and is the same in all of them (what is bought).
+            least: whether, of plans that are as good, one is told in which nothing of them is needless.
         """
         of = parse_unit(unit).dimension if unit else NONE
         bounds = (_bound(low, unit), None if high is None else _bound(high, unit))
         sort: Sort = "whole" if whole else "continuous"
         family = Family(name, tuple(over), sort, low=bounds[0], high=bounds[1], dimension=of, unit=unit, about=about)
-        return self._add(replace(family, counts=counts, later=later))
+        return self._add(replace(family, counts=counts, later=later, least=least))
 
     def picks(
         self,

@@ -13,6 +13,7 @@ from mlsysim_opt.errors import VerificationError
 from mlsysim_opt.optimize.answer import WITHIN_GAP, Certificate, Value, relative
 from mlsysim_opt.optimize.coupled.audit import Amount, Audit
 from mlsysim_opt.optimize.coupled.compile import Compiled, amounts_of
+from mlsysim_opt.optimize.coupled.lowered import lowered
 from mlsysim_opt.optimize.coupled.outcome import EXACT, ROUNDING, Found, within
 from mlsysim_opt.optimize.coupled.problem import CoupledProblem
 from mlsysim_opt.optimize.coupled.ratio import AGREEMENT, TIE
@@ -50,7 +51,7 @@ def solution_of(
     assert first.found.value is not None
     claimed = first.found.value
     room = AGREEMENT if solved is first else 2 * TIE
-    every = amounts_of(solved.compiled, found.x)
+    every = amounts_of(solved.compiled, lowered(solved.compiled, found.x))
     clean = without_dust(every)
     for amounts in (clean, every) if len(clean) < len(every) else (every,):
         seen = evaluated(task, amounts)

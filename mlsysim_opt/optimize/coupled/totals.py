@@ -46,6 +46,7 @@ class Family:
         dimension, unit: of the amounts.
         about: what they are, for people. counts: what plain numbers of them count, in texts ("nodes").
         later: whether they are decided once the scenario is known, where there are several.
+        least: whether, of plans that are as good, one is told in which nothing of them is needless.
         exists: a truth over the choices: which tuples there are, of those that the problem allows; all when None.
     """
 
@@ -62,6 +63,7 @@ class Family:
     about: str = ""
     counts: str = ""
     later: bool = False
+    least: bool = False
     exists: Expression | None = None
 
     @property

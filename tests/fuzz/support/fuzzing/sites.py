@@ -1,8 +1,9 @@
 """Random placements of jobs and a demand, asked as users ask; and their answers by trying every pick.
 
-Every way to run every job, with when it begins or the periods in which it works, and every number of held nodes, is
-tried; what is left (hours of work, requests, rented accelerators) is a linear program of SciPy's, written by hand from
-the meaning of the inputs.
+Every way to run every job, with when it begins or the periods in which it keeps its accelerators, and every number of
+held nodes, is tried. What is left (hours of work, requests, rented accelerators) is a linear program of SciPy's, by
+hand from the meaning of the inputs; what is rented beside held nodes is so between any two ends of jobs that run
+through.
 """
 
 from __future__ import annotations
@@ -124,8 +125,8 @@ class Placement:
         self.shared = self.hold is not None or self.capacity is not None
         self.duration = SPAN * self.periods
         jobs = dice.randint(0 if self.hold is None else 1, 2)
-        if self.hold == "reserved" and self.periods == 1:
-            jobs = 0
+        if self.shared and self.periods == 1:  # one period does not say when several jobs use what they share
+            jobs = 0 if self.hold == "reserved" else min(jobs, 1)
         self.jobs = [self._job(dice, at) for at in range(jobs)]
         self.rate = [float(dice.randint(2, 24)) for _ in range(self.periods)] if some() < 0.6 or not jobs else None
         if self.rate is not None and some() < 0.5:
@@ -224,11 +225,17 @@ class Placement:
             elif not self.shared:
                 if made.hours <= math.fsum(opened) * (1 + 1e-12):
                     found.append(made)
+            elif self.hold is None:  # periods in which nobody else has its accelerators, where it may work long enough
+                some = [p for p, room in enumerate(opened) if room > 0]
+                found += [
+                    Pick(*_fields(made), periods=several)
+                    for count in range(1, len(some) + 1) for several in itertools.combinations(some, count)
+                    if made.hours <= math.fsum(opened[p] for p in several) * (1 + 1e-12)
+                ]  # fmt: skip
             else:
-                needed, whole = math.ceil(made.hours / SPAN), [p for p, room in enumerate(opened) if room >= SPAN]
-                if made.hours <= math.fsum(opened) * (1 + 1e-12):
-                    found += [Pick(*_fields(made), periods=several)
-                              for several in itertools.combinations(whole, needed)]  # fmt: skip
+                needed = math.ceil(round(made.hours / SPAN, 9))
+                whole = [p for p, room in enumerate(opened) if room >= SPAN]
+                found += [Pick(*_fields(made), periods=several) for several in itertools.combinations(whole, needed)]
         return found
 
     def held(self) -> Iterator[dict[tuple[str, str], int]]:
@@ -247,7 +254,7 @@ class Placement:
         """Return the program of what is left."""
         made = Program()
         use: dict[tuple[str, str, int], Sum] = {}
-        fixed_use: dict[tuple[str, str, int], float] = {}
+        fixed_use: dict[tuple[str, str, int], list[tuple[float, float]]] = {}
         for pick in picks:
             self._job_in(made, pick, fixed_use)
         if self.rate is not None:
@@ -261,22 +268,34 @@ class Placement:
             else:
                 made.fixed["cost"] += nodes * 8 * self.duration * self.kept[a, r]
         for a, r, p in itertools.product(self.accelerators, self.regions, range(self.periods)):
-            taken, number = use.get((a, r, p), {}), fixed_use.get((a, r, p), 0.0)
-            if self.hold is not None:
-                there = 8.0 * held.get((a, r), 0)
+            taken, jobs = use.get((a, r, p), {}), fixed_use.get((a, r, p), [])
+            if self.hold is None and self.capacity is not None:
+                made.above.append((taken, self.capacity - math.fsum(devices for _, devices in jobs)))
+            for low, high in itertools.pairwise(self.instants(picks, p)) if self.hold is not None else ():
+                there, number = 8.0 * held.get((a, r), 0), math.fsum(n for hours, n in jobs if hours > low)
                 rented: Sum = {}
                 if self.hold == "reserved" and r not in self.gone:
-                    name = "rented", a, r, p
+                    name, hours = ("rented", a, r, p, low), high - low
                     made.most[name] = math.inf
-                    energy = self.idle[a] / 8 * SPAN * self.pue[r]
-                    self._add(made, name, energy, energy * self.grid[r, p], SPAN * self.price[a, r, p])
+                    energy = self.idle[a] / 8 * hours * self.pue[r]
+                    self._add(made, name, energy, energy * self.grid[r, p], hours * self.price[a, r, p])
                     rented = {name: 1.0}
                 made.above.append(({**taken, **dict.fromkeys(rented, -1.0)}, there - number))
                 if self.capacity is not None:
                     made.above.append((rented, self.capacity - there))
-            elif self.capacity is not None:
-                made.above.append((taken, self.capacity - number))
         return made
+
+    def instants(self, picks: Sequence[Pick], period: int) -> list[float]:
+        """Return the hours of a period at which something that is rented may be given back."""
+        ends = {self.within(pick, period) for pick in picks if pick.start is not None and self.hold == "reserved"}
+        return [0.0, *sorted(end for end in ends if 1e-9 < end < SPAN - 1e-9), SPAN]
+
+    def within(self, pick: Pick, period: int) -> float:
+        """Return the hours of a period in which a job that runs through works."""
+        if self.periods == 1:
+            return pick.hours
+        begin = SPAN * (pick.start or 0)
+        return max(0.0, min(SPAN * (period + 1), begin + pick.hours) - max(SPAN * period, begin))
 
     def _fix(self, made: Program, energy: float, carbon: float) -> None:
         made.fixed["energy"] += energy
@@ -286,29 +305,28 @@ class Placement:
         for of, number in (("energy", energy), ("carbon", carbon), ("cost", cost)):
             made.sums[of][name] = number
 
-    def _job_in(self, made: Program, pick: Pick, use: dict[tuple[str, str, int], float]) -> None:
+    def _job_in(self, made: Program, pick: Pick, use: dict[tuple[str, str, int], list[tuple[float, float]]]) -> None:
         a, r, devices = pick.accelerator, pick.region, 8.0 * pick.nodes
         draw = pick.kilowatts * pick.nodes - (self.idle[a] * pick.nodes if self.hold is not None else 0.0)
-        if self.periods > 1 and self.pauses and not self.shared:
-            names = {("work", pick.job, r, p): p for p in range(self.periods)}
+        if self.periods > 1 and self.pauses and self.hold is None:
+            mine = range(self.periods) if pick.periods is None else pick.periods
+            for p in pick.periods or ():
+                use.setdefault((a, r, p), []).append((SPAN, devices))
+            names = {("work", pick.job, r, p): p for p in mine}
             for name, p in names.items():
                 made.most[name] = self._open(pick.job, p)
                 energy = draw * self.pue[r]
                 self._add(made, name, energy, energy * self.grid[r, p], devices * self.price[a, r, p])
             made.equal.append((dict.fromkeys(names, 1.0), pick.hours))
             return
-        if pick.periods is not None:
-            inside = dict.fromkeys(pick.periods, SPAN)
+        if pick.periods is not None:  # held or rented for whole periods, in which it works alike
+            inside = dict.fromkeys(pick.periods, pick.hours / len(pick.periods))
         else:
-            begin = SPAN * (pick.start or 0)
-            inside = {p: max(0.0, min(SPAN * (p + 1), begin + pick.hours) - max(SPAN * p, begin))
-                      for p in range(self.periods)}  # fmt: skip
-            if self.periods == 1:
-                inside = {0: pick.hours}
+            inside = {p: self.within(pick, p) for p in range(self.periods)}
         for p, hours in inside.items():
             if not hours > 1e-9:
                 continue
-            use[a, r, p] = use.get((a, r, p), 0.0) + devices
+            use.setdefault((a, r, p), []).append((SPAN if pick.start is None else hours, devices))
             energy = draw * hours * self.pue[r]
             self._fix(made, energy, energy * self.grid[r, p])
             if self.hold is None:
@@ -410,23 +428,32 @@ def _read(made: Placement, answer: PlanSolution) -> tuple[Program | None, Sum]:
     for job in made.jobs:
         (row,) = [item for item in amounts["jobs"] if item["job"] == job["name"]]
         works = [item for item in amounts.get("work", []) if item["job"] == job["name"]]
+        keeps = works if made.hold is not None else amounts.get("kept", [])
+        kept = {item["period"] for item in keeps
+                if all(item[name] == row[name] for name in ("job", "accelerator", "nodes", "region"))}  # fmt: skip
         for pick in made.picks(job):
             same = (pick.accelerator, pick.nodes, pick.design, pick.region) == (
                 row["accelerator"], row["nodes"], row["split"].partition(" #")[0], row["region"])  # fmt: skip
-            if (
-                same
-                and pick.start == row.get("start")
-                and (pick.periods is None or pick.periods == tuple(sorted(item["period"] for item in works)))
-            ):
+            if same and pick.start == row.get("start") and (pick.periods is None or set(pick.periods) == kept):
                 picks.append(pick)
                 break
         else:
             return None, x
-        if picks[-1].periods is None:
+        if made.hold is None:
             for item in works:
                 x["work", job["name"], item["region"], item["period"]] = item["amount"]
     held = {(item["accelerator"], item["region"]): item["amount"] for item in amounts.get("held", [])}
-    for family in ("serving", "rented"):
-        for item in amounts.get(family, []):
-            x[family, item["accelerator"], item["region"], item.get("period", 0)] = item["amount"]
+    for item in amounts.get("serving", []):
+        x["serving", item["accelerator"], item["region"], item.get("period", 0)] = item["amount"]
+    for item in amounts.get("rented", []):
+        p = item.get("period", 0)
+        for instant in made.instants(picks, p)[:-1]:
+            x["rented", item["accelerator"], item["region"], p, instant] = item["amount"]
+    for item in amounts.get("rented_last", []):  # until the job ends
+        (mine,) = [pick for pick in picks if pick.job == item["job"]]
+        p = max(p for p in range(made.periods) if made.within(mine, p) > 1e-9)
+        for instant in made.instants(picks, p)[:-1]:
+            if instant < made.within(mine, p):
+                name = "rented", mine.accelerator, mine.region, p, instant
+                x[name] = x.get(name, 0.0) + item["amount"]
     return made.program(picks, held), x
