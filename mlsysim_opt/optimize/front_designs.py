@@ -13,6 +13,7 @@ from mlsysim_opt.algebra.evaluate import GridProgram
 from mlsysim_opt.errors import InfeasibleError, LimitReachedError, UnboundedError
 from mlsysim_opt.optimize.backends.base import Answer
 from mlsysim_opt.optimize.dominance import Array, beaten, covering, undominated
+from mlsysim_opt.optimize.finite import refuse_overflow
 from mlsysim_opt.optimize.front import Front
 from mlsysim_opt.optimize.front_points import Written, checked
 from mlsysim_opt.optimize.problem import Objective
@@ -64,7 +65,11 @@ def front(
     checked_progress(progress)
     halt = Halt(watch_of(progress, task.objective, None, designs=True), time_limit)
     with noted_interrupts(halt.pressed):
-        costs, designs, counts = _pass(task, objectives, halt)
+        try:
+            costs, designs, counts = _pass(task, objectives, halt)
+        except UnboundedError:
+            refuse_overflow(task)
+            raise
     if not len(costs):
         from mlsysim_opt.optimize.explain import infeasible
 

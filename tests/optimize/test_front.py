@@ -208,6 +208,12 @@ def test_a_front_by_hand_with_its_moves() -> None:
     assert found.hypervolume({"min_cost": "10 USD", "min_carbon": "21 kgCO2e"}) == pytest.approx(
         (8 * 1 + 5 * 8 + 4 * 1 + 1 * 8) / (8 * 18)
     )
+    assert found.hypervolume([10, 21]) == found.hypervolume(["10 USD", "21000 gCO2e"]) == pytest.approx(60 / 144)
+    for wrong in ([10], [10, "3 USD"], "10 USD, 21 kgCO2e", 10, {"min_cost": "10 USD"}, [1, 21], [None, 21]):
+        with pytest.raises(InputError):
+            found.hypervolume(wrong)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match=r"min_cost \[USD\], min_carbon \[kgCO2e\]"):
+        found.hypervolume([10])
     assert "job a moves place from Iowa to Quebec" in found.trade(0, 1)
     for point in found:
         point.verify()
@@ -252,7 +258,14 @@ def test_a_divisible_amount_that_is_given_leaves_a_front_complete() -> None:
 
 @pytest.mark.parametrize(
     ("numbers", "step"),
-    [([2.0, 4.0, 7.0], 1.0), ([0.3, 0.1, 0.7], 0.1), ([2.5, 7.5], 2.5), ([1.0, 2**0.5], 0.0), ([3.0, 3.0], 3.0)],
+    [
+        ([2.0, 4.0, 7.0], 1.0),
+        ([0.3, 0.1, 0.7], 0.1),
+        ([2.5, 7.5], 2.5),
+        ([1.0, 2**0.5], 0.0),
+        ([3.0, 3.0], 3.0),
+        ([1.0, 1e13], 0.0),
+    ],
 )
 def test_how_far_apart_sums_of_whole_amounts_are(numbers: list[float], step: float) -> None:
     cost = np.array([*numbers, 0.0])
