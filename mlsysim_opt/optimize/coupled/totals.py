@@ -17,6 +17,7 @@ from mlsysim_opt.units import NONE, Dimension, dimension_text, multiply
 
 Sort = Literal["continuous", "whole", "pick"]
 Relation = Literal["<=", ">=", "=="]
+UNDER = "what is divided by a sum of amounts is not linear"
 RATIOS = "ratios may be objectives, and in constraints of the user: 'a / b'"
 
 
@@ -98,7 +99,7 @@ class Family:
         return self.total() / other
 
     def __rtruediv__(self, other: Operand) -> Total:
-        return self.total().__rtruediv__(other)
+        raise InputError(UNDER, hint=RATIOS)
 
     def __add__(self, other: Operand | Total | Family) -> Total:
         return self.total() + other
@@ -215,7 +216,7 @@ class Total:
         return self.mapped(lambda item: item / divisor)
 
     def __rtruediv__(self, other: Operand) -> Total:
-        raise InputError("what is divided by a sum of amounts is not linear", hint=RATIOS)
+        raise InputError(UNDER, hint=RATIOS)
 
     # comparison -----------------------------------------------------------------------------------------------------
     def __le__(self, other: Operand | Total | Family) -> Coupling:
