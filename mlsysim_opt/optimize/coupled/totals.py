@@ -96,7 +96,8 @@ class Family:
     __rmul__ = __mul__
 
     def __truediv__(self, other: Operand) -> Total:
-        return self.total() / other
+        made: Total = self.total() / other
+        return made
 
     def __rtruediv__(self, other: Operand) -> Total:
         raise InputError(UNDER, hint=RATIOS)
