@@ -20,12 +20,15 @@ from mlsysim_opt.units import NONE
 def refuse_overflow(task: Task) -> None:
     """Refuse an objective, or a side of a user's constraint, that is not finite at any design where its metrics are.
 
+    A metric that is undefined everywhere is none of them: what it lacks is said elsewhere.
+
     Raises:
         ScaleError: there is one; names it.
     """
     for path, name, node in _asked(task):
-        inside = [item for item in _metrics(task, node) if item is not node]
-        if node.sort == "number" and inside and _nowhere(task, node, inside):
+        inside = _metrics(task, node)
+        mine = inside and node.sort == "number" and not any(item is node for item in inside)
+        if mine and _nowhere(task, node, inside):
             raise ScaleError(
                 f"{name!r} is not a finite number at any design, though its metrics are",
                 path=path,

@@ -89,3 +89,11 @@ def test_a_number_of_its_own_may_be_too_large_as_well() -> None:
         mo.optimize(plans(), objective="cost + 1e308*2*1 USD")
     with pytest.raises(ScaleError, match="not a finite number at the best plan"):
         mo.optimize(plans(), objective="cost*1e308 - cost*1e308 + cost")
+
+
+def test_a_metric_that_is_undefined_everywhere_is_what_is_missing_not_a_number_that_is_too_large() -> None:
+    problem = designs()
+    problem.measure("never", problem.metric("time") / (problem.metric("cost") - problem.metric("cost")))
+    for objective in ("min_never", "never + 2 * time / cost"):
+        with pytest.raises(InfeasibleError, match="never is undefined"):
+            mo.optimize(problem, objective=objective)

@@ -19,6 +19,7 @@ from mlsysim_opt.errors import InfeasibleError, InputError, LibraryMissingError,
 from mlsysim_opt.optimize import CoupledProblem, Front, Largest, Problem
 from mlsysim_opt.optimize.coupled.front_program import spacing
 from mlsysim_opt.optimize.dominance import covering, hypervolume, undominated
+from mlsysim_opt.optimize.front_points import thinned
 
 EXACT = 1e-9
 
@@ -120,7 +121,7 @@ def test_a_cover_stands_for_every_point() -> None:
     whole = mo.pareto(puzzle(0), objectives=objectives)
     few = mo.pareto(puzzle(0), objectives=objectives, points=4)
     assert not few.complete
-    assert len(few) <= 4 < len(whole)
+    assert len(few) == 4 < len(whole)
     assert few.guarantee.startswith(f"cover: for each of the {len(whole)} undominated values")
     words = few.guarantee.replace(",", "").split()
     steps = [0.0, *(float(words[at + 2]) for at, word in enumerate(words) if word == "at" and words[at + 1] == "most")]
@@ -176,6 +177,52 @@ def test_a_cover_of_plans_keeps_its_promise(seed: int) -> None:
     step = found.steps[1] if found.steps else 0.0  # one point stands for itself
     for one, two in every:
         assert any(a <= one + EXACT and b <= two + step + EXACT for a, b in found.values)
+
+
+@pytest.mark.parametrize("points", [2, 3, 5, 9])
+@pytest.mark.parametrize("count", [2, 3, 4])
+@pytest.mark.parametrize("seed", range(6))
+def test_so_many_points_as_asked_or_all_there_are(seed: int, count: int, points: int) -> None:
+    # a front of no more points comes out complete; of a larger one so many at least, and what they promise holds
+    shop = Shop.of(seed)
+    names = METRICS[:count]
+    every = by_counting([[plan[name] for name in names] for plan in shop.plans()])
+    if not every:
+        return
+    found = mo.pareto(shop.problem(), objectives=[f"min_{name}" for name in names], points=points)
+    if len(every) <= points:
+        agree(found, every)
+        return
+    assert not found.complete
+    assert points <= len(found) <= 3 * points
+    for row in every:
+        assert any(
+            all(a <= b + s + EXACT for a, b, s in zip(one, row, found.steps, strict=True)) for one in found.values
+        )
+    for point in found.values:
+        assert any(np.allclose(point, row, rtol=EXACT, atol=EXACT) for row in every)
+
+
+def test_more_points_cost_a_few_times_the_programs_of_the_least_cover() -> None:
+    shop = Shop.of(0)
+    objectives = [f"min_{name}" for name in METRICS[:3]]
+    programs = [
+        mo.pareto(shop.problem(), objectives=objectives, points=points).details["programs"] for points in (2, 5, 9)
+    ]
+    assert max(programs) <= 8 * programs[0]
+
+
+@given(st.integers(0, 10**6), st.integers(2, 4), st.integers(2, 30), st.integers(2, 12))
+@settings(max_examples=60, deadline=None)
+def test_a_thinned_front_has_as_many_points_and_its_steps_hold(
+    seed: int, dimensions: int, count: int, asked: int
+) -> None:
+    points = np.random.default_rng(seed).integers(0, 30, (count, dimensions)).astype(float)
+    whole = points[undominated(points)]
+    kept, steps = thinned(whole, asked)
+    assert len(kept) == len(set(kept)) == min(asked, len(whole))
+    assert steps[0] == 0
+    assert all(any(np.all(one <= row + steps) for one in whole[kept]) for row in whole)
 
 
 def ships() -> CoupledProblem:
