@@ -57,8 +57,6 @@ class Expression:
 
     __slots__ = ("__weakref__", "choices", "dimension", "integer", "sort")
 
-    __array_ufunc__ = None  # NumPy numbers then leave arithmetic to the expression
-
     dimension: Dimension
     integer: bool
     sort: Sort
@@ -69,27 +67,38 @@ class Expression:
         """The arguments; a leaf has none."""
         return ()
 
+    # NumPy ----------------------------------------------------------------------------------------------------------
+    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **options: Any) -> Any:
+        from mlsysim_opt.algebra.foreign import combined
+
+        return combined(ufunc, method, inputs, options)
+
+    def __array_function__(self, function: Any, types: Any, args: Any, options: Any) -> Any:
+        from mlsysim_opt.algebra.foreign import refused
+
+        raise refused(function.__name__)
+
     # arithmetic -----------------------------------------------------------------------------------------------------
     def __add__(self, other: Operand) -> Expression:
-        return _apply("add", self, other)
+        return _beside("add", self, other)
 
     def __radd__(self, other: Operand) -> Expression:
         return _apply("add", other, self)
 
     def __sub__(self, other: Operand) -> Expression:
-        return _apply("subtract", self, other)
+        return _beside("subtract", self, other)
 
     def __rsub__(self, other: Operand) -> Expression:
         return _apply("subtract", other, self)
 
     def __mul__(self, other: Operand) -> Expression:
-        return _apply("multiply", self, other)
+        return _beside("multiply", self, other)
 
     def __rmul__(self, other: Operand) -> Expression:
         return _apply("multiply", other, self)
 
     def __truediv__(self, other: Operand) -> Expression:
-        return _apply("divide", self, other)
+        return _beside("divide", self, other)
 
     def __rtruediv__(self, other: Operand) -> Expression:
         return _apply("divide", other, self)
@@ -108,10 +117,10 @@ class Expression:
 
     # comparison -----------------------------------------------------------------------------------------------------
     def __le__(self, other: Operand) -> Expression:
-        return _apply("less_equal", self, other)
+        return _beside("less_equal", self, other)
 
     def __ge__(self, other: Operand) -> Expression:
-        return _apply("less_equal", other, self)
+        return _beside("less_equal", self, other, turned=True)
 
     def __lt__(self, other: Operand) -> Expression:
         return _apply("less", self, other)
@@ -151,7 +160,10 @@ class Expression:
         )
 
     def __float__(self) -> float:
-        raise SymbolicError(f"{short(self)} has no value yet", hint="evaluate it, or keep it symbolic")
+        raise SymbolicError(
+            f"{short(self)} has no value yet",
+            hint="evaluate it, or keep it symbolic: its functions are in mlsysim_opt.algebra (sqrt, exp, log, ...)",
+        )
 
     __int__ = __float__
     __index__ = __float__
@@ -414,6 +426,13 @@ def constant(value: float, of: Dimension) -> Constant:
 
 ATOMS: dict[str, Atom] = {}
 """Every atom by its name; filled by `atoms`, each class registering itself."""
+
+
+def _beside(name: str, left: Expression, right: Operand, *, turned: bool = False) -> Expression:
+    """Return what an operator makes of two operands, unless the right one says that it takes expressions itself."""
+    if getattr(right, "takes_expressions", False):
+        return NotImplemented  # type: ignore[no-any-return]
+    return _apply(name, right, left) if turned else _apply(name, left, right)
 
 
 def _apply(name: str, *args: Operand, param: Any = None) -> Expression:

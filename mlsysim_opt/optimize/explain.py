@@ -17,6 +17,7 @@ import numpy as np
 from mlsysim_opt.algebra.expression import Expression, constant, topological
 from mlsysim_opt.errors import InfeasibleError
 from mlsysim_opt.optimize.answer import Value, relative
+from mlsysim_opt.optimize.finite import refuse_overflow
 from mlsysim_opt.optimize.problem import LEVER_SECONDS, Constraint, Lever
 from mlsysim_opt.optimize.run import Task
 from mlsysim_opt.optimize.search import TIE, Outcome, Violation, conflicts, excluded_reasons
@@ -60,7 +61,12 @@ def _amount(task: Task, side: Expression, amount: float) -> Value:
 
 # infeasibility --------------------------------------------------------------------------------------------------------
 def infeasible(task: Task) -> InfeasibleError:
-    """Return the error of a task without feasible designs: a smallest conflict, and the smallest ways out."""
+    """Return the error of a task without feasible designs: a smallest conflict, and the smallest ways out.
+
+    Raises:
+        ScaleError: what was asked is no finite number at any design: that says nothing about what is possible.
+    """
+    refuse_overflow(task)
     outcome = task.search(questioned=True, keep=1).run(diagnose=True)
     asked = questioned(task)
     if outcome.structural == 0:

@@ -19,7 +19,7 @@ from mlsysim_opt.optimize.coupled.solution import PlanSolution, amount_lines
 from mlsysim_opt.optimize.dominance import hypervolume
 from mlsysim_opt.optimize.exports import pyarrow_writer
 from mlsysim_opt.optimize.solution import Solution
-from mlsysim_opt.units import as_measure, parse_unit, to_si
+from mlsysim_opt.units import DIMENSIONLESS, NONE, as_measure, parse_unit, to_si
 
 SCHEMA = 1
 Array = np.ndarray[Any, Any]
@@ -37,6 +37,18 @@ class FrontObjective:
     def label(self) -> str:
         """The name with its unit, for columns and axes."""
         return f"{self.name} [{self.unit}]" if self.unit else self.name
+
+    def read(self, given: Any) -> float:
+        """Return a value in the unit that is shown; plain numbers are in it already.
+
+        Raises:
+            InputError: it is no number, or of another dimension.
+        """
+        measure = as_measure(given, self.name)
+        if measure.dimension == NONE:
+            return measure.si
+        unit = parse_unit(self.unit) if self.unit else DIMENSIONLESS
+        return to_si(measure, unit.dimension, self.name) / unit.factor
 
 
 @dataclass
@@ -104,11 +116,12 @@ class Front:
         """The worst value of each objective on the front: the exact nadir point where the front is complete."""
         return self._shown(self._costs.max(axis=0))
 
-    def hypervolume(self, reference: Mapping[str, Any] | None = None) -> float:
+    def hypervolume(self, reference: Mapping[str, Any] | Sequence[Any] | None = None) -> float:
         """Return the volume that the front dominates, as a share of the box between ideal and reference point.
 
         Args:
-            reference: for each objective (all of them), a value with its unit; the nadir point when None.
+            reference: a value for each objective, by name or in the order of `objectives`, with its unit or as a number
+                in the unit that is shown (as in `values`); the nadir point when None.
         Raises:
             InputError: the reference lacks an objective, or is not beyond the ideal point in each.
         """
@@ -122,23 +135,23 @@ class Front:
             return 0.0
         return hypervolume((costs - low) / span, np.ones(len(span)))
 
-    def _reference(self, given: Mapping[str, Any]) -> Array:
+    def _reference(self, given: Mapping[str, Any] | Sequence[Any]) -> Array:
         names = [item.name for item in self.objectives]
+        wanted = "a value for each of " + ", ".join(item.label for item in self.objectives)
+        if isinstance(given, str) or not isinstance(given, Mapping | Sequence | np.ndarray):
+            raise InputError(f"expected {wanted}, got {given!r}", path="reference")
+        if not isinstance(given, Mapping):
+            if len(given) != len(names):
+                raise InputError(f"has {len(given)} values, expected {wanted}", path="reference")
+            given = dict(zip(names, given, strict=True))
         for name in given:
             if name not in names:
                 raise UnknownNameError("objective of this front", name, names, path="reference")
         missing = [name for name in names if name not in given]
         if missing:
-            raise InputError(f"lacks a value of {missing[0]!r}", path="reference")
-        out = []
-        for item in self.objectives:
-            if item.unit:
-                unit = parse_unit(item.unit)
-                value = to_si(given[item.name], unit.dimension, item.name) / unit.factor
-            else:
-                value = float(as_measure(given[item.name], item.name).magnitude)
-            out.append(value if item.sense == "min" else -value)
-        return np.array(out)
+            raise InputError(f"lacks a value of {missing[0]!r}", path="reference", hint=wanted)
+        signs = [1.0 if item.sense == "min" else -1.0 for item in self.objectives]
+        return np.array([sign * item.read(given[item.name]) for sign, item in zip(signs, self.objectives, strict=True)])
 
     @property
     def knee(self) -> int:

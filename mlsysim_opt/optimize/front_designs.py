@@ -12,9 +12,10 @@ import numpy as np
 from mlsysim_opt.algebra.evaluate import GridProgram
 from mlsysim_opt.errors import InfeasibleError, LimitReachedError, UnboundedError
 from mlsysim_opt.optimize.backends.base import Answer
-from mlsysim_opt.optimize.dominance import Array, beaten, covering, undominated
+from mlsysim_opt.optimize.dominance import Array, beaten, undominated
+from mlsysim_opt.optimize.finite import refuse_overflow
 from mlsysim_opt.optimize.front import Front
-from mlsysim_opt.optimize.front_points import Written, checked
+from mlsysim_opt.optimize.front_points import Written, checked, thinned
 from mlsysim_opt.optimize.problem import Objective
 from mlsysim_opt.optimize.progress import Show, checked_progress, watch_of
 from mlsysim_opt.optimize.request import read_constraints
@@ -36,24 +37,13 @@ def snapped(costs: Array) -> Array:
     return out
 
 
-def step_for(costs: Array, points: int) -> Array:
-    """Return how far apart points may stand so that so few cover an undominated set: the first objective exactly."""
-    span = costs.max(axis=0) - costs.min(axis=0)
-    span[0] = 0.0
-    low, high = 0.0, 1.0
-    for _ in range(40):
-        middle = (low + high) / 2
-        low, high = (low, middle) if len(covering(costs, span * middle)) <= points else (middle, high)
-    return np.asarray(span * high)
-
-
 def front(
     task: Task, points: int | None = None, time_limit: float | None = None, progress: Show | None = None
 ) -> Front:
     """Return the front of an uncoupled problem: every design is looked at.
 
     Args:
-        points: at most so many points, with the guarantee that says what they stand for; all when None.
+        points: so many points, with the guarantee that says what they stand for; all when None.
         progress: called now and then; returning True stops.
     Raises:
         InfeasibleError: no design satisfies every constraint. LimitReachedError: it was ended before all were seen.
@@ -64,7 +54,11 @@ def front(
     checked_progress(progress)
     halt = Halt(watch_of(progress, task.objective, None, designs=True), time_limit)
     with noted_interrupts(halt.pressed):
-        costs, designs, counts = _pass(task, objectives, halt)
+        try:
+            costs, designs, counts = _pass(task, objectives, halt)
+        except UnboundedError:
+            refuse_overflow(task)
+            raise
     if not len(costs):
         from mlsysim_opt.optimize.explain import infeasible
 
@@ -82,8 +76,8 @@ def front(
     complete, steps = points is None or len(kept) <= points, []
     if not complete:
         assert points is not None
-        step = step_for(level[kept], points)
-        total, kept = len(kept), kept[covering(level[kept], step)]
+        few, step = thinned(level[kept], points)
+        total, kept = len(kept), kept[few]
         guarantee = written.cover(step.tolist(), f"each of the {total} undominated values")
         steps = written.amounts(step.tolist())
     found = []

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from mlsysim_opt.errors import InputError
+from mlsysim_opt.optimize.dominance import covering
 from mlsysim_opt.optimize.front import Array, Front, FrontObjective
 from mlsysim_opt.optimize.problem import Metric, Objective
 from mlsysim_opt.optimize.search import TIE
@@ -33,6 +34,27 @@ def checked(objectives: Sequence[Objective], points: int | None) -> None:
             raise InputError(f"{item.name} is given twice", path="objectives")
     if points is not None and (isinstance(points, bool) or not isinstance(points, int) or points < 2):
         raise InputError(f"{points!r} is not a number of points", path="points", hint="two or more")
+
+
+def thinned(costs: Array, points: int) -> tuple[Array, Array]:
+    """Return which points of an undominated set are left of it, and the steps by which these stand for all.
+
+    Args:
+        costs: a row for each, the best of the first objective first. points: how many are left.
+    """
+    span = costs.max(axis=0) - costs.min(axis=0)
+    steps = np.where(np.arange(len(span)) > 0, span, 0.0)  # the first objective exactly
+    low, high = 0.0, 1.0
+    for _ in range(40):
+        middle = (low + high) / 2
+        low, high = (low, middle) if len(covering(costs, steps * middle)) <= points else (middle, high)
+    kept = covering(costs, steps * high).tolist()
+    scaled = costs / np.where(span > 0, span, 1.0)
+    while len(kept) < min(points, len(costs)):  # then what is farthest from those
+        apart = np.abs(scaled[:, None] - scaled[None, kept]).max(axis=2).min(axis=1)
+        apart[kept] = -1.0
+        kept.append(int(np.argmax(apart)))
+    return np.sort(np.array(kept)), steps * high
 
 
 @dataclass(frozen=True, eq=False)

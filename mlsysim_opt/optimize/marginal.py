@@ -1,14 +1,16 @@
 """What a limit is worth: the same question under other limits, solved exactly.
 
 The dual of a fixed discrete design is zero and says nothing. So each limit is solved for, and what a step costs is the
-secant between two exact points: what the answers cost, and what they reach. The dual of the relaxation stands beside it
-as what it is, an estimate.
+secant between two exact points: an answer has a value, and what it makes of the limit, which may be less than was
+allowed. The dual of the relaxation stands beside it as what it is, an estimate.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from mlsysim_opt.algebra.evaluate import ScalarProgram
@@ -36,6 +38,29 @@ if TYPE_CHECKING:
 
 NEXT = 1e-6
 """The next point is looked for beyond this share of a value: closer ones count as the same."""
+TIES = 8
+"""Answers of one value that are looked at."""
+
+
+Answer = Solution | PlanSolution | None
+
+
+@dataclass(frozen=True)
+class Step:
+    """The next exact point after an answer: the best one where the limit is tighter than what the answer makes of it.
+
+    Attributes:
+        reached: what it makes of the limit: where the answer changes. value: of the objective there.
+        secant: what one unit of the limit costs between the two points.
+    """
+
+    reached: Value
+    value: Value
+    secant: Value
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return it as JSON data."""
+        return {name: getattr(self, name).as_dict() for name in ("reached", "value", "secant")}
 
 
 @dataclass(frozen=True)
@@ -46,8 +71,10 @@ class Marginal:
         constraint: what is limited. objective, sense: what pays.
         limits: the loosest first. values: the objective at each, None where nothing is possible.
         reached: what the best design makes of the limit. costs: how much worse the objective is than at the limit
-            before; the first has none. secants: the same for one unit of what is reached, in the unit that the limit is
-            written in (``USD/kW``); None where the same is reached.
+            before; the first has none. secants: the same for one unit between what is reached there and here, as the
+            limit is written (``USD/kW``); none where the answer is the same.
+        steps: the next exact point after each answer; None where nothing is possible beyond it or it was not looked
+            for.
         estimates: the dual of the relaxation at each limit: an estimate, and only where a program was solved.
         counts: what a limit without a unit counts ("gpus"). solutions: the answers themselves.
     """
@@ -60,6 +87,7 @@ class Marginal:
     costs: list[Value | None]
     secants: list[Value | None]
     estimates: list[Value | None]
+    steps: list[Step | None] = field(default_factory=list)
     counts: str = ""
     solutions: list[Any] = field(default_factory=list, repr=False)
 
@@ -74,6 +102,7 @@ class Marginal:
             "constraint": self.constraint,
             "objective": self.objective,
             **{name: plain(getattr(self, name)) for name in columns},
+            "steps": [None if item is None else item.as_dict() for item in self.steps],
             "counts": self.counts or None,
         }
 
@@ -84,13 +113,18 @@ class Marginal:
             if value is None:
                 lines.append(f"{limit}: nothing is possible")
                 continue
-            estimate = self.estimates[at]
             one = per_one(self.counts)
-            told = f"; the relaxation's dual, an estimate: {estimate}{one}" if estimate else ""
-            if at and self.costs[at] is not None:
-                slope = f", {self.secants[at]}{one}" if self.secants[at] is not None else ""
-                told = f"; {self.limits[at - 1]} -> {limit} costs {self.costs[at]}{slope}{told}"
-            lines.append(f"{limit}: {value}, {self.reached[at]} reached{told}")
+            told = f"{limit}: {value}, {self.reached[at]} reached"
+            if at and self.secants[at] is not None:
+                told += f"; {self.limits[at - 1]} -> {limit} costs {self.costs[at]}, {self.secants[at]}{one}"
+            elif at:
+                told += f"; {self.limits[at - 1]} -> {limit} costs nothing: the same answer"
+            step = self.steps[at] if self.steps else None
+            if step is not None:
+                told += f"; next at {step.reached}: {step.value}, {step.secant}{one}"
+            if self.estimates[at]:
+                told += f"; the relaxation's dual, an estimate: {self.estimates[at]}{one}"
+            lines.append(told)
         return "\n".join(lines)
 
     __repr__ = __str__
@@ -290,22 +324,71 @@ def marginal(
     if not wanted:
         raise InputError("the list of limits is empty", path="limits")
     ordered = sorted(set(wanted), reverse=asked.upper)
-    found: list[Solution | PlanSolution | None] = []
+    found: list[_Point] = []
     for limit in ordered:
-        before = found[-1] if found else None
-        if found and before is None:
-            found.append(None)  # tighter than what is impossible already
-        elif before is not None and before.status == "optimal" and asked.keeps(before, limit):
-            found.append(before)
-        else:
-            found.append(answered(asked.at(limit), time_limit))
-    if limits is None and found[0] is not None:  # on to the next exact point
-        step = asked.reached(found[0])
-        beyond = step - NEXT * abs(step) if asked.upper else step + NEXT * abs(step)
-        following = answered(asked.at(beyond), time_limit)
-        ordered.append(beyond if following is None else asked.reached(following))
-        found.append(following)
+        found.append(_answer(asked, limit, found[-1] if found else None, time_limit))
+    if limits is None and found[0].answer is not None:  # on to the next exact point
+        following = found[0].following
+        ordered.append(_beyond(asked, found[0].answer) if following is None else asked.reached(following))
+        found.append(_Point(following))
     return _told(asked, ordered, found)
+
+
+@dataclass(frozen=True, eq=False)
+class _Point:
+    """The answer under a limit, and under one that is tighter than what it reaches; None where nothing is possible.
+
+    Attributes:
+        looked: whether the second was looked for.
+    """
+
+    answer: Answer
+    following: Answer = None
+    looked: bool = False
+
+
+def _answer(asked: _Question, limit: float, before: _Point | None, time_limit: float | None) -> _Point:
+    """Return the answer under a limit.
+
+    Args:
+        before: that under a looser one, which may say it already.
+    """
+    if before is not None and before.answer is None:
+        return before
+    if before is not None and before.answer is not None and before.answer.status == "optimal":
+        if asked.keeps(before.answer, limit):
+            return before
+        if before.looked and before.following is None:
+            return _Point(None)
+    answer = answered(asked.at(limit), time_limit)
+    return _Point(None) if answer is None else _exact(asked, answer, time_limit)
+
+
+def _exact(asked: _Question, answer: Solution | PlanSolution, time_limit: float | None) -> _Point:
+    """Return an answer with the next one; of several of one value, the one that reaches least."""
+    for _ in range(TIES):
+        beyond = _beyond(asked, answer)
+        if answer.status != "optimal" or not math.isfinite(beyond) or beyond == asked.reached(answer):
+            break
+        try:
+            following = answered(asked.at(beyond), time_limit)
+        except InputError as error:
+            if error.path != "time_limit":
+                raise
+            break
+        if following is None or following.status != "optimal":
+            return _Point(answer, following, looked=following is None)
+        if abs(following.objective.si - answer.objective.si) > SAME * abs(answer.objective.si):
+            return _Point(answer, following, looked=True)
+        answer = answered(asked.at(asked.reached(following)), time_limit) or following  # under a limit that can be read
+    return _Point(answer)
+
+
+def _beyond(asked: _Question, answer: Solution | PlanSolution) -> float:
+    """Return the limit that is a little tighter than what an answer reaches."""
+    reached = asked.reached(answer)
+    width = NEXT * (abs(reached) or abs(asked.limit))
+    return reached - width if asked.upper else reached + width
 
 
 def _limit(asked: _Question, given: Any) -> float:
@@ -318,8 +401,9 @@ def _limit(asked: _Question, given: Any) -> float:
     return measure.si * asked.unit.factor
 
 
-def _told(asked: _Question, limits: Sequence[float], found: Sequence[Solution | PlanSolution | None]) -> Marginal:
+def _told(asked: _Question, limits: Sequence[float], points: Sequence[_Point]) -> Marginal:
     objective = asked.task.objective
+    found = [item.answer for item in points]
     known = next((item for item in found if item is not None), None)
     name, sense = (objective.name, objective.sense) if known is None else (known.objective_name, known.sense)
     sign = 1.0 if sense == "min" else -1.0
@@ -329,30 +413,37 @@ def _told(asked: _Question, limits: Sequence[float], found: Sequence[Solution | 
     def shown(value: float) -> Value:
         return Value(value / limit.factor, "" if limit.dimension == NONE else limit.text)
 
-    values = [None if item is None else item.objective for item in found]
-    reached = [None if item is None else asked.reached(item) for item in found]
-    costs: list[Value | None] = [None]
-    secants: list[Value | None] = [None]
-    for at in range(1, len(limits)):
-        one, two, start, end = values[at - 1], values[at], reached[at - 1], reached[at]
-        if one is None or two is None or start is None or end is None:
-            costs.append(None)
-            secants.append(None)
-            continue
-        cost, wide = sign * (two.si - one.si), abs(end - start)
-        costs.append(per_unit(cost, unit, DIMENSIONLESS))
-        # between the points that are reached: limits between them change nothing, and say nothing of what a unit costs
-        secants.append(per_unit(cost / wide, unit, limit) if wide > SAME * max(abs(start), abs(end)) else None)
-    estimates = [_estimate(item, asked) for item in found]
+    def cost(one: Answer, two: Answer) -> Value | None:
+        if one is None or two is None:
+            return None
+        return per_unit(sign * (two.objective.si - one.objective.si), unit, DIMENSIONLESS)
+
+    def secant(one: Answer, two: Answer) -> Value | None:
+        if one is None or two is None:
+            return None
+        start, end = asked.reached(one), asked.reached(two)
+        wide = abs(end - start)
+        if wide <= SAME * max(abs(start), abs(end)):
+            return None
+        return per_unit(sign * (two.objective.si - one.objective.si) / wide, unit, limit)
+
+    def step(point: _Point) -> Step | None:
+        slope = secant(point.answer, point.following)
+        if slope is None or point.following is None:
+            return None
+        return Step(shown(asked.reached(point.following)), point.following.objective, slope)
+
+    pairs = list(pairwise(found))
     return Marginal(
         constraint=asked.name,
         objective=name,
         limits=[shown(item) for item in limits],
-        values=values,
-        reached=[None if item is None else shown(item) for item in reached],
-        costs=costs,
-        secants=secants,
-        estimates=estimates,
+        values=[None if item is None else item.objective for item in found],
+        reached=[None if item is None else shown(asked.reached(item)) for item in found],
+        costs=[None, *(cost(*pair) for pair in pairs)],
+        secants=[None, *(secant(*pair) for pair in pairs)],
+        estimates=[_estimate(item, asked) for item in found],
+        steps=[step(item) for item in points],
         counts=counted(asked.name) if limit.dimension == NONE else "",
         solutions=list(found),
     )

@@ -183,6 +183,18 @@ class Named:
             raise found.unavailable
         return found.expression
 
+    def checked_metric(self, name: str, replaces: bool) -> None:
+        """Refuse a name that a metric has already, unless it is to be replaced.
+
+        Raises:
+            InputError: there is a metric of this name, or something else is called so.
+        """
+        if name in self.aliases:
+            raise InputError(f"is another name of {self.aliases[name]!r}", path=name, hint="use a name of its own")
+        if name in self.metrics and not replaces:
+            raise InputError("there is a metric of this name already", path=name,
+                             hint="use a name of its own, or replaces=True to put it in its place")  # fmt: skip
+
     def names(self) -> Mapping[str, Expression]:
         """Return what texts may refer to: decisions, metrics and their aliases."""
         return _Names(self)
@@ -258,9 +270,23 @@ class Problem(Named):
         self.constraints.append(Constraint(name, holds, structural, given_by_user, lawful))
 
     def measure(
-        self, name: str, value: Any, *, unit: str | None = None, about: str = "", part_of: str | None = None
+        self,
+        name: str,
+        value: Any,
+        *,
+        unit: str | None = None,
+        about: str = "",
+        part_of: str | None = None,
+        replaces: bool = False,
     ) -> None:
-        """Declare a metric: an expression, or a function making one whose failure is kept until it is asked for."""
+        """Declare a metric: an expression, or a function making one whose failure is kept until it is asked for.
+
+        Args:
+            replaces: whether it stands for a metric of this name that there is already.
+        Raises:
+            InputError: there is one, and it is not replaced.
+        """
+        self.checked_metric(name, replaces)
         try:
             made = value() if callable(value) else value
         except MlsysimError as error:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from mlsysim_opt.algebra.derive import elasticities
 from mlsysim_opt.algebra.evaluate import ScalarProgram
 from mlsysim_opt.algebra.expression import Expression, Symbol, symbols
-from mlsysim_opt.errors import InputError, LimitReachedError, UnknownNameError, VerificationError
+from mlsysim_opt.errors import InputError, LimitReachedError, UnboundedError, UnknownNameError, VerificationError
 from mlsysim_opt.optimize.answer import Answered, Certificate, Metrics, Value, relative
 from mlsysim_opt.optimize.backends.base import Answer, Backend, Status
 from mlsysim_opt.optimize.problem import Constraint, Objective, Problem
@@ -239,9 +239,11 @@ def solve(
     Raises:
         InfeasibleError: nothing satisfies every constraint; carries the conflict and the cheapest ways out.
         LimitReachedError: a limit was reached before any design was found.
+        UnboundedError: the objective can be improved without limit. ScaleError: what is asked is no finite number.
         VerificationError: the answer does not survive re-evaluation; it is withheld.
     """
     from mlsysim_opt.optimize.explain import infeasible
+    from mlsysim_opt.optimize.finite import refuse_overflow
 
     checked_progress(progress)
     known = None if start is None else _known(task, start)
@@ -249,7 +251,11 @@ def solve(
     engine = backend_named(backend)
     with noted_interrupts(halt.pressed):
         search = task.search()
-        answer = engine.solve(search, prune=prune, halt=halt)
+        try:
+            answer = engine.solve(search, prune=prune, halt=halt)
+        except UnboundedError:
+            refuse_overflow(task)
+            raise
         if answer.status not in ("optimal", "infeasible") and known is not None:
             answer = _at_least(answer, known)
         first = answer
@@ -372,6 +378,8 @@ def _refine(
     task: Task, search: Search, answer: Answer, objective: Objective, engine: Backend, prune: bool, halt: Halt
 ) -> tuple[Answer, Search]:
     """Return the best design for the next objective among those that tie in the previous one."""
+    from mlsysim_opt.optimize.finite import refuse_overflow
+
     if answer.cost is None:
         return answer, search
     from mlsysim_opt.algebra.expression import constant
@@ -387,6 +395,7 @@ def _refine(
         status: Status = "optimal" if answer.status == found.status == "optimal" else "feasible"
         return replace(found, status=status), narrowed
     if found.status == "infeasible":  # the next objective is defined for none of them: it cannot decide
+        refuse_overflow(replace(task, objective=objective, then=[]))
         return answer, search
     return replace(answer, status="feasible"), search
 
@@ -408,6 +417,10 @@ def _recheck(
         answer: what is held. first: the answer for the first objective alone, whose cost the design must have.
     """
     cost, metrics, truths, slack = task.scalar.at(design)
+    if any(amount is not None and math.isnan(amount) for amount in slack):  # infinity compared with infinity
+        from mlsysim_opt.optimize.finite import refuse_overflow
+
+        refuse_overflow(task)
     claimed = first.cost
     assert claimed is not None
     deviation = abs(relative(cost, claimed)) if claimed else abs(cost)

@@ -6,6 +6,7 @@ import gc
 import math
 import threading
 import weakref
+from typing import Any
 
 import numpy as np
 import pytest
@@ -355,3 +356,39 @@ def test_a_program_reads_choices_by_value() -> None:
         program.run_named({"gpu": "b200", "tp": 2})
     with pytest.raises(InputError, match="no value for 'tp'"):
         program.run_named({"gpu": "h100"})
+
+
+# NumPy ----------------------------------------------------------------------------------------------------------------
+def test_numbers_of_numpy_stand_on_either_side() -> None:
+    time, count = Symbol("time", TIME), Choice("count", [1, 2, 3])
+    three, two = np.float64(3), np.int64(2)
+    assert three * time is 3.0 * time
+    assert time / three is time / 3.0
+    assert two + count is 2 + count
+    assert two - count is 2 - count
+    assert (three <= count) is (count >= 3.0)
+    assert (count < two) is (count < 2)
+    assert (two == count) is (2 == count)  # noqa: SIM300
+    assert (two != count) is (2 != count)  # noqa: SIM300
+    with pytest.raises(InputError, match="ndarray"):
+        np.array([1, 2]) * time
+
+
+@pytest.mark.parametrize(
+    ("call", "ours"),
+    [
+        (np.sqrt, "algebra.sqrt"),
+        (np.exp, "algebra.exp"),
+        (np.log10, "algebra.log"),
+        (np.ceil, "algebra.ceil"),
+        (np.abs, "abs"),
+        (lambda value: np.maximum(value, 1), r"algebra.maximum does; in texts, max\("),
+        (lambda value: np.where(value > 1, value, 1), "algebra.where"),
+        (lambda value: np.clip(value, 1, 2), "algebra.minimum"),
+        (np.sum, "algebra"),
+        (np.sin, "sqrt"),
+    ],
+)
+def test_functions_of_numpy_name_their_counterpart(call: Any, ours: str) -> None:
+    with pytest.raises(SymbolicError, match="numpy.*\n.*" + ours):
+        call(Choice("count", [1, 2, 3]))

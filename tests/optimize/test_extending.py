@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from fuzzing.counted import Shop
 from fuzzing.shoptalk import build, shoptalk
@@ -175,3 +176,88 @@ def test_the_worst_place() -> None:
     found = mo.optimize(shoptalk, jobs=4, extend=worst, objective="minimize max(busiest, rent / 10 USD, 1)")
     # 4 in Iowa, 3 in Quebec, 1 + 2 in Oslo rent for 34 USD
     assert found.objective.value == 4
+
+
+# metrics and sums -----------------------------------------------------------------------------------------------------
+def fleet() -> CoupledProblem:
+    """Two jobs, of 1 USD in Iowa or 3 USD in Utah; a place that is used at all may need a contract."""
+    problem = CoupledProblem("fleet")
+    job, place = problem.choose("job", ["a", "b"]), problem.choose("place", ["Iowa", "Utah"])
+    run = problem.picks("run", [job, place], for_each=[job])
+    contract = problem.amounts("contract", [place], whole=True, high=2)
+    problem.require("by contract", run <= contract, each=[place])
+    problem.measure("cost", run * problem.table("price", [place], [1.0, 3.0], "USD"), unit="USD")
+    problem.measure("both", problem.metric("cost") * 2, unit="USD")
+    problem.measure("jobs", run)
+    return problem
+
+
+FEE = "10 USD"
+
+
+@pytest.mark.parametrize(
+    ("written", "best"),
+    [  # both jobs in Iowa: 2 USD, with two contracts of 10 USD
+        (lambda cost, contract, both: cost + contract * FEE, 22),
+        (lambda cost, contract, both: contract * FEE + cost, 22),
+        (lambda cost, contract, both: cost + contract.total(FEE), 22),
+        (lambda cost, contract, both: contract.total(FEE) + cost / 2 + 0.5 * cost, 22),
+        (lambda cost, contract, both: both + contract * FEE, 24),
+        (lambda cost, contract, both: contract * FEE - cost, 14),  # both in Utah: 20 - 6
+        (lambda cost, contract, both: 3 * cost - (contract * "-10 USD" + cost) + "1 USD", 25),
+        (lambda cost, contract, both: np.float64(2) * (cost + contract * FEE), 44),
+    ],
+)
+def test_metrics_and_amounts_add_up_in_either_order(written: Any, best: float) -> None:
+    problem = fleet()
+    cost, both = problem.metric("cost"), problem.metric("both")
+    problem.measure("all", written(cost, problem.families["contract"], both), unit="USD")
+    found = mo.optimize(problem, objective="min_all")
+    assert found.objective.value == best
+    found.verify()
+    assert mo.pareto(problem, objectives=["min_all", "max_jobs"]).values == [[best, 2]]
+
+
+def test_metrics_stand_in_relations_of_the_whole_plan() -> None:
+    for relation in (
+        lambda cost, contract: cost <= contract * "1 USD",  # 2 USD need two contracts: as many as there are
+        lambda cost, contract: contract * "1 USD" >= cost,
+        lambda cost, contract: cost - contract * "1 USD" <= 0,
+    ):
+        problem = fleet()
+        problem.require("paid for", relation(problem.metric("cost"), problem.families["contract"]))
+        found = mo.optimize(problem, objective="maximize cost")
+        assert found.objective.value == 4  # one job in each place needs four contracts: two in each
+        found.verify()
+    place = problem.decisions["place"].choice
+    with pytest.raises(InputError, match="whole plan, but this is asked for each place"):
+        problem.require("each", problem.metric("cost") <= problem.families["contract"] * FEE, each=[place])
+
+
+def test_products_and_ratios_of_metrics_and_amounts_are_refused() -> None:
+    problem = fleet()
+    cost, contract = problem.metric("cost"), problem.families["contract"]
+    with pytest.raises(InputError, match="product of sums"):
+        problem.measure("product", contract * cost)
+    for ratio in (lambda: cost / contract, lambda: cost / contract.total(), lambda: contract / contract.total()):
+        with pytest.raises(InputError, match="not linear"):
+            ratio()
+    problem.measure("worst", Largest(problem.families["run"] * "1 USD", (problem.decisions["job"].choice,)))
+    with pytest.raises(InputError, match="largest of something"):
+        problem.measure("all", problem.metric("worst") + contract * FEE)
+
+
+def test_a_metric_that_exists_is_replaced_only_where_that_is_said() -> None:
+    problem = fleet()
+    with pytest.raises(InputError, match="cost: there is a metric of this name already"):
+        problem.measure("cost", problem.families["contract"] * FEE)
+    problem.measure("cost", problem.metric("cost") + problem.families["contract"] * FEE, unit="USD", replaces=True)
+    assert mo.optimize(problem, objective="min_cost").objective.value == 22
+    problem.measure("cost", problem.metric("cost") * 0.5, unit="USD", replaces=True)
+    assert mo.optimize(problem, objective="min_cost").objective.value == 11
+
+    def free(problem: Problem) -> None:
+        problem.measure("step_time", problem.metric("step_time") * 0, unit="s")
+
+    with pytest.raises(InputError, match="step_time: there is a metric of this name already"):
+        mo.optimize("parallelism", extend=free, **JOB)

@@ -19,6 +19,7 @@ from mlsysim_opt.errors import InfeasibleError, InputError, LibraryMissingError,
 from mlsysim_opt.optimize import CoupledProblem, Front, Largest, Problem
 from mlsysim_opt.optimize.coupled.front_program import spacing
 from mlsysim_opt.optimize.dominance import covering, hypervolume, undominated
+from mlsysim_opt.optimize.front_points import thinned
 
 EXACT = 1e-9
 
@@ -120,7 +121,7 @@ def test_a_cover_stands_for_every_point() -> None:
     whole = mo.pareto(puzzle(0), objectives=objectives)
     few = mo.pareto(puzzle(0), objectives=objectives, points=4)
     assert not few.complete
-    assert len(few) <= 4 < len(whole)
+    assert len(few) == 4 < len(whole)
     assert few.guarantee.startswith(f"cover: for each of the {len(whole)} undominated values")
     words = few.guarantee.replace(",", "").split()
     steps = [0.0, *(float(words[at + 2]) for at, word in enumerate(words) if word == "at" and words[at + 1] == "most")]
@@ -178,6 +179,52 @@ def test_a_cover_of_plans_keeps_its_promise(seed: int) -> None:
         assert any(a <= one + EXACT and b <= two + step + EXACT for a, b in found.values)
 
 
+@pytest.mark.parametrize("points", [2, 3, 5, 9])
+@pytest.mark.parametrize("count", [2, 3, 4])
+@pytest.mark.parametrize("seed", range(6))
+def test_so_many_points_as_asked_or_all_there_are(seed: int, count: int, points: int) -> None:
+    # a front of no more points comes out complete; of a larger one so many at least, and what they promise holds
+    shop = Shop.of(seed)
+    names = METRICS[:count]
+    every = by_counting([[plan[name] for name in names] for plan in shop.plans()])
+    if not every:
+        return
+    found = mo.pareto(shop.problem(), objectives=[f"min_{name}" for name in names], points=points)
+    if len(every) <= points:
+        agree(found, every)
+        return
+    assert not found.complete
+    assert points <= len(found) <= 3 * points
+    for row in every:
+        assert any(
+            all(a <= b + s + EXACT for a, b, s in zip(one, row, found.steps, strict=True)) for one in found.values
+        )
+    for point in found.values:
+        assert any(np.allclose(point, row, rtol=EXACT, atol=EXACT) for row in every)
+
+
+def test_more_points_cost_a_few_times_the_programs_of_the_least_cover() -> None:
+    shop = Shop.of(0)
+    objectives = [f"min_{name}" for name in METRICS[:3]]
+    programs = [
+        mo.pareto(shop.problem(), objectives=objectives, points=points).details["programs"] for points in (2, 5, 9)
+    ]
+    assert max(programs) <= 8 * programs[0]
+
+
+@given(st.integers(0, 10**6), st.integers(2, 4), st.integers(2, 30), st.integers(2, 12))
+@settings(max_examples=60, deadline=None)
+def test_a_thinned_front_has_as_many_points_and_its_steps_hold(
+    seed: int, dimensions: int, count: int, asked: int
+) -> None:
+    points = np.random.default_rng(seed).integers(0, 30, (count, dimensions)).astype(float)
+    whole = points[undominated(points)]
+    kept, steps = thinned(whole, asked)
+    assert len(kept) == len(set(kept)) == min(asked, len(whole))
+    assert steps[0] == 0
+    assert all(any(np.all(one <= row + steps) for one in whole[kept]) for row in whole)
+
+
 def ships() -> CoupledProblem:
     """Two jobs, two places: cheap and dirty, or dear and clean. By hand: (2, 20), (5, 12), (6, 11), (9, 3)."""
     made = CoupledProblem("ships")
@@ -208,6 +255,12 @@ def test_a_front_by_hand_with_its_moves() -> None:
     assert found.hypervolume({"min_cost": "10 USD", "min_carbon": "21 kgCO2e"}) == pytest.approx(
         (8 * 1 + 5 * 8 + 4 * 1 + 1 * 8) / (8 * 18)
     )
+    assert found.hypervolume([10, 21]) == found.hypervolume(["10 USD", "21000 gCO2e"]) == pytest.approx(60 / 144)
+    for wrong in ([10], [10, "3 USD"], "10 USD, 21 kgCO2e", 10, {"min_cost": "10 USD"}, [1, 21], [None, 21]):
+        with pytest.raises(InputError):
+            found.hypervolume(wrong)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match=r"min_cost \[USD\], min_carbon \[kgCO2e\]"):
+        found.hypervolume([10])
     assert "job a moves place from Iowa to Quebec" in found.trade(0, 1)
     for point in found:
         point.verify()
@@ -252,7 +305,14 @@ def test_a_divisible_amount_that_is_given_leaves_a_front_complete() -> None:
 
 @pytest.mark.parametrize(
     ("numbers", "step"),
-    [([2.0, 4.0, 7.0], 1.0), ([0.3, 0.1, 0.7], 0.1), ([2.5, 7.5], 2.5), ([1.0, 2**0.5], 0.0), ([3.0, 3.0], 3.0)],
+    [
+        ([2.0, 4.0, 7.0], 1.0),
+        ([0.3, 0.1, 0.7], 0.1),
+        ([2.5, 7.5], 2.5),
+        ([1.0, 2**0.5], 0.0),
+        ([3.0, 3.0], 3.0),
+        ([1.0, 1e13], 0.0),
+    ],
 )
 def test_how_far_apart_sums_of_whole_amounts_are(numbers: list[float], step: float) -> None:
     cost = np.array([*numbers, 0.0])

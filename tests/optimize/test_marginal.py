@@ -27,10 +27,16 @@ def test_steps_of_a_limit_by_hand() -> None:
     assert [item.value if item else None for item in found.values] == [2, 5, 6, 9, None]
     assert [item.value if item else None for item in found.reached] == [20, 12, 11, 3, None]
     assert [item.value if item else None for item in found.costs] == [None, 3, 1, 3, None]
-    # between exact points: 3 USD from 20 to 12 kg, 1 USD from 12 to 11 kg, 3 USD from 11 to 3 kg
-    assert [item.value if item else None for item in found.secants] == pytest.approx([None, 0.375, 1, 0.375, None])
+    # between what is reached: 3 USD from 20 to 12 kg, 1 USD from 12 to 11 kg, 3 USD from 11 to 3 kg
+    secants = [None, 3 / 8, 1, 3 / 8, None]
+    assert [item.value if item else None for item in found.secants] == pytest.approx(secants)
+    # and these are all points there are: each one is the next of the one before
+    assert [item.reached.value if item else None for item in found.steps] == [12, 11, 3, None, None]
+    assert [item.value.value if item else None for item in found.steps] == [5, 6, 9, None, None]
+    assert [item.secant.value if item else None for item in found.steps] == pytest.approx([*secants[1:4], None, None])
+    assert found.as_dict()["steps"][0]["reached"] == {"value": 12.0, "unit": "kgCO2e"}
     text = str(found)
-    assert "20 kgCO2e -> 15 kgCO2e costs 3 USD, 0.375 USD/kgCO2e" in text
+    assert "20 kgCO2e -> 15 kgCO2e costs 3 USD, 0.375 USD/kgCO2e; next at 11 kgCO2e: 6 USD, 1 USD/kgCO2e" in text
     assert "2 kgCO2e: nothing is possible" in text
     assert "an estimate" in text
 
@@ -40,15 +46,29 @@ def test_the_next_exact_point() -> None:
     assert [item.value for item in found.limits] == pytest.approx([15, 11])
     assert [item.value for item in found.values if item] == [5, 6]
     assert found.secants[1] is not None
-    assert found.secants[1].value == pytest.approx(1 / (12 - 11))
+    assert found.secants[1].value == pytest.approx(1)  # 1 USD from 12 kg, which is what 15 kg make, to 11 kg
 
 
-def test_limits_under_which_the_same_is_best_have_no_secant() -> None:
-    """16 and 13 kg both give (5 USD, 12 kg); the step to 11 kg is one of 1 USD for 1 kg, wherever it is asked from."""
-    found = mo.optimize(ships()).marginal("carbon <= 16 kgCO2e", [16, 13, 11])
-    assert [item.value if item else None for item in found.costs] == [None, 0, 1]
-    assert [item.value if item else None for item in found.secants] == [None, None, pytest.approx(1)]
-    assert "16 kgCO2e -> 13 kgCO2e costs 0 USD; " in str(found)
+def test_limits_between_the_same_two_points_are_one_answer() -> None:
+    found = mo.optimize(ships()).marginal("carbon <= 20 kgCO2e", [20, 19, 10, 9, 3, 2, 1])
+    assert [item.value if item else None for item in found.values] == [2, 5, 9, 9, 9, None, None]
+    # 7 USD from 20 to 3 kg by way of 12 kg: 3 USD for 8 kg, and 4 USD for 9 kg
+    secants = [None, 3 / 8, 4 / 9, None, None, None, None]
+    assert [item.value if item else None for item in found.secants] == pytest.approx(secants)
+    assert "10 kgCO2e -> 9 kgCO2e costs nothing: the same answer" in str(found)
+
+
+def test_of_answers_of_one_cost_the_point_is_the_one_that_reaches_least() -> None:
+    # 5 USD for 9, 8 or 7 kg, whichever is found: the point is (7, 5), and from there it is 2 USD to (3, 7)
+    made = CoupledProblem("ties")
+    place = made.choose("place", ["a", "b", "c", "d"])
+    run = made.picks("run", [place])
+    made.measure("cost", run * made.table("price", [place], [5, 5, 5, 7], "USD"), unit="USD")
+    made.measure("carbon", run * made.table("carbon", [place], [9, 8, 7, 3], "kgCO2e"), unit="kgCO2e")
+    found = mo.optimize(made, objective="min_cost").marginal("carbon <= 10 kgCO2e", [10, 8.5, 5])
+    assert [item.value if item else None for item in found.reached] == [7, 7, 3]
+    assert [item.value if item else None for item in found.secants] == pytest.approx([None, None, 2 / 4])
+    assert [item.reached.value if item else None for item in found.steps] == [3, 3, None]
 
 
 @pytest.mark.parametrize("seed", range(10))

@@ -19,7 +19,7 @@ from mlsysim_opt.errors import InputError, MlsysimError, ScaleError
 from mlsysim_opt.optimize.backends._imports import load_cpsat
 from mlsysim_opt.optimize.backends.cpsat import COARSEST, interruptible, solver_of
 from mlsysim_opt.optimize.backends.highs import Result, Stop
-from mlsysim_opt.optimize.coupled.outcome import EXACT, Found, Options, finished, pruned, within
+from mlsysim_opt.optimize.coupled.outcome import DOUBLE, EXACT, Found, Options, finished, pruned, within
 from mlsysim_opt.optimize.coupled.program import Array, LinearProgram
 from mlsysim_opt.optimize.coupled.scaling import checked
 
@@ -54,7 +54,7 @@ class CpSatProgramBackend:
         if np.any(part.program.low > part.program.high):
             return finished(part, Result("infeasible", None, None, math.inf), solver, "bounds")
         run = _Run(part.program, replace(options, start=part.start))
-        return finished(part, run.result(), solver, run.proof)
+        return finished(part, run.result(), solver, run.proof, resolved=DOUBLE)
 
 
 @dataclass(frozen=True, eq=False)

@@ -276,8 +276,12 @@ class HighsProgram:
 
     @contextmanager
     def _watched(self, watch: Watch | None) -> Iterator[list[bool]]:
-        """Let the run be watched and stopped, by the one who watches or by Ctrl-C; the list holds why."""
+        """Let the run be watched and stopped, by the one who watches or by Ctrl-C; the list holds why.
+
+        An error of the one who watches ends the run too, and is raised after it: HiGHS would print and pass it on.
+        """
         pressed: list[bool] = []
+        failed: list[BaseException] = []
         began = time.monotonic()
 
         def look(event: Any) -> None:
@@ -290,7 +294,11 @@ class HighsProgram:
                 proven * self._scaling.cost + offset if abs(proven) < BEYOND else None,
                 int(data.mip_node_count),
             )
-            if not pressed and watch is not None and watch(seen):
+            try:
+                if not pressed and watch is not None and watch(seen):
+                    pressed.append(True)
+            except BaseException as error:
+                failed.append(error)
                 pressed.append(True)
             if pressed:
                 event.interrupt()
@@ -308,3 +316,5 @@ class HighsProgram:
             finally:
                 for callback, function in heard:
                     callback.unsubscribe(function)
+        if failed:
+            raise failed[0]

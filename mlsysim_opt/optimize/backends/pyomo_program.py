@@ -30,6 +30,11 @@ from mlsysim_opt.optimize.coupled.scaling import TINIEST, Scaling
 from mlsysim_opt.optimize.stopping import noted_interrupts
 
 FORMATS = (".lp", ".mps")
+LONGEST_LABEL = 240
+"""Characters of a name in an LP file: 255, less what marks the sides of a limit."""
+WORDS = "free|inf|infinity|st|bounds?|bin|binary|binaries|gen|generals?|int|integers?|semi|sos|end"
+LEGAL_LABEL = rf"(?i)(?!e\d)(?!(?:{WORDS})$)[a-z_]"
+"""How a name in an LP file may begin: not as a number or the exponent of one, and it is no word of the format."""
 
 
 @dataclass(frozen=True)
@@ -76,8 +81,9 @@ class PyomoBackend:
             if np.any(program.cost) and self.solve(free, replace(options, start=None)).status == "infeasible":
                 result = Result("infeasible", None, None, np.inf)
         x = None if result.x is None else scaling.amounts(_within(result.x, scaling.program))
-        value = None if x is None else float(part.program.cost @ x) + program.offset
-        bound = result.bound * scaling.cost + program.offset if np.isfinite(result.bound) else result.bound
+        offset = part.program.offset
+        value = None if x is None else float(part.program.cost @ x) + offset
+        bound = result.bound * scaling.cost + offset if np.isfinite(result.bound) else result.bound
         return finished(part, Result(result.stop, x, value, bound), self._told(), "branch and bound")
 
     def _run(self, program: LinearProgram, options: Options, tolerance: float, pressed: list[bool]) -> Result:
@@ -253,14 +259,19 @@ def named_model(compiled: Compiled) -> Any:
 def write_model(model: Any, path: str | Path) -> Path:
     """Write a Pyomo model as a ``.lp`` or ``.mps`` file, and return its path.
 
+    Names are those of the model where the format allows them; of two that would be one in it, the second has a number.
+
     Raises:
         InputError: the file has another ending. FileError: it cannot be written.
     """
     target = Path(path)
     if target.suffix not in FORMATS:
         raise InputError(f"{target.name!r} is neither an LP nor an MPS file", path="path", hint="x.lp or x.mps")
+    from pyomo.core.base.label import ShortNameLabeler, TextLabeler
+
+    labels = ShortNameLabeler(LONGEST_LABEL, "_", labeler=TextLabeler(), prefix="x_", legalRegex=LEGAL_LABEL)
     with written_whole(target) as part:
-        model.write(str(part), io_options={"symbolic_solver_labels": True})
+        model.write(str(part), io_options={"labeler": labels})
     return target
 
 

@@ -50,7 +50,8 @@ def coupled_front(
     """Return the front of a coupled problem.
 
     Args:
-        points: about so many points, with the guarantee of a cover; all when None (25 where amounts are divisible).
+        points: about so many points, with the guarantee of a cover, or all where there are no more; all when None (25
+            where amounts are divisible).
         gap: relative distance to the bound at which to stop in each program: the front is a cover with that width in
             the first objective. progress: called now and then; returning True stops.
         start: an earlier plan to begin with.
@@ -76,7 +77,7 @@ def coupled_front(
         asked = points if points is not None or plans.discrete else COVER
         parts = None if asked is None else max(1, math.floor(asked ** (1 / (plans.count - 1)) + 1e-9) - 1)
         begin = None if start is None else plans.begun(start)
-        search = Regions(plans, halt.now, parts, begin)
+        search = Regions(plans, halt.now, parts, begin, points)
         kept = search.run(lambda found: _refuse(task, engine, options, found))
     return _front(task, engine, plans, search, kept, time.perf_counter() - began, share)
 

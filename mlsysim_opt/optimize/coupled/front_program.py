@@ -291,6 +291,8 @@ def spacing(cost: Array, whole: Array) -> float:
 def _common(one: float, two: float) -> float:
     """Return the greatest common divisor of two numbers, 0 where there is none that is not tiny."""
     least = max(one, two) / INTEGERS
+    if min(one, two) <= least:
+        return 0.0  # in the steps below, what is so small is the rounding of what is left
     while two > least:
         rest = math.fmod(one, two)
         one, two = two, min(rest, two - rest)

@@ -7,12 +7,14 @@ largest of their negatives, negated). Anything else is refused with the part tha
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mlsysim_opt.algebra.derive import gradient
 from mlsysim_opt.algebra.evaluate import ScalarProgram
 from mlsysim_opt.algebra.expression import (
+    Choice,
     Expression,
     Operation,
     Symbol,
@@ -22,13 +24,15 @@ from mlsysim_opt.algebra.expression import (
     symbols,
 )
 from mlsysim_opt.algebra.fold import folded
-from mlsysim_opt.errors import InputError
+from mlsysim_opt.errors import InputError, ScaleError
 from mlsysim_opt.optimize.coupled.problem import Coupled, CoupledProblem, Largest
 from mlsysim_opt.optimize.coupled.totals import Family, Total
 from mlsysim_opt.optimize.problem import Constraint
 
 LARGEST = "#largest"
 """How the symbol of an amount that stands for the largest of something ends."""
+LARGEST_FACTOR = 1e250
+"""Sums that are multiplied by more than this, or by less than one over it, may leave the range of numbers."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,6 +106,29 @@ def linear_divisor(problem: CoupledProblem, constraint: Constraint) -> Linear | 
     return None if divisor is None else _affine_in(problem, divisor, constraint.name)
 
 
+def summed(problem: CoupledProblem, name: str, total: Total, each: Sequence[Choice]) -> Total:
+    """Return a sum of amounts and metrics as one of amounts alone.
+
+    Args:
+        name: of what it is for. each: the axes of the rows that it is for.
+    Raises:
+        InputError: it is not linear in the metrics; the largest of something is among them; or it is for several rows.
+    """
+    for term in total.terms:
+        if metric_symbols(problem, term.coefficient):
+            raise InputError(f"{short(term.coefficient)} times an amount is a product of sums, which is not linear",
+                             path=name)  # fmt: skip
+    if each:
+        held = metric_symbols(problem, total.offset)[0].name
+        raise InputError(f"{held} is a sum over the whole plan, but this is asked for each {each[0].name}", path=name,
+                         hint="write the sum for one of them with amounts")  # fmt: skip
+    made = _affine_in(problem, total.offset, name)
+    if made.relations:
+        raise InputError("the largest of something is no part of a sum of amounts", path=name,
+                         hint="measure the rest, and ask for both: 'a + b'")  # fmt: skip
+    return Total((*total.terms, *made.total.terms), made.total.offset)
+
+
 def _multiplied_out(
     problem: CoupledProblem, small: Expression, large: Expression
 ) -> tuple[Expression, Expression, Expression | None]:
@@ -169,8 +196,9 @@ def _affine(problem: CoupledProblem, node: Expression) -> Linear:
                 f"{short(node)} is not linear in {symbol.name.removesuffix(LARGEST)}",
                 hint="sums may be added, multiplied by numbers, and one sum divided by another",
             )
+        factor = _within_range(problem, slope, node, symbol.name.removesuffix(LARGEST))
         if symbol in families:
-            if ScalarProgram([slope]).run_named(problem.values)[0] < 0:
+            if factor < 0:
                 name = symbol.name.removesuffix(LARGEST)
                 told = "largest of something ({}) can be made small, or be limited from above"
                 if symbol in smallest:
@@ -185,6 +213,21 @@ def _affine(problem: CoupledProblem, node: Expression) -> Linear:
     return Linear(total, None, tuple(relations), tuple(families.values()))
 
 
+def _within_range(problem: CoupledProblem, slope: Expression, node: Expression, name: str) -> float:
+    """Return what a sum is multiplied by.
+
+    Raises:
+        ScaleError: floating-point numbers leave no room for it.
+    """
+    factor: float = ScalarProgram([slope]).run_named(problem.values)[0]
+    if factor and not 1 / LARGEST_FACTOR <= abs(factor) <= LARGEST_FACTOR:
+        raise ScaleError(
+            f"{short(node)} multiplies {name} by {factor:.3g}: that may leave the range of numbers, 1e-308 to 1e308",
+            hint="use other units, or a factor nearer to one",
+        )
+    return factor
+
+
 def _sum_behind(problem: CoupledProblem, symbol: Symbol) -> Total:
     found = problem.total(symbol)
     assert isinstance(found, Total)
@@ -193,7 +236,11 @@ def _sum_behind(problem: CoupledProblem, symbol: Symbol) -> Total:
 
 def _rest(problem: CoupledProblem, node: Expression, held: Sequence[Symbol]) -> Expression:
     """Return what is left of an affine expression when all sums are zero."""
-    return folded(substitute(node, {symbol: constant(0, symbol.dimension) for symbol in held}), {})
+    rest = folded(substitute(node, {symbol: constant(0, symbol.dimension) for symbol in held}), {})
+    if not rest.choices and not math.isfinite(ScalarProgram([rest]).run_named(problem.values)[0]):
+        raise ScaleError(f"{short(node)} is not a finite number where all sums are zero",
+                         hint="a number in it is too large, or divided by zero")  # fmt: skip
+    return rest
 
 
 def _largest_parts(problem: CoupledProblem, node: Expression) -> list[Expression]:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 
-from mlsysim_opt.errors import VerificationError
+from mlsysim_opt.errors import ScaleError, VerificationError
 from mlsysim_opt.optimize.coupled.program import Array, LinearProgram
 from mlsysim_opt.optimize.coupled.prune import undominated
 from mlsysim_opt.optimize.coupled.scaling import least_size
@@ -24,6 +24,12 @@ ASTRAY = 1e-6
 """Share of what a plan's costs add up by which a bound above it is no rounding."""
 ROUNDING = 1e-3
 """Sums that cancel are told apart to `EXACT` of this share of what they add up."""
+RESOLVED = 2.0**-40
+"""Plans whose costs differ by less than this share of what they add up may be one to a solver (see `scaling.LARGE`)."""
+DOUBLE = 2.0**-53
+"""Whole numbers beyond one over this are not told apart in floating-point numbers."""
+ALIKE = 2.0**-20
+"""What costs of one pick all have in common is counted apart where they differ by less than this share of it."""
 
 Status = Literal["optimal", "feasible", "infeasible", "unbounded", "unknown"]
 
@@ -36,6 +42,8 @@ class Found:
         status: ``optimal`` means within the gap that was asked for. x: the amounts. value, bound: of what is minimised.
         proof: how the bound is known. details: counts. duals: of the rows, without whole numbers.
         size: what the value adds up, without signs.
+        unresolved: by how much values may differ that the solver does not tell apart, where costs are whole numbers;
+            0 where it tells all of them apart.
         near: a mask of the columns that a plan as good may have, where that is known.
     """
 
@@ -48,6 +56,7 @@ class Found:
     details: dict[str, Any] = field(default_factory=dict)
     duals: Array | None = None
     size: float = 0.0
+    unresolved: float = 0.0
     near: Array | None = None
 
 
@@ -102,16 +111,50 @@ class Part:
 
 
 def pruned(program: LinearProgram, options: Options) -> Part:
-    """Return a program without its dominated columns, if pruning is asked for."""
+    """Return a program without its dominated columns, if pruning is asked for; its costs are those of `centred`."""
     details: dict[str, Any] = {"columns": program.columns, "rows": program.rows}
     if not options.prune:
-        return Part(program, program, np.arange(program.columns), options, possible(program, options.start), details)
+        start = possible(program, options.start)
+        return Part(program, centred(program), np.arange(program.columns), options, start, details)
     mask = undominated(program, options.criteria)
     kept = np.flatnonzero(mask)
     details["undominated"] = len(kept)
     known = possible(program, options.start)
     start = None if known is None or np.any(known[~mask] != 0) else known[kept]
-    return Part(program, program.only(kept), kept, options, start, details)
+    return Part(program, centred(program.only(kept)), kept, options, start, details)
+
+
+def centred(program: LinearProgram) -> LinearProgram:
+    """Return a program with what nearly equal costs of one pick have in common in its offset: solvers see the rest."""
+    group, cost = program.group, program.cost
+    if group is None or program.group_low is None or program.group_high is None or not len(program.group_low):
+        return program
+    mine = (group >= 0) & (program.high > 0)
+    least = np.full(len(program.group_low), np.inf)
+    most = -least
+    np.minimum.at(least, group[mine], cost[mine])
+    np.maximum.at(most, group[mine], cost[mine])
+    with np.errstate(invalid="ignore"):
+        alike = (program.group_low == program.group_high) & (most - least <= ALIKE * np.abs(least))
+    alike &= np.isfinite(least) & (least != 0)
+    if not alike.any():
+        return program
+    common = np.where(alike, least, 0.0)
+    offset = math.fsum([program.offset, *(common[alike] * program.group_low[alike]).tolist()])
+    return replace(program, cost=cost - np.where(group >= 0, common[group], 0.0), offset=offset)
+
+
+def unresolved(program: LinearProgram, x: Array, value: float, share: float) -> float:
+    """Return by how much values of whole costs may differ that a solver may take for one; 0 where it tells all apart.
+
+    Args:
+        share: of what the costs of a plan add up that it tells apart.
+    """
+    room, some = max(share * added_up(program, x), DOUBLE * abs(value)), program.cost != 0
+    costs = np.unique(np.abs(program.cost[some]))
+    if room < 1 or not program.whole[some].all() or np.any(costs % 1):
+        return 0.0
+    return room if room >= math.gcd(*(int(item) for item in costs)) else 0.0
 
 
 def possible(program: LinearProgram, start: Array | None) -> Array | None:
@@ -122,11 +165,16 @@ def possible(program: LinearProgram, start: Array | None) -> Array | None:
     return start if inside and np.max(program.row_violations(start), initial=0.0) <= EXACT else None
 
 
-def finished(part: Part, result: Result, solver: str, how: str, duals: Array | None = None) -> Found:
+def finished(
+    part: Part, result: Result, solver: str, how: str, duals: Array | None = None, *, resolved: float = RESOLVED
+) -> Found:
     """Return the outcome for the whole program.
 
+    Args:
+        resolved: the share of what costs add up that the solver tells apart.
     Raises:
         VerificationError: with whole numbers made whole, the amounts do not satisfy every row.
+        ScaleError: what they cost is no finite number.
     """
     details = {**part.details, "nodes": result.nodes}
     if result.stop == "infeasible":
@@ -138,7 +186,11 @@ def finished(part: Part, result: Result, solver: str, how: str, duals: Array | N
         return Found("unknown", None, None, result.bound, f"{how} {why}", solver, details)
     program = part.program
     x = settled(program, result.x)
-    value = float(program.cost @ x) + program.offset
+    with np.errstate(over="ignore", invalid="ignore"):
+        value = float(program.cost @ x) + program.offset
+    if not math.isfinite(value):
+        raise ScaleError("the costs of a plan add up to more than numbers can be, 1e308", path="objective",
+                         hint="use larger units, or a smaller factor")  # fmt: skip
     full = np.zeros(part.whole.columns)
     full[part.kept] = x
     size = added_up(program, x) + abs(program.offset)
@@ -148,12 +200,14 @@ def finished(part: Part, result: Result, solver: str, how: str, duals: Array | N
             f"the solver says that no plan is below {bound!r}, and its own plan is at {value!r}",
             hint="this is a fault of the solver, or a matter of scale: costs are huge or tiny beside one another",
         )
-    bound = min(bound, value)
+    coarse = unresolved(program, x, value, resolved)
+    bound = min(bound, value - coarse)
     exact = within(value, bound, EXACT, size) or value - bound <= EXACT * least_size(program)
     near = exact or within(value, bound, part.options.gap)
     status: Status = "optimal" if near else "feasible"
     proof = f"{how}: {ending(near, exact, result.stop)}"
-    return Found(status, full, value, bound, proof, solver, details, duals, size)
+    proof += f"; values of whole costs are told apart to {coarse:.2g}" if coarse else ""
+    return Found(status, full, value, bound, proof, solver, details, duals, size, coarse)
 
 
 def ending(near: bool, exact: bool, stop: str = "stopped") -> str:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
 from mlsysim_opt.algebra.atoms import grid_lookup
-from mlsysim_opt.algebra.expression import Choice, Expression, Operand, Symbol, expression
+from mlsysim_opt.algebra.expression import Choice, Expression, Operand, Symbol, expression, symbols
 from mlsysim_opt.errors import InputError, MlsysimError
 from mlsysim_opt.optimize.coupled.program import CANCELLED
 from mlsysim_opt.optimize.coupled.totals import Coupling, Family, Sort, Total, total_of
@@ -209,27 +209,65 @@ class CoupledProblem(Named):
         """
         if not isinstance(coupling, Coupling):
             raise InputError(f"expected a relation of sums, got {coupling!r}", path=name, hint="compare with <= or >=")
+        coupling = replace(coupling, total=self._summed(name, coupling.total, tuple(each)))
         self.couplings.append(Coupled(name, coupling, tuple(each), when, structural, counts=counts))
 
     def measure(
-        self, name: str, value: Any, *, unit: str | None = None, about: str = "", part_of: str | None = None
+        self,
+        name: str,
+        value: Any,
+        *,
+        unit: str | None = None,
+        about: str = "",
+        part_of: str | None = None,
+        replaces: bool = False,
     ) -> None:
         """Declare a metric: a sum, the `Largest` of sums, or an expression over choices (of single tuples).
 
-        A function making it may be given: an error in it is kept until the metric is asked for.
+        A function making it may be given: an error in it is kept until the metric is asked for. Metrics may be part of
+        a sum: ``problem.metric("cost") + contracts * fee``.
+
+        Args:
+            replaces: whether it stands for a metric of this name that there is already.
+        Raises:
+            InputError: there is one, and it is not replaced.
         """
+        self.checked_metric(name, replaces)
         try:
             made = value() if isinstance(value, Callable) else value  # type: ignore[arg-type]
-            if isinstance(made, Family):
-                made = total_of(made)
         except MlsysimError as error:
             self.metrics[name] = Metric(name, None, unit, about, error, part_of)
             return
+        if isinstance(made, Family) or (isinstance(made, Expression) and self._is_in(name, made)):
+            made = total_of(made)
+        if isinstance(made, Total):
+            made = self._summed(name, made)
+        elif isinstance(made, Largest):
+            made = replace(made, total=self._summed(name, made.total, made.each))
+        self.totals.pop(name, None)
         if isinstance(made, Total | Largest):
             of = made.dimension if isinstance(made, Total) else made.total.dimension
             self.totals[name] = made
             made = metric_symbol(name, of)
         self.metrics[name] = Metric(name, made, unit, about, part_of=part_of)
+
+    def _is_in(self, name: str, node: Expression) -> bool:
+        """Return whether an expression is about the sum that a metric of this name is by now."""
+        return any(item.name == name and self.is_total(item) for item in symbols(node))
+
+    def _summed(self, name: str, total: Total, each: tuple[Choice, ...] = ()) -> Total:
+        """Return a sum with the sums that metrics in it stand for.
+
+        Args:
+            each: the axes of the rows that it is for.
+        Raises:
+            InputError: it is not linear in them, or it is for several rows, while they are of the whole plan.
+        """
+        if not any(map(self.is_total, symbols(total.offset, *(term.coefficient for term in total.terms)))):
+            return total
+        from mlsysim_opt.optimize.coupled.linear import summed
+
+        return summed(self, name, total, each)
 
     # asking -----------------------------------------------------------------------------------------------------------
     def total(self, symbol: Symbol) -> Total | Largest:

@@ -21,12 +21,15 @@ from mlsysim_opt.errors import VerificationError
 from mlsysim_opt.optimize.coupled.outcome import ROUNDING, Found
 from mlsysim_opt.optimize.coupled.program import Array
 from mlsysim_opt.optimize.dominance import undominated
+from mlsysim_opt.optimize.front_points import thinned
 
 SAME = 1e-9
 """Values of an objective that differ by less, relatively, are one value: the rounding of its sum."""
 DRIFT = 1e-12
 """By so much, relatively, a value is another one than was found."""
 ESCALATIONS = 12
+FINER = 4
+"""Finer covers are tried until there are as many points as asked for, or so many times the programs were solved."""
 MISSES = 3
 """So many plans that break the limits of a region are taken for the solver's tolerance before they are a fault."""
 
@@ -58,6 +61,14 @@ class Plans(Protocol):
         """How many objectives there are."""
 
     @property
+    def discrete(self) -> bool:
+        """Whether amounts are all whole, or given: the front has an end."""
+
+    @property
+    def solves(self) -> int:
+        """How many programs were solved."""
+
+    @property
     def careful(self) -> bool:
         """Whether several plans as good in the first objective are to be expected."""
 
@@ -77,7 +88,8 @@ class Regions:
 
     Attributes:
         stopped: whether a limit was reached. parts: into how many steps a cover divides the range of an objective; a
-            complete front when None. start: a plan to begin with.
+            complete front when None. start: a plan to begin with. asked: how many points a cover shall have; a front of
+            whole amounts that has no more is complete.
         steps: of a cover, by how much a plan may be worse than one that it stands for. open: regions in which
             something may be missing, because a limit was reached. room: by how much the first objective of a plan is
             above its bound at most.
@@ -87,10 +99,13 @@ class Regions:
     stopped: Callable[[], bool]
     parts: int | None = None
     start: Array | None = None
+    asked: int | None = None
     steps: Array | None = None
     open: list[Point] = field(default_factory=list)
     room: float = 0.0
     _known: list[tuple[Point, Kept | None]] = field(default_factory=list)
+    _floor: list[float] = field(default_factory=list)
+    _starts: list[Array] = field(default_factory=list)
     _scale: Array = field(default_factory=lambda: np.zeros(0))
     _low: Array = field(default_factory=lambda: np.zeros(0))
     _high: Array = field(default_factory=lambda: np.zeros(0))
@@ -119,19 +134,64 @@ class Regions:
             self.open = [everywhere]
             return [first]
         self._known = [(everywhere, first)]
-        kept: list[Kept] = []
-        if self.parts is not None:
-            self.steps = np.zeros(count)
-            ends = [self._end(at, low) for at, low in enumerate(lows)]
-            kept = [end for end in ends if end is not None]
-            for end in kept:
+        self._floor = [low.bound for low in lows]
+        self._starts = [low.x for low in lows if low.x is not None]
+        if self.parts is None:
+            return self._searched([], None) or [first]
+        if self.asked is not None and self.plans.discrete:
+            whole = self._searched([], 2 * self.asked)
+            if whole is not None:
+                return self._thinned(whole or [first], self.asked)
+        self.steps = np.zeros(count)
+        ends = [self._end(at, low) for at, low in enumerate(lows)]
+        for end in ends:
+            if end is not None:
                 self._widen(end.values)
-            if ends[0] is not None:
-                self._known = [(everywhere, ends[0])]
-        floor = [low.bound for low in lows]
-        starts = [low.x for low in lows if low.x is not None]
-        regions: list[Point] = [everywhere]
+        self._known = [] if ends[0] is None else [(everywhere, ends[0])]
+        return self._covered([end for end in ends if end is not None]) or [first]
+
+    def _covered(self, ends: list[Kept]) -> list[Kept]:
+        """Return a cover, of finer steps where it has fewer points than asked for."""
+        kept = self._searched(ends, None) or []
+        most = FINER * self.plans.solves
+        while (
+            self.asked is not None
+            and len(kept) < self.asked
+            and self.steps is not None
+            and self.steps.any()
+            and not self.open
+            and self.plans.solves < most
+        ):
+            steps, parts = self.steps, self.parts or 1
+            more = (self.asked / max(1, len(kept))) ** (1 / (self.plans.count - 1))
+            self.parts = max(parts + 1, math.ceil(parts * more))
+            self.steps = np.zeros(len(steps))
+            self._widen(kept[0].values)
+            kept = self._searched(kept, None) or kept
+            if self.open:  # what was found before stands for all
+                self.steps, self.open = steps, []
+                break
+        return kept
+
+    def _thinned(self, kept: list[Kept], asked: int) -> list[Kept]:
+        """Return so many points of a complete front, with the steps by which they stand for all."""
+        if self.open or len(kept) <= asked:
+            return kept
+        few, self.steps = thinned(np.array([item.values for item in kept]), asked)
+        return [kept[at] for at in few]
+
+    def _searched(self, kept: list[Kept], most: int | None) -> list[Kept] | None:
+        """Return the plans of the front, or of a cover of it; None where there are more than so many.
+
+        Args:
+            kept: plans of it that are known.
+        """
+        count, floor = self.plans.count, self._floor
+        kept = list(kept)
+        regions: list[Point] = [(math.inf,) * count]
         while regions:
+            if most is not None and len(kept) > most and len(self._settled(kept)) > most:
+                return None
             if self.stopped():
                 self.open += regions
                 break
@@ -140,7 +200,7 @@ class Regions:
                 continue
             answered, plan = self._answered(upper)
             if not answered:
-                settled, plan = self._asked(upper, starts)
+                settled, plan = self._asked(upper, self._starts)
                 if not settled:
                     self.open.append(upper)
                     continue
@@ -157,7 +217,7 @@ class Regions:
                 for at in range(1, count)
             ]
             regions = split(regions, fresh, corner)
-        return self._settled(kept or [first])
+        return self._settled(kept) if kept else []
 
     def _end(self, at: int, low: Found) -> Kept | None:
         """Return the plan that is best in one objective, then in all others in their order."""
@@ -229,7 +289,7 @@ class Regions:
         """Return, of the plans as good in the first objective, one that no other beats in the rest."""
         assert found.x is not None
         assert found.value is not None
-        if self.parts is None and not self.plans.careful:  # one that is beaten by a tie is found to be later
+        if self.steps is None and not self.plans.careful:  # one that is beaten by a tie is found to be later
             return True, self._kept(found)
         better = self._improved(found, {0: found.value}, limits, range(1, self.plans.count))
         return (False, None) if better is None else (True, self._kept(better))

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from mlsysim_opt.errors import VerificationError
+from mlsysim_opt.errors import ScaleError, VerificationError
 from mlsysim_opt.optimize.answer import WITHIN_GAP, Certificate, Value, relative
 from mlsysim_opt.optimize.coupled.audit import Amount, Audit
 from mlsysim_opt.optimize.coupled.compile import Compiled, amounts_of
@@ -44,7 +44,7 @@ def solution_of(
     Args:
         asked_gap: the gap at which the search was to stop.
     Raises:
-        VerificationError: something disagrees.
+        VerificationError: something disagrees. ScaleError: the objective is no finite number.
     """
     found = solved.found
     assert found.x is not None
@@ -61,6 +61,9 @@ def solution_of(
         deviation = abs(value - claimed) / size
         if not audit.failing and deviation <= room:
             break
+    if not math.isfinite(value):
+        raise ScaleError(f"{task.objective.name} is not a finite number at the best plan", path="objective",
+                         hint="a number in it is too large, or divided by zero")  # fmt: skip
     if audit.failing or not deviation <= room:
         raise VerificationError(
             f"the plan of {found.solver} does not hold: "
@@ -71,7 +74,8 @@ def solution_of(
     bound = first.found.bound
     gap = None
     if math.isfinite(bound):
-        gap = 0.0 if within(value, bound, 1e-9, added) else max(0.0, relative(value, bound))
+        exact = within(value, bound, EXACT, added) and not first.found.unresolved
+        gap = 0.0 if exact else max(0.0, relative(value, bound))
     status: str = first.found.status
     if status == "optimal" and asked_gap > EXACT and not within(claimed, bound, EXACT, first.found.size):
         status = WITHIN_GAP

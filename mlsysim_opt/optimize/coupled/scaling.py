@@ -53,7 +53,8 @@ class Scaling:
         rows = _power(_largest(program.index, program.value * columns[program.entry_column], program.rows))
         cost = _cost_unit(program, columns, size)
         if not cost > np.finfo(float).tiny * float(np.max(columns, initial=1.0)):
-            raise ScaleError("costs are too small for floating-point numbers", path="program", hint="use smaller units")
+            raise ScaleError("costs are too small for floating-point numbers", path="objective",
+                             hint="use smaller units, or a larger factor")  # fmt: skip
         made = replace(
             program,
             cost=program.cost * (columns / cost),
@@ -187,12 +188,22 @@ def least_size(program: LinearProgram) -> float:
 
 
 def _largest_cost(program: LinearProgram, columns: Array) -> float:
-    return float(np.max(np.abs(program.cost) * columns, initial=0.0))
+    with np.errstate(over="ignore"):
+        return float(np.max(np.abs(program.cost) * columns, initial=0.0))
 
 
 def _cost_unit(program: LinearProgram, columns: Array, size: float | None) -> float:
+    """Return the unit of costs, a power of two; zero where it would be too small for a number.
+
+    Raises:
+        ScaleError: it would be too large.
+    """
     largest = _largest_cost(program, columns)
+    if not math.isfinite(largest):
+        raise ScaleError("costs are too large for floating-point numbers", path="objective",
+                         hint="use larger units, or a smaller factor")  # fmt: skip
     if largest == 0:
         return 1.0
     size = abs(size) if size is not None and math.isfinite(size) else largest
-    return float(2.0 ** math.floor(math.log2(max(size, largest * LEAST) / LARGE)))
+    unit = max(size, largest * LEAST) / LARGE
+    return float(2.0 ** math.floor(math.log2(unit))) if unit > 0 else 0.0

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from mlsysim_opt.algebra.expression import Choice, Expression, Operand, constant, expression, short
 from mlsysim_opt.errors import DimensionError, InputError
@@ -17,6 +17,8 @@ from mlsysim_opt.units import NONE, Dimension, dimension_text, multiply
 
 Sort = Literal["continuous", "whole", "pick"]
 Relation = Literal["<=", ">=", "=="]
+UNDER = "what is divided by a sum of amounts is not linear"
+RATIOS = "ratios may be objectives, and in constraints of the user: 'a / b'"
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,8 @@ class Family:
     later: bool = False
     least: bool = False
     exists: Expression | None = None
+    takes_expressions: ClassVar[bool] = True
+    """An expression on the left of an operator leaves it to the sum."""
 
     @property
     def whole(self) -> bool:
@@ -92,6 +96,13 @@ class Family:
         return self.total(other)
 
     __rmul__ = __mul__
+
+    def __truediv__(self, other: Operand) -> Total:
+        made: Total = self.total() / other
+        return made
+
+    def __rtruediv__(self, other: Operand) -> Total:
+        raise InputError(UNDER, hint=RATIOS)
 
     def __add__(self, other: Operand | Total | Family) -> Total:
         return self.total() + other
@@ -140,6 +151,8 @@ class Total:
 
     terms: tuple[Term, ...]
     offset: Expression
+    takes_expressions: ClassVar[bool] = True
+    """An expression on the left of an operator leaves it to the sum."""
 
     @property
     def dimension(self) -> Dimension:
@@ -201,9 +214,12 @@ class Total:
 
     def __truediv__(self, other: Operand) -> Total:
         if isinstance(other, Total | Family):
-            raise InputError("a ratio of two sums of amounts is not linear", hint="ratios may be objectives: 'a / b'")
+            raise InputError("a ratio of two sums of amounts is not linear", hint=RATIOS)
         divisor = expression(other)
         return self.mapped(lambda item: item / divisor)
+
+    def __rtruediv__(self, other: Operand) -> Total:
+        raise InputError(UNDER, hint=RATIOS)
 
     # comparison -----------------------------------------------------------------------------------------------------
     def __le__(self, other: Operand | Total | Family) -> Coupling:

@@ -157,3 +157,32 @@ def test_a_large_program_is_solved_over_few_of_its_columns() -> None:
     pairs = least[0][:, None] + least[1][None, :] + 9.0 * np.eye(100)
     assert answer.objective.value == pytest.approx(pairs.min(), rel=1e-9)
     assert answer.certificate.details["branched_over"] < 5_000
+
+
+def test_names_in_a_file_are_those_of_the_problem_each_once_and_legal(tmp_path: Path) -> None:
+    # two jobs whose names are one in an LP file, whose words and numbers may be no names; families like words of the
+    # format; a name that is too long for it: other programs read the file all the same, and find the same optimum
+    import highspy
+
+    made = CoupledProblem("names")
+    job, place = made.choose("job", ["chat-eu", "chat_eu", "chat eu", "é"]), made.choose("place", ["x", "y"])
+    run = made.picks("run", [job, place], for_each=[job])
+    few = [made.amounts(name, [], high=3) for name in ("free", "end", "e1", "2nd", "a" * 300)]
+    made.require("b" * 300, sum(few[1:], few[0].total()) >= 4)
+    made.require("b" * 300 + "!", sum(few[1:], few[0].total()) <= 9)
+    cost = made.table("cost", [job, place], [[1, 2], [2, 1], [3, 5], [4, 4]], "USD")
+    made.measure("cost", sum((one * f"{at + 1} USD" for at, one in enumerate(few)), run * cost), unit="USD")
+    answer = optimize(made, objective="min_cost")
+    # 1 + 1 + 3 + 4 for the jobs, and 3 at 1 USD with 1 at 2 USD
+    assert answer.objective.value == 9 + 3 + 2
+    assert answer.task is not None
+    for name in ("names.lp", "names.mps"):
+        written = answer.task.write(tmp_path / name)
+        solver = highspy.Highs()
+        solver.setOptionValue("output_flag", False)
+        assert solver.readModel(str(written)) == highspy.HighsStatus.kOk
+        solver.run()
+        assert solver.getInfo().objective_function_value == pytest.approx(14)
+        names = list(solver.getLp().col_names_)
+        assert len(set(names)) == len(names) == 4 * 2 + len(few)
+        assert "run(chat_eu_x)" in names

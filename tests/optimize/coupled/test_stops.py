@@ -5,6 +5,8 @@ from __future__ import annotations
 import random
 import signal
 import sys
+from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import pytest
@@ -131,6 +133,22 @@ def test_progress_of_a_front_is_that_of_the_objective_that_is_looked_for() -> No
         unit = "CO2e" if progress.objective == "min_weight" else ""
         assert all(item is None or item.unit.endswith(unit) for item in (progress.incumbent, progress.bound))
     assert len(front) >= 2
+
+
+class Refused(Exception):
+    """An error of whoever watches."""
+
+
+@pytest.mark.parametrize("ask", [mo.optimize, partial(mo.pareto, objectives=["max_gain", "min_weight"])])
+def test_an_error_of_who_watches_ends_the_search_and_is_raised_as_it_is(
+    ask: Callable[..., object], capfd: pytest.CaptureFixture[str]
+) -> None:
+    def watch(progress: Progress) -> bool:
+        raise Refused(progress.objective)
+
+    with pytest.raises(Refused):
+        ask(knapsack(25), progress=watch)
+    assert capfd.readouterr() == ("", "")
 
 
 # HiGHS's presolve -----------------------------------------------------------------------------------------------------

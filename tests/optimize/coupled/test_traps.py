@@ -303,3 +303,63 @@ def test_an_equation_that_leaves_digits_to_the_others(backend: str) -> None:
     problem.measure("cost", x + y)
     answer = optimize(problem, objective="min_cost", backend=backend)
     assert (answer.amounts["x"][0]["amount"], answer.amounts["y"][0]["amount"]) == (538, 412)
+
+
+# whole costs beyond what solvers tell apart ---------------------------------------------------------------------------
+def nearly_alike(base: float, *, picked: bool) -> CoupledProblem:
+    """Three jobs, each at one of three costs that differ in the last digits; they weigh 1, 2 and 3."""
+    problem = CoupledProblem("alike")
+    job, way = problem.choose("job", ["a", "b", "c"]), problem.choose("way", ["x", "y", "z"])
+    if picked:
+        run = problem.picks("run", [job, way], for_each=[job])
+    else:
+        run = problem.amounts("run", [job, way], whole=True, high=1)
+        problem.require("each", run >= 1, each=[job])
+    problem.measure("cost", run * problem.table("cost", [way], [base + 1, base + 2, base + 5]))
+    problem.measure("weight", run * problem.table("weight", [way], [1, 2, 3]))
+    return problem
+
+
+@pytest.mark.parametrize("backend", SOLVERS)
+@pytest.mark.parametrize("base", [1e12, 3e13, 3e15])
+@pytest.mark.parametrize("picked", [True, False])
+def test_costs_that_differ_in_their_last_digits(base: float, backend: str, picked: bool) -> None:
+    # a weight of 5 costs least as 1 + 2 + 2: three times the base, and 1 + 2 + 2
+    answer = optimize(
+        nearly_alike(base, picked=picked), objective="min_cost", constraints=["weight >= 5"], backend=backend
+    )
+    best = 3 * base + 5
+    assert answer.objective.value is not None
+    assert answer.gap is not None
+    if picked:  # what they have in common is counted apart
+        assert answer.gap == 0
+    assert (1 - answer.gap) * answer.objective.value <= best <= answer.objective.value
+    assert answer.gap <= 1e-12
+    if answer.gap:
+        assert "told apart" in answer.certificate.proof
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_a_plan_is_as_near_to_the_best_as_it_says(seed: int) -> None:
+    # jobs of whole costs that are far beyond 2^53 in all, which Python's whole numbers add up exactly
+    dice = np.random.default_rng(seed)
+    costs = [[int(item) for item in row] for row in 10**15 + dice.integers(0, 10 ** int(dice.integers(1, 15)), (6, 4))]
+    weights = [[int(item) for item in row] for row in dice.integers(0, 9, (6, 4))]
+    problem = CoupledProblem("large")
+    job, way = problem.choose("job", range(6)), problem.choose("way", range(4))
+    run = problem.picks("run", [job, way], for_each=[job])
+    problem.measure("cost", run * problem.table("cost", [job, way], costs))
+    problem.measure("weight", run * problem.table("weight", [job, way], weights))
+    heavy = 30
+    ways = itertools.product(range(4), repeat=6)
+    sums = [
+        (sum(costs[at][one] for at, one in enumerate(each)), sum(weights[at][one] for at, one in enumerate(each)))
+        for each in ways
+    ]
+    possible = [cost for cost, weight in sums if weight >= heavy]
+    if not possible:
+        return
+    answer = optimize(problem, objective="min_cost", constraints=[f"weight >= {heavy}"])
+    held = sum(costs[row["job"]][row["way"]] for row in answer.amounts["run"])
+    assert answer.gap is not None
+    assert held - min(possible) <= answer.gap * held + math.ulp(held)
