@@ -29,7 +29,8 @@ DRIFT = 1e-12
 """By so much, relatively, a value is another one than was found."""
 ESCALATIONS = 12
 FINER = 4
-"""Finer covers are tried until there are as many points as asked for, or so many times the programs were solved."""
+"""Finer covers are tried until there are as many points as asked for, so many times the programs were solved, or steps
+are so much finer: there may be no more points."""
 MISSES = 3
 """So many plans that break the limits of a region are taken for the solver's tolerance before they are a fault."""
 
@@ -153,7 +154,7 @@ class Regions:
     def _covered(self, ends: list[Kept]) -> list[Kept]:
         """Return a cover, of finer steps where it has fewer points than asked for."""
         kept = self._searched(ends, None) or []
-        most = FINER * self.plans.solves
+        most, finest = FINER * self.plans.solves, FINER * ((self.parts or 1) + 1)
         while (
             self.asked is not None
             and len(kept) < self.asked
@@ -161,10 +162,11 @@ class Regions:
             and self.steps.any()
             and not self.open
             and self.plans.solves < most
+            and (self.parts or 1) < finest
         ):
             steps, parts = self.steps, self.parts or 1
             more = (self.asked / max(1, len(kept))) ** (1 / (self.plans.count - 1))
-            self.parts = max(parts + 1, math.ceil(parts * more))
+            self.parts = min(finest, max(parts + 1, math.ceil(parts * more)))
             self.steps = np.zeros(len(steps))
             self._widen(kept[0].values)
             kept = self._searched(kept, None) or kept
