@@ -65,8 +65,9 @@ def test_G04_time_limit(ask: Ask, backend: str) -> None:
 
 def test_G05_G07_objective_never_defined(ask: Ask) -> None:
     done = ask("optimize", *JOB, "--objective", "step_time / (ep_size - 1)", "--json")
-    assert done.code == 5
-    assert "undefined" in done.json["error"]["message"]
+    assert done.code == 3
+    assert "is not a finite number at any design" in done.json["error"]["message"]
+    assert "divide by no zero" in done.json["error"]["hint"]
 
 
 def test_G08_large_objective(ask: Ask) -> None:
