@@ -106,21 +106,22 @@ class Plan:
         self.work: Work | None = None
 
     def _ask_for_periods(self) -> None:
-        """Refuse one period where the answer depends on when in it jobs work.
+        """Refuse one period where the answer depends on when in it jobs work, and say what it is taken for elsewhere.
 
-        Jobs that take turns need fewer accelerators than all at once, and sums of accelerator hours do not say whether
-        they can take turns. Of one job, only what it rents beside held nodes depends on when it works.
+        Sums of accelerator hours do not say whether jobs can take turns, so all of them work at once.
         """
-        hint = "such as periods=42, for a week of periods of 4 hours"
-        hint = hint if self.duration is not None else "such as duration='7 day', periods=42"
         if self.every > 1 or not self.jobs:
             return
         if self.values["hold"] == "reserved":
-            raise InputError("1 period says nothing of when jobs use what is held", path="periods", hint=hint)
-        if self.shared and len(self.jobs) > 1:
-            what = "capacity" if self.values["capacity"] is not None else "what is held"
-            raise InputError(f"1 period does not say whether jobs use {what} at once or one after the other",
-                             path="periods", hint=hint)  # fmt: skip
+            raise InputError("1 period says nothing of when jobs use what is held", path="periods",
+                             hint="such as periods=42, for a week of periods of 4 hours")  # fmt: skip
+        if self.at_once:
+            self.problem.assumptions["one period"] = "all jobs work at once; with more (periods=24) they may take turns"
+
+    @property
+    def at_once(self) -> bool:
+        """Whether several jobs share accelerators in one period."""
+        return self.every == 1 and self.shared and len(self.jobs) > 1
 
     # choices ----------------------------------------------------------------------------------------------------------
     def _candidates(self) -> tuple[Entry, ...]:
@@ -416,7 +417,9 @@ class Plan:
 
     @property
     def capacity_rule(self) -> str:
-        """The name of the limit of capacity: it says what counts where a period stands for several values."""
+        """The name of the limit of capacity: it says what counts where a period stands for several values or jobs."""
+        if self.at_once:
+            return f"{CAPACITY} (all jobs at once: with periods they may take turns)"
         given = [self.values["capacity"], *(item["rate"] for item in self.demands)]
         finer = any(len(series) > self.every for value in given for _, series in series_in("", value))
         return f"{CAPACITY} (the least of each period, for the peak of each demand)" if finer else CAPACITY

@@ -731,12 +731,8 @@ def test_residency_capacity_and_a_stored_plan() -> None:
         ],
         "price": {"AWS_us_east_1": "3 USD/h", "AWS_ca_central_1": "2 USD/h", "AWS_eu_central_1": "1 USD/h"},
         "capacity": {"AWS_eu_central_1": 16},
-        "duration": "20 h",
-        "periods": 2,
     }
-    with pytest.raises(InputError, match="1 period does not say whether jobs use capacity at once or one after"):
-        place(**{**given, "duration": None, "periods": 1})
-    plan = place(**given, pauses=False, constraints=["makespan <= 10 h"])
+    plan = place(**given)
     at = {row["job"]: row["region"] for row in plan.amounts["jobs"]}
     assert at == {"here": "AWS_eu_central_1", "there": "AWS_ca_central_1"}
     again = PlanSolution.from_json(plan.to_json())

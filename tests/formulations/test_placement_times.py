@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 import mlsysim_opt as mo
 from mlsysim_opt.cli import main
-from mlsysim_opt.errors import InfeasibleError, InputError
+from mlsysim_opt.errors import InfeasibleError
 from mlsysim_opt.optimize.coupled.solution import PlanSolution
 
 RESERVED: dict[str, Any] = {"hold": "reserved", "reserved_price": "9 USD/h"}
@@ -164,11 +164,15 @@ def test_the_rent_of_the_last_period_is_that_of_its_hour() -> None:
 
 # one period -----------------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("limit", [{"capacity": 16}, BOUGHT])
-def test_one_period_of_several_jobs_that_share_is_refused(limit: dict[str, Any]) -> None:
-    # two jobs of 16 for 10 h: in 100 h they take turns on 16
+def test_in_one_period_several_jobs_work_at_once_and_that_is_told(limit: dict[str, Any]) -> None:
+    # two jobs of 16 for 10 h: at once they need 32, and in 100 h they take turns on 16
     two = [job("10 h", name, 2) for name in "ab"]
-    with pytest.raises(InputError, match="at once or one after the other"):
-        place(*two, duration="100 h", **limit)
+    if "capacity" in limit:
+        with pytest.raises(InfeasibleError, match=r"all jobs at once: with periods they may take turns"):
+            place(*two, duration="100 h", **limit)
+    at_once = place(*two, duration="100 h", **({"capacity": 32} if "capacity" in limit else limit))
+    assert "they may take turns" in at_once.assumptions["one period"]
+    assert sum(row["amount"] for row in at_once.amounts.get("held", [])) in (0, 4)
     turns = place(*two, duration="100 h", periods=10, **limit)
     assert sum(row["amount"] for row in turns.amounts.get("held", [])) in (0, 2)
     # one job takes as many whenever it runs

@@ -125,8 +125,8 @@ class Placement:
         self.shared = self.hold is not None or self.capacity is not None
         self.duration = SPAN * self.periods
         jobs = dice.randint(0 if self.hold is None else 1, 2)
-        if self.shared and self.periods == 1:  # one period does not say when several jobs use what they share
-            jobs = 0 if self.hold == "reserved" else min(jobs, 1)
+        if self.hold == "reserved" and self.periods == 1:
+            jobs = 0
         self.jobs = [self._job(dice, at) for at in range(jobs)]
         self.rate = [float(dice.randint(2, 24)) for _ in range(self.periods)] if some() < 0.6 or not jobs else None
         if self.rate is not None and some() < 0.5:
