@@ -28,6 +28,8 @@ SAME = 1e-9
 DRIFT = 1e-12
 """By so much, relatively, a value is another one than was found."""
 ESCALATIONS = 12
+ENOUGH = 2 / 3
+"""A cover of so many of the points that were asked for has about as many."""
 FINER = 4
 """Finer covers are tried until there are as many points as asked for, so many times the programs were solved, or steps
 are so much finer: there may be no more points."""
@@ -139,40 +141,42 @@ class Regions:
         self._starts = [low.x for low in lows if low.x is not None]
         if self.parts is None:
             return self._searched([], None) or [first]
-        if self.asked is not None and self.plans.discrete:
-            whole = self._searched([], 2 * self.asked)
-            if whole is not None:
-                return self._thinned(whole or [first], self.asked)
         self.steps = np.zeros(count)
         ends = [self._end(at, low) for at, low in enumerate(lows)]
         for end in ends:
             if end is not None:
                 self._widen(end.values)
         self._known = [] if ends[0] is None else [(everywhere, ends[0])]
-        return self._covered([end for end in ends if end is not None]) or [first]
+        kept = self._searched([end for end in ends if end is not None], None) or [first]
+        if self.asked is None or self.open or not self.steps.any():
+            return kept
+        whole = self._completed(kept, self.asked) if self.plans.discrete else None
+        return self._finer(kept, self.asked) if whole is None else whole
 
-    def _covered(self, ends: list[Kept]) -> list[Kept]:
-        """Return a cover, of finer steps where it has fewer points than asked for."""
-        kept = self._searched(ends, None) or []
+    def _completed(self, cover: list[Kept], asked: int) -> list[Kept] | None:
+        """Return the complete front, or so many points of it; None where it has many more: that is soon found out."""
+        steps, known = self.steps, self._known
+        self.steps, self._known = None, []
+        whole = self._searched(cover, asked if _enough(cover, asked) else 2 * asked)
+        if whole is None or self.open:  # what was found before stands for all
+            self.steps, self._known, self.open = steps, known, []
+            return None
+        return self._thinned(whole, asked)
+
+    def _finer(self, kept: list[Kept], asked: int) -> list[Kept]:
+        """Return a cover, of finer steps where it has much fewer points than asked for."""
         most, finest = FINER * self.plans.solves, FINER * ((self.parts or 1) + 1)
-        while (
-            self.asked is not None
-            and len(kept) < self.asked
-            and self.steps is not None
-            and self.steps.any()
-            and not self.open
-            and self.plans.solves < most
-            and (self.parts or 1) < finest
-        ):
+        while not _enough(kept, asked) and self.plans.solves < most and (self.parts or 1) < finest:
             steps, parts = self.steps, self.parts or 1
-            more = (self.asked / max(1, len(kept))) ** (1 / (self.plans.count - 1))
+            more = (asked / len(kept)) ** (1 / (self.plans.count - 1))
             self.parts = min(finest, max(parts + 1, math.ceil(parts * more)))
-            self.steps = np.zeros(len(steps))
+            self.steps = np.zeros(self.plans.count)
             self._widen(kept[0].values)
-            kept = self._searched(kept, None) or kept
+            finer = self._searched(kept, None)
             if self.open:  # what was found before stands for all
                 self.steps, self.open = steps, []
                 break
+            kept = finer or kept
         return kept
 
     def _thinned(self, kept: list[Kept], asked: int) -> list[Kept]:
@@ -191,6 +195,9 @@ class Regions:
         count, floor = self.plans.count, self._floor
         kept = list(kept)
         regions: list[Point] = [(math.inf,) * count]
+        if self.steps is None:  # of the complete front: nothing is missing where one of it is better
+            for item in kept:
+                regions = split(regions, [], item.values)
         while regions:
             if most is not None and len(kept) > most and len(self._settled(kept)) > most:
                 return None
@@ -359,6 +366,10 @@ class Regions:
                 if column[two] - column[one] <= self._rounding(at, column[two]):
                     column[two] = column[one]
         return [kept[at] for at in undominated(costs)]
+
+
+def _enough(kept: Sequence[Kept], asked: int) -> bool:
+    return len(kept) >= ENOUGH * asked
 
 
 def split(regions: Sequence[Point], fresh: Sequence[Point], corner: Point) -> list[Point]:
