@@ -30,6 +30,8 @@ DRIFT = 1e-12
 ESCALATIONS = 12
 ENOUGH = 2 / 3
 """A cover of so many of the points that were asked for has about as many."""
+FULL, FEW = 0.8, 2
+"""A cover of so many of them leaves little doubt that there are more than were asked for, unless it lacks these few."""
 FINER = 4
 """Finer covers are tried until there are as many points as asked for, so many times the programs were solved, or steps
 are so much finer: there may be no more points."""
@@ -150,7 +152,8 @@ class Regions:
         kept = self._searched([end for end in ends if end is not None], None) or [first]
         if self.asked is None or self.open or not self.steps.any():
             return kept
-        whole = self._completed(kept, self.asked) if self.plans.discrete else None
+        doubt = len(kept) < FULL * self.asked or self.asked - len(kept) <= FEW
+        whole = self._completed(kept, self.asked) if doubt and self.plans.discrete else None
         return self._finer(kept, self.asked) if whole is None else whole
 
     def _completed(self, cover: list[Kept], asked: int) -> list[Kept] | None:
