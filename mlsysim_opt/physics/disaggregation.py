@@ -10,7 +10,7 @@ import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from mlsysim_opt.algebra.atoms import ceil, minimum, where
+from mlsysim_opt.algebra.atoms import ceil, minimum
 from mlsysim_opt.algebra.evaluate import ScalarProgram
 from mlsysim_opt.algebra.expression import Expression, Symbol
 from mlsysim_opt.errors import MlsysimError
@@ -43,10 +43,8 @@ def decode_rate(batch: Expression, step: Expression, output: Expression) -> Expr
 
 
 def replicas_for(demand: Expression, rate: Expression) -> Expression:
-    """Return the fewest replicas of a rate that serve a demand, whatever the rounding of their quotient."""
-    near = ceil(demand / rate)
-    fewer = where((near - 1) * rate >= demand, near - 1, near)
-    return where(fewer * rate >= demand, fewer, fewer + 1)
+    """Return the fewest replicas of a rate that serve a demand."""
+    return ceil(demand / rate)
 
 
 def served_workers(
