@@ -115,8 +115,7 @@ class _Metrics:
             return shared(plan.uses, use)
         # what is held is counted while it is idle, too: nobody else has a share of its life in that time
         held = shared([load for load in plan.loads if load.family is plan.held], expression(1))
-        rented = [load for load in plan.loads if load.family is plan.rented]
-        return held + shared(rented, use) if rented else held
+        return held + shared(plan.rents, use) if plan.rents else held
 
     def carbon_price(self) -> Expression:
         price = self.values["carbon_price"]
@@ -170,9 +169,8 @@ class _Metrics:
             raise InputError("not given, but held nodes need it", path="reserved_price", hint="such as '1.80 USD/h'")
         price = plan.on_average(plan.given("reserved_price"))
         (held,) = (load for load in plan.loads if load.family is plan.held)
-        rented = [load for load in plan.loads if load.family in (plan.rented, plan.rented_last)]
         kept: Total = held.family.total(rent(held.devices, held.time, price))
-        return kept + self._rent(rented)
+        return kept + self._rent(plan.rents)
 
     def _bought(self) -> Total:
         plan, catalog, prices = self.plan, default_catalog(), []

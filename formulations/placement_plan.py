@@ -119,6 +119,11 @@ class Plan:
             self.problem.assumptions["one period"] = "all jobs work at once; with more (periods=24) they may take turns"
 
     @property
+    def rents(self) -> list[Load]:
+        """What is rented beside held nodes."""
+        return [load for load in self.loads if load.family in (self.rented, self.rented_last)]
+
+    @property
     def at_once(self) -> bool:
         """Whether several jobs share accelerators in one period."""
         return self.every == 1 and self.shared and len(self.jobs) > 1

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
-from mlsysim_opt.formulations.placement_givens import Array
+from mlsysim_opt.formulations.placement_givens import MOST_PERIODS, Array
 from mlsysim_opt.formulations.placement_numbers import HOUR
 
 from mlsysim_opt.algebra.atoms import ceil
@@ -14,8 +14,6 @@ from mlsysim_opt.algebra.expression import Expression
 from mlsysim_opt.optimize.coupled.blocks import FITS
 
 Times = TypeVar("Times", Expression, Array)
-MOST = 8784
-"""Periods there may be."""
 
 
 def fits(time: Any, room: Any) -> Any:
@@ -92,7 +90,7 @@ def too_little_time(
     if not told:
         return None
     if length is not None and not late(None):
-        finer = (times for times in range(2, MOST // every + 1) if not late(length / times))
+        finer = (times for times in range(2, MOST_PERIODS // every + 1) if not late(length / times))
         enough = next(finer, None)
         told[-1] += ": " + ("" if enough is None else f"more periods (periods={enough * every}), or ") + "more time"
     return "; ".join(told)

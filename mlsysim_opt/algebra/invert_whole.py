@@ -1,4 +1,4 @@
-"""Inversion over whole numbers: the one at which an inequality starts or stops to hold, found by exact comparisons."""
+"""Inversion over whole numbers: the one at which an inequality starts or stops to hold, found by comparing."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def invert_integer(
 ) -> Boundary:
     """Return the whole number at which an inequality starts or stops to hold.
 
-    The two sides are compared exactly at the number and at its neighbour, so the answer proves itself once the
+    The two sides are compared at the number and at its neighbour, so the answer proves itself once the
     inequality is known to change at most once, which is shown first.
 
     Args:

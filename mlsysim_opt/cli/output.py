@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 WIDE = 120
 """Columns where the output has no terminal that would say."""
+LIMIT_WITH_DESIGN = 8
+"""Exit status where a limit was reached, and something is held."""
 NARROWEST = 12
 """Columns that the last column of a table needs, at least."""
 

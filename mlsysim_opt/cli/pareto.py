@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from mlsysim_opt.cli.output import Answer
+from mlsysim_opt.cli.output import LIMIT_WITH_DESIGN, Answer
 from mlsysim_opt.cli.plan_solution import show_front
 from mlsysim_opt.cli.progress import shown_progress
 from mlsysim_opt.cli.question import Asked
@@ -12,8 +12,6 @@ from mlsysim_opt.errors import FileError, UsageError
 
 if TYPE_CHECKING:
     from mlsysim_opt.optimize import Front
-
-LIMIT_WITH_DESIGN = 8
 
 
 def pareto(

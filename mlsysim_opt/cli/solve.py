@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from mlsysim_opt.cli import arguments, what_if
-from mlsysim_opt.cli.output import Answer, Screen
+from mlsysim_opt.cli.output import LIMIT_WITH_DESIGN, Answer, Screen
 from mlsysim_opt.cli.question import Asked
 from mlsysim_opt.errors import FileError, InputError, UsageError
 
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
 Begun = TypeVar("Begun", "Solution", "PlanSolution")
 INFEASIBLE = 5
-LIMIT_WITH_DESIGN = 8
 
 
 def optimize(

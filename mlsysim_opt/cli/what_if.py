@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from mlsysim_opt.cli import arguments
-from mlsysim_opt.cli.output import Answer, Screen
+from mlsysim_opt.cli.output import LIMIT_WITH_DESIGN, Answer, Screen
 from mlsysim_opt.cli.plan_solution import MOST
 from mlsysim_opt.errors import InfeasibleError, LimitReachedError, MlsysimError, UsageError
 
@@ -22,7 +22,6 @@ OPTION = "--what-if"
 EXAMPLE = (
     "--what-if 'cost <= 900 USD', 'price=3 USD/h', 'min_carbon' or 'without cost <= 900 USD', with ; between several"
 )
-LIMIT_WITH_DESIGN = 8
 _GIVEN = re.compile(r"([A-Za-z_]\w*)\s*=(?!=)")
 _OBJECTIVE = re.compile(r"(min|max)(_|imi[sz]e\b)[^<>=]*")
 _WITHOUT = re.compile(r"without\s+(.*)")

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from mlsysim_opt.algebra.evaluate import ScalarProgram
 from mlsysim_opt.algebra.expression import Expression, constant
-from mlsysim_opt.errors import DimensionError, InfeasibleError, InputError, MlsysimError
+from mlsysim_opt.errors import DimensionError, InfeasibleError, InputError, LimitReachedError, MlsysimError
 from mlsysim_opt.optimize.answer import Value
 from mlsysim_opt.optimize.coupled.linear import metric_symbols
 from mlsysim_opt.optimize.coupled.robust import amounts_there, metrics_there
@@ -292,12 +292,12 @@ def answered(task: Task | CoupledTask | Uncertain, time_limit: float | None = No
         solved = solve_first(task, engine, Options(0.0, time_limit))
         if solved.found.x is None:
             if solved.found.status != "infeasible":
-                raise InputError(f"a limit was reached: {solved.found.proof}", path="time_limit")
+                raise LimitReachedError(f"a limit was reached: {solved.found.proof}", path="time_limit")
             return None
         return solution_of(task, solved, solved, engine.name, 0.0)
     answer = backend_named("enumerate").solve(task.search(), prune=True, halt=Halt(time_limit=time_limit))
     if answer.status == "unknown":
-        raise InputError(f"a limit was reached: {answer.proof}", path="time_limit")
+        raise LimitReachedError(f"a limit was reached: {answer.proof}", path="time_limit")
     if answer.design is None:
         return None
     return design_of(task, "enumerate", answer, answer, 0.0, explain=False)
@@ -327,7 +327,7 @@ def marginal(
     found: list[_Point] = []
     for limit in ordered:
         found.append(_answer(asked, limit, found[-1] if found else None, time_limit))
-    if limits is None and found[0].answer is not None:  # on to the next exact point
+    if limits is None and found[0].answer is not None and found[0].looked:  # on to the next exact point
         following = found[0].following
         ordered.append(_beyond(asked, found[0].answer) if following is None else asked.reached(following))
         found.append(_Point(following))
@@ -372,15 +372,14 @@ def _exact(asked: _Question, answer: Solution | PlanSolution, time_limit: float 
             break
         try:
             following = answered(asked.at(beyond), time_limit)
-        except InputError as error:
-            if error.path != "time_limit":
-                raise
+            if following is None or following.status != "optimal":
+                return _Point(answer, looked=following is None)
+            if abs(following.objective.si - answer.objective.si) > SAME * abs(answer.objective.si):
+                return _Point(answer, following, looked=True)
+            # under a limit that can be read
+            answer = answered(asked.at(asked.reached(following)), time_limit) or following
+        except LimitReachedError:
             break
-        if following is None or following.status != "optimal":
-            return _Point(answer, following, looked=following is None)
-        if abs(following.objective.si - answer.objective.si) > SAME * abs(answer.objective.si):
-            return _Point(answer, following, looked=True)
-        answer = answered(asked.at(asked.reached(following)), time_limit) or following  # under a limit that can be read
     return _Point(answer)
 
 

@@ -277,6 +277,8 @@ def test_held_nodes_embody_what_they_were_made_with_and_no_more() -> None:
     reserved = {"hold": "reserved", "lifetime_utilization": 0.5}
     assert embodied(**reserved, reserved_price="0.1 USD/h") == pytest.approx(800)
     assert embodied(**reserved, reserved_price="9 USD/h") == pytest.approx(400)
+    # without pauses it is rented until it ends: 9 months
+    assert embodied(**reserved, reserved_price="9 USD/h", pauses=False) == pytest.approx(300)
 
 
 def test_nodes_are_not_used_for_longer_than_they_last() -> None:

@@ -29,9 +29,11 @@ def test_chains_of_a_model(seed: int, tally: Tally) -> None:
     agree_seed(modelled, seed, tally=tally)
 
 
-def test_a_seed_that_failed_once() -> None:
+def test_seeds_that_failed_once() -> None:
     # nothing takes any of what is limited, and the limit is zero: the search for the best price had no unit, and no end
     agree_seed(chain, 115, every=True)
+    # a rule of HiGHS's presolve, which adds equations to other rows, lost the only plans there are
+    agree_seed(modelled, 1580, every=True)
 
 
 @pytest.mark.slow

@@ -29,8 +29,10 @@ TOLERANCE = 1e-9
 """HiGHS's tolerances, in scaled units. Its own, 1e-6, let n <= 1e7 open pass with open at 3e-7."""
 DUAL, PRIMAL = 1, 4
 """HiGHS's numbers for the ways of its simplex method; where costs are large beside others the dual one may give up."""
+SPARSIFY = 1 << 14
+"""HiGHS's bit for the rule of its presolve that adds equations to other rows: with flows, it lost the only plans."""
 PROBING, ENUMERATION = 1 << 15, 1 << 16
-"""HiGHS's bits for two rules of its presolve. They look at no clock, and at no Ctrl-C, while they merge cliques."""
+"""HiGHS's bits for two more rules. They look at no clock, and at no Ctrl-C, while they merge cliques."""
 CROWDED = 50_000, 8
 """Entries, and entries of a column, from which they take longer than they save: jobs that hold a place for hours."""
 BEYOND = 1e30
@@ -65,6 +67,12 @@ def highs_name() -> str:
     return f"HiGHS {version('highspy')}"
 
 
+def rules_off(program: LinearProgram) -> int:
+    """Return the bits of the rules of its presolve that HiGHS is not to use for a program."""
+    flows = (program.row_low == program.row_high)[program.index[~program.whole[program.entry_column]]]
+    return (SPARSIFY if flows.any() else 0) | (PROBING | ENUMERATION if _crowded(program) else 0)
+
+
 def _crowded(program: LinearProgram) -> bool:
     """Return whether there are so many picks in so many rows that looking for cliques among them does not pay."""
     least, each = CROWDED
@@ -89,8 +97,7 @@ class HighsProgram:
         self._set(output_flag=False, threads=1, random_seed=0, small_matrix_value=TINIEST)
         self._set(mip_feasibility_tolerance=tolerance, primal_feasibility_tolerance=tolerance)
         self._set(dual_feasibility_tolerance=tolerance)
-        if _crowded(program):
-            self._set(presolve_rule_off=PROBING | ENUMERATION)
+        self._set(presolve_rule_off=rules_off(program))
         self._pass()
 
     def _set(self, **options: Any) -> None:
@@ -195,6 +202,7 @@ class HighsProgram:
 
         def solve(roomy: LinearProgram, tolerance: float) -> tuple[Result, Array | None]:
             self._set(mip_feasibility_tolerance=tolerance, primal_feasibility_tolerance=tolerance)
+            self._set(presolve_rule_off=rules_off(self.program) | SPARSIFY)
             self._change_rows(roomy)
             again = self._once(whole)
             return again, None if again.x is None else again.x / self._scaling.columns
@@ -203,6 +211,7 @@ class HighsProgram:
             return up_to_rounding(held, result, solve, self._tolerance, whole=whole)
         finally:
             self._set(mip_feasibility_tolerance=self._tolerance, primal_feasibility_tolerance=self._tolerance)
+            self._set(presolve_rule_off=rules_off(self.program))
             self._change_rows(held)
 
     def _held(self) -> LinearProgram:

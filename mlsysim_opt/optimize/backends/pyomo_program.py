@@ -19,7 +19,7 @@ import numpy as np
 from mlsysim_opt.errors import InputError, MlsysimError, SolverMissingError
 from mlsysim_opt.files import written_whole
 from mlsysim_opt.optimize.backends._imports import load_highs, load_pyomo
-from mlsysim_opt.optimize.backends.highs import TOLERANCE, Result, Stop
+from mlsysim_opt.optimize.backends.highs import TOLERANCE, Result, Stop, rules_off
 from mlsysim_opt.optimize.backends.milp import interrupts_told, one_at_a_time
 from mlsysim_opt.optimize.coupled.compile import Compiled
 from mlsysim_opt.optimize.coupled.outcome import Found, Options, finished, pruned
@@ -90,14 +90,16 @@ class PyomoBackend:
         """Return what a solver finds of a scaled program; the tolerance is for HiGHS. pressed: true once Ctrl-C was."""
         model = model_of(program, _plain(program.columns, "x"), _plain(program.rows, "row"))
         if self.solver == "highs":
-            return self._highs(model, options, tolerance, pressed)
+            return self._highs(model, program, options, tolerance, pressed)
         return self._other(model, program, options)
 
     def _told(self) -> str:
         pyomo = f"Pyomo {version('pyomo')}"
         return f"HiGHS {version('highspy')} through {pyomo}" if self.solver == "highs" else f"{self.solver} by {pyomo}"
 
-    def _highs(self, model: Any, options: Options, tolerance: float, pressed: list[bool]) -> Result:
+    def _highs(
+        self, model: Any, program: LinearProgram, options: Options, tolerance: float, pressed: list[bool]
+    ) -> Result:
         load_highs()
         load_pyomo()
         from pyomo.contrib.solver.common.factory import SolverFactory
@@ -117,6 +119,7 @@ class PyomoBackend:
                 "mip_feasibility_tolerance": tolerance,
                 "primal_feasibility_tolerance": tolerance,
                 "dual_feasibility_tolerance": TOLERANCE,
+                "presolve_rule_off": rules_off(program),
             },
         )
         stops: dict[Any, Stop] = {

@@ -17,7 +17,7 @@ from mlsysim_opt.optimize.coupled.program import Array
 from mlsysim_opt.optimize.coupled.totals import Family
 
 FITS = 1e-12
-"""Share of what is needed that may be lacking where it has to fit: the rounding of a few operations."""
+"""Share of what is needed that may be lacking where it has to fit: times are computed, and added up over periods."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -18,7 +18,7 @@ class Labels:
     """Beginnings of a chain, as whole numbers.
 
     Attributes:
-        totals: what each costs, and uses of each limit, of shape (1 + limits, labels).
+        totals: uses of each limit, then what each costs, of shape (limits + 1, labels).
         layout, label: of the stage before, which each came from. pick: of its own stage, by number.
     """
 

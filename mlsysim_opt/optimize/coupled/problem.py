@@ -236,6 +236,7 @@ class CoupledProblem(Named):
         try:
             made = value() if isinstance(value, Callable) else value  # type: ignore[arg-type]
         except MlsysimError as error:
+            self.totals.pop(name, None)
             self.metrics[name] = Metric(name, None, unit, about, error, part_of)
             return
         if isinstance(made, Family) or (isinstance(made, Expression) and self._is_in(name, made)):
