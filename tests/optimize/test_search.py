@@ -160,7 +160,7 @@ def test_an_earlier_design_that_is_none_of_these_is_left_out() -> None:
 
 def test_a_limit_of_time_is_not_taken_for_impossible() -> None:
     found = solve(grid("max_m", ["m <= 30"], a=[1, 2, 3], b=[5, 7]))
-    with pytest.raises(InputError, match="a limit was reached"):
+    with pytest.raises(LimitReachedError, match="a limit was reached"):
         found.marginal("m <= 30", [20, 10], time_limit=1e-12)
 
 
