@@ -13,6 +13,7 @@ from mlsysim_opt.algebra.evaluate import GridProgram
 from mlsysim_opt.algebra.expression import Expression, Operation, constant, topological
 from mlsysim_opt.errors import ScaleError
 from mlsysim_opt.optimize.run import Task
+from mlsysim_opt.optimize.search import excluded_reasons
 from mlsysim_opt.optimize.space import Domain, spaces
 from mlsysim_opt.units import NONE
 
@@ -20,7 +21,8 @@ from mlsysim_opt.units import NONE
 def refuse_overflow(task: Task) -> None:
     """Refuse an objective, or a side of a user's constraint, that is not finite at any design where its metrics are.
 
-    A metric that is undefined everywhere is none of them: what it lacks is said elsewhere.
+    A metric that is undefined everywhere is none of them, nor is a table that says why it has no number: what they lack
+    is said elsewhere.
 
     Raises:
         ScaleError: there is one; names it.
@@ -28,6 +30,7 @@ def refuse_overflow(task: Task) -> None:
     for path, name, node in _asked(task):
         inside = _metrics(task, node)
         mine = inside and node.sort == "number" and not any(item is node for item in inside)
+        mine = mine and not excluded_reasons([item for item in _own(node, inside) if item.atom.name == "lookup"])
         if mine and _nowhere(task, node, inside):
             raise ScaleError(
                 f"{name!r} is not a finite number at any design, though its metrics are",
@@ -50,6 +53,12 @@ def _metrics(task: Task, node: Expression) -> list[Expression]:
     parts = set(topological([node]))
     known = [item.expression for item in task.problem.metrics.values() if item.expression is not None]
     return [item for item in dict.fromkeys([*known, *task.problem.choices]) if item in parts and item.sort == "number"]
+
+
+def _own(node: Expression, inside: list[Expression]) -> list[Operation]:
+    """Return the operations of an expression that are not those of what it is made of."""
+    others = set(topological(inside))
+    return [item for item in topological([node]) if isinstance(item, Operation) and item not in others]
 
 
 def _nowhere(task: Task, node: Expression, inside: list[Expression]) -> bool:
