@@ -119,6 +119,11 @@ class Plan:
             self.problem.assumptions["one period"] = "all jobs work at once; with more (periods=24) they may take turns"
 
     @property
+    def rented_last(self) -> Family | None:
+        """What jobs that run through rent in their last period, beside held nodes."""
+        return None if self.work is None else self.work.rented_last
+
+    @property
     def rents(self) -> list[Load]:
         """What is rented beside held nodes."""
         return [load for load in self.loads if load.family in (self.rented, self.rented_last)]
@@ -175,7 +180,6 @@ class Plan:
         self.uses = list(self.loads)
         self.held: Family | None = None
         self.rented: Family | None = None
-        self.rented_last: Family | None = None
         if values["hold"] is not None:
             self._declare_held()
         self._limit_capacity()
@@ -382,7 +386,7 @@ class Plan:
                                           counts="accelerators")  # fmt: skip
             uses = [*uses, -self.rented.total()]
             if self.work is not None and self.work.start is not None:
-                self.rented_last = self.work.rent_to_the_end()
+                self.work.rent_to_the_end()
                 uses.append(-self.work.ending())
         if self.period is not None:
             limit = None if self.values["capacity"] is None else self.capacity_rule

@@ -98,7 +98,7 @@ class Work:
         since = self._since()
         return where((since >= 0) & (since < self.lasting), 1, 0)
 
-    def rent_to_the_end(self) -> Family:
+    def rent_to_the_end(self) -> None:
         """Declare what jobs that run through rent in their last period for as long as they work in it.
 
         All that work in a period do so at its beginning, so what held nodes lack then is rented for as long as those
@@ -113,7 +113,6 @@ class Work:
             "a job rents for itself", self.rented_last - self.placed.total(self.run.devices) <= 0,
             each=self.placed.over, structural=True,
         )  # fmt: skip
-        return self.rented_last
 
     def ending(self) -> Total:
         """Return what jobs that end in a period rent for themselves."""

@@ -70,13 +70,12 @@ class ServingWays:
     def _each(self, promised: Mapping[str, float], trip: float) -> dict[str, Array]:
         """Return which ways keep each promise, up to rounding."""
         return {
-            name: fits(self.times[name] + (trip if name in TRIPPING else 0.0), limit)
-            for name, limit in promised.items()
+            name: fits(self.times[name] + _on_network(name, trip), limit) for name, limit in promised.items()
         }  # fmt: skip
 
     def shortfall(self, promised: Mapping[str, float], trip: float) -> str:
         """Return why no way keeps what is promised: how near the nearest way comes, and which one that is."""
-        trips = {name: trip if name in TRIPPING else 0.0 for name in promised}
+        trips = {name: _on_network(name, trip) for name in promised}
         kept = self._each(promised, trip)
         alone = [name for name in promised if not kept[name].any()]
         for name in alone or promised:
@@ -105,7 +104,7 @@ class ServingWays:
         One promise at a time, all others kept; where that is not enough, those of the way that misses by the smallest
         factors, multiplied.
         """
-        least = {name: self.times[name] + (trip if name in TRIPPING else 0.0) for name in promised}
+        least = {name: self.times[name] + _on_network(name, trip) for name in promised}
         kept, found = self._each(promised, trip), []
         for name in promised:
             others = [kept[other] for other in promised if other != name]
@@ -117,6 +116,11 @@ class ServingWays:
             at = int(np.argmin(np.prod(factors, axis=0)))
             found.append({name: float(least[name][at]) for name in promised if not kept[name][at]})
         return found
+
+
+def _on_network(promise: str, trip: float) -> float:
+    """Return how much of a promised time is a round trip on the network."""
+    return trip if promise in TRIPPING else 0.0
 
 
 def measured_ways(rate: float, loads: Sequence[float]) -> ServingWays:

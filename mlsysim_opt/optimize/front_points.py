@@ -50,10 +50,13 @@ def thinned(costs: Array, points: int) -> tuple[Array, Array]:
         low, high = (low, middle) if len(covering(costs, steps * middle)) <= points else (middle, high)
     kept = covering(costs, steps * high).tolist()
     scaled = costs / np.where(span > 0, span, 1.0)
+    apart = np.abs(scaled[:, None] - scaled[None, kept]).max(axis=2).min(axis=1)
+    apart[kept] = -1.0
     while len(kept) < min(points, len(costs)):  # then what is farthest from those
-        apart = np.abs(scaled[:, None] - scaled[None, kept]).max(axis=2).min(axis=1)
-        apart[kept] = -1.0
-        kept.append(int(np.argmax(apart)))
+        at = int(np.argmax(apart))
+        kept.append(at)
+        apart = np.minimum(apart, np.abs(scaled - scaled[at]).max(axis=1))
+        apart[at] = -1.0
     return np.sort(np.array(kept)), steps * high
 
 
