@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from mlsysim_opt.formulations.batching_decisions import declare_hardware, declare_sizes, declare_structures
@@ -55,7 +56,7 @@ def _build(values: dict[str, Any], narrowed: Mapping[str, Any]) -> Problem:
     declare_metrics(problem, level, truths, leaves, bills)
     _promises(problem, values, leaves)
     problem.assumptions.update(assumed(values))
-    problem.levers += [_more_devices(values, narrowed), _fewer_requests(values, narrowed)]
+    problem.levers += [_more_devices(values, narrowed), _fewer_requests(problem)]
     return problem
 
 
@@ -118,13 +119,17 @@ def _more_devices(values: dict[str, Any], narrowed: Mapping[str, Any]) -> Lever:
     )
 
 
-def _fewer_requests(values: dict[str, Any], narrowed: Mapping[str, Any]) -> Lever:
-    now = float(values["arrival_rate"])
+def _fewer_requests(problem: Problem) -> Lever:
+    now = problem.values["arrival_rate"]
+
+    def with_rate(rate: float) -> Problem:  # a number that no decision depends on
+        return replace(problem, values={**problem.values, "arrival_rate": rate}, levers=[])
+
     return Lever(
         name="arrival_rate",
         now=f"{now:g}",
         candidates=lambda: [now * share for share in (*(tenth / 10 for tenth in range(9, 0, -1)), 0.03, 0.01)],
-        rebuild=lambda rate: _build({**values, "arrival_rate": rate}, narrowed),
+        rebuild=with_rate,
         describe=lambda rate: f"{rate:g} requests per second",
     )
 

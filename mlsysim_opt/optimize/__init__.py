@@ -119,7 +119,7 @@ def optimize(
             (``pyomo:NAME`` for another solver) or ``auto``.
         prune: let the solver backends see only designs that can be optimal.
         time_limit: seconds for a solver.
-        explain: also find what binds, runners-up and elasticities.
+        explain: also find what binds, runners-up and elasticities; of a coupled question, why it has no plan.
         gap: for coupled problems: the relative gap at which to stop (``0.01`` or ``"1%"``).
         progress: a function that is shown the `Progress`; it stops the search by returning True. start: an earlier
             answer to begin with.

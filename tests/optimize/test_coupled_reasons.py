@@ -238,3 +238,15 @@ def test_ctrl_c_ends_the_whole_explanation(monkeypatch: pytest.MonkeyPatch) -> N
     error = infeasible(asked, HighsBackend(), Options())
     assert len(solved) == 1
     assert "a limit was reached" in error.message
+
+
+def test_why_there_is_no_plan_is_not_asked_without_explaining() -> None:
+    asked = ["replicas >= 5", "cost <= 90 USD"]  # 4 slots hold 4 replicas, for 20 USD
+    with pytest.raises(InfeasibleError, match="no fleet satisfies every constraint") as caught:
+        mo.optimize(fleet(limit=4), constraints=asked, explain=False)
+    assert not caught.value.conflict
+    assert not caught.value.relaxations
+    assert "explain=True" in (caught.value.hint or "")
+    with pytest.raises(InfeasibleError) as caught:
+        mo.optimize(fleet(limit=4), constraints=asked)
+    assert list(caught.value.conflict) == ["replicas >= 5"]

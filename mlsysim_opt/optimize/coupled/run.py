@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from mlsysim_opt.algebra.expression import constant
-from mlsysim_opt.errors import InputError, LimitReachedError, UnboundedError
+from mlsysim_opt.errors import InfeasibleError, InputError, LimitReachedError, UnboundedError
 from mlsysim_opt.optimize.answer import Answered, Value
 from mlsysim_opt.optimize.coupled.compile import placed
 from mlsysim_opt.optimize.coupled.engines import program_backend
@@ -41,7 +41,8 @@ def solve_coupled(
     Args:
         gap: relative distance to the bound at which to stop, ``0.01`` or ``"1%"``. progress: called now and then;
             returning True stops.
-        start: an earlier plan to begin with.
+        start: an earlier plan to begin with. explain: say why there is no plan, which may take longer than to see
+            that there is none.
     Raises:
         InfeasibleError: nothing satisfies every constraint; carries the conflict and the cheapest ways out.
         LimitReachedError: a limit was reached before any plan was found.
@@ -57,6 +58,8 @@ def solve_coupled(
     first = first or solve_first(task, engine, options, begin)
     status = first.found.status
     if status == "infeasible":
+        if not explain:
+            raise InfeasibleError(f"no {task.problem.item} satisfies every constraint", hint="explain=True says why")
         from mlsysim_opt.optimize.coupled.reasons import infeasible
 
         raise infeasible(task, engine, left(options, began))

@@ -80,7 +80,7 @@ def agree(
     """Hold every way to solve a question (or two of them) against trying everything; return the status."""
     several = ways(asked.task, seed, every=every, more=more)
     for way in several:
-        answer = answered(asked.task, way)
+        answer = answered(asked.task, way, explain=way is several[0] and (not every or seed % 4 == 0))
         if not asked.possible:
             assert answer is None, f"{way.name}: found a plan where there is none"
             continue
@@ -94,11 +94,16 @@ def agree(
     return status
 
 
-def answered(task: CoupledTask, way: Way) -> PlanSolution | None:
-    """Return the answer to a question; None where there is none."""
+def answered(task: CoupledTask, way: Way, *, explain: bool = True) -> PlanSolution | None:
+    """Return the answer to a question; None where there is none.
+
+    Args:
+        explain: also look for the reason, which takes longer than to see that there is no plan. It does not depend on
+            the way, so one of them is asked, and in campaigns for every fourth question.
+    """
     with sized(way.sizes):
         try:
-            return solve_coupled(task, backend=way.backend, prune=way.prune)
+            return solve_coupled(task, backend=way.backend, prune=way.prune, explain=explain)
         except InfeasibleError:
             return None
         except InputError as error:
