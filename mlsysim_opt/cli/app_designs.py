@@ -14,6 +14,7 @@ from mlsysim_opt.cli.options import (
     Fleet,
     Formulation,
     Json,
+    Marginal,
     Model,
     Objective,
     PlanFile,
@@ -100,6 +101,7 @@ def optimize(
     scenario: Scenario = None,
     robust: Robust = None,
     what_if: WhatIf = None,
+    marginal: Marginal = None,
     write: Annotated[
         str | None,
         typer.Option(help="Do not solve: write the program as x.lp or x.mps, for other solvers.", show_default=False),
@@ -111,7 +113,8 @@ def optimize(
 
     named = _named(model, fleet, batch_size, seq_len, precision)
     asked = _asked(formulation, named, set_, choose, objective, constraint, _plan_file(plan, file))
-    asked.scenarios, asked.robust, asked.otherwise = scenario or [], robust, what_if or []
+    asked.scenarios, asked.robust = scenario or [], robust
+    asked.otherwise, asked.limited = what_if or [], marginal or []
     if write is not None:
         return give(solve.written(asked, write), as_json=json)
     return give(

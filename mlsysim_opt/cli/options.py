@@ -149,6 +149,16 @@ WhatIf = Annotated[
         show_default=False,
     ),
 ]
+Marginal = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--marginal",
+        metavar="LIMIT",
+        help="Also say what a limit costs, by exact answers: 'memory <= 60 GiB' up to where the answer changes next, "
+        "'memory <= 60, 50, 40 GiB' under each; again for more.",
+        show_default=False,
+    ),
+]
 Scenario = Annotated[
     list[str] | None,
     typer.Option(

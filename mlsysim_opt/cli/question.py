@@ -31,7 +31,8 @@ class Asked:
     Attributes:
         named: givens with an option of their own (`OPTIONS`), by name; None where the option is absent.
         given, choices: the texts of ``--set`` and ``--choose``.
-        scenarios, robust, otherwise: the texts of ``--scenario``, ``--robust`` and ``--what-if``.
+        scenarios, robust, otherwise, limited: the texts of ``--scenario``, ``--robust``, ``--what-if`` and
+            ``--marginal``.
     """
 
     formulation: str | None = None
@@ -44,6 +45,7 @@ class Asked:
     scenarios: Sequence[str] = ()
     robust: str | None = None
     otherwise: Sequence[str] = ()
+    limited: Sequence[str] = ()
 
     def task(self) -> Task | CoupledTask:
         """Return the question, compiled but not solved.

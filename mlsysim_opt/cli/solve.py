@@ -3,21 +3,41 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from mlsysim_opt.cli import arguments, what_if
+from mlsysim_opt.cli import arguments, limits, what_if
 from mlsysim_opt.cli.output import LIMIT_WITH_DESIGN, Answer, Screen
 from mlsysim_opt.cli.question import Asked
 from mlsysim_opt.errors import FileError, InputError, UsageError
 
 if TYPE_CHECKING:
+    from mlsysim_opt.cli.limits import Limited
     from mlsysim_opt.cli.what_if import Otherwise
-    from mlsysim_opt.optimize import CoupledTask, PlanSolution, Problem, Solution, WhyNot
+    from mlsysim_opt.optimize import CoupledTask, PlanSolution, Problem, Solution, Task, WhyNot
     from mlsysim_opt.optimize.robust import Uncertain
 
 Begun = TypeVar("Begun", "Solution", "PlanSolution")
 INFEASIBLE = 5
+
+
+@dataclass(frozen=True)
+class Beside:
+    """What is asked beside the answer: the same question otherwise, and what limits cost."""
+
+    otherwise: Sequence[Otherwise]
+    limited: Sequence[Limited]
+
+    @staticmethod
+    def of(task: Task | CoupledTask | Uncertain, asked: Asked) -> Beside:
+        """Return what the options say, each compiled once, so that faults are found before the search."""
+        return Beside(what_if.read(task, asked.otherwise), limits.read(task, asked.limited))
+
+    def with_answers(self, answer: Answer, found: Solution | PlanSolution, **settings: Any) -> Answer:
+        """Return an answer with those to what is asked beside it; `settings` are those of `what_if.beside`."""
+        answer = what_if.beside(answer, found, self.otherwise, **settings)
+        return limits.beside(answer, found, self.limited, time_limit=settings["time_limit"])
 
 
 def optimize(
@@ -31,7 +51,7 @@ def optimize(
 
     limit = None if time_limit is None else to_seconds(time_limit, "--time-limit")
     task = asked.question()
-    others = what_if.read(task, asked.otherwise)
+    others = Beside.of(task, asked)
     if not isinstance(task, Task | CoupledTask):
         return _robust(task, others, backend=backend, prune=prune, limit=limit, gap=gap, start=start)
     if isinstance(task, CoupledTask):
@@ -46,15 +66,16 @@ def optimize(
         lambda screen: show_solution(screen, found, task.problem),
         0 if found.settled else LIMIT_WITH_DESIGN,
     )
-    return what_if.beside(answer, found, others, watch=shown_progress, backend=backend, time_limit=limit)
+    return others.with_answers(answer, found, watch=shown_progress, backend=backend, time_limit=limit)
 
 
 def written(asked: Asked, file: str) -> Answer:
     """Write the program as a file for other solvers."""
     if asked.scenarios or asked.robust:
         raise UsageError("the program of one question is written, not that of several scenarios", path="--write")
-    if asked.otherwise:
-        raise UsageError("the program is written, not solved: there is no answer to differ from", path="--what-if")
+    for option, texts in (("--what-if", asked.otherwise), (limits.OPTION, asked.limited)):
+        if texts:
+            raise UsageError("the program is written, not solved: there is no answer to stand beside", path=option)
     target = asked.task().write(file)
     data = {"status": "written", "file": str(target)}
     return Answer(data, lambda screen: screen.line(f"written: {target}; not solved"))
@@ -62,7 +83,7 @@ def written(asked: Asked, file: str) -> Answer:
 
 def _plan(
     task: CoupledTask,
-    others: Sequence[Otherwise],
+    others: Beside,
     *,
     backend: str,
     prune: bool,
@@ -85,12 +106,12 @@ def _plan(
         lambda screen: show_plan(screen, plan, task.problem),
         0 if plan.settled else LIMIT_WITH_DESIGN,
     )
-    return what_if.beside(answer, plan, others, watch=shown_progress, backend=backend, time_limit=limit, gap=near)
+    return others.with_answers(answer, plan, watch=shown_progress, backend=backend, time_limit=limit, gap=near)
 
 
 def _robust(
     task: Uncertain,
-    others: Sequence[Otherwise],
+    others: Beside,
     *,
     backend: str,
     prune: bool,
@@ -124,7 +145,7 @@ def _robust(
 
     answer = Answer(found.as_dict(), show, 0 if found.settled else LIMIT_WITH_DESIGN)
     near = share(gap)
-    return what_if.beside(answer, found, others, watch=shown_progress, backend=backend, time_limit=limit, gap=near)
+    return others.with_answers(answer, found, watch=shown_progress, backend=backend, time_limit=limit, gap=near)
 
 
 def _refuse_gap(problem: str, gap: str | None) -> None:

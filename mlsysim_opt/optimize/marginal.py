@@ -303,6 +303,29 @@ def answered(task: Task | CoupledTask | Uncertain, time_limit: float | None = No
     return design_of(task, "enumerate", answer, answer, 0.0, explain=False)
 
 
+def asked_limits(
+    task: Task | CoupledTask, spec: ConstraintSpec, limits: Sequence[Any] | None
+) -> tuple[_Question, list[float]]:
+    """Return what is limited, and the limits to solve for, in base units; nothing is solved.
+
+    Raises:
+        InputError: it is no limit, or limits are not understood.
+    """
+    uncertain = task.uncertain
+    asked = _Question.of(task if uncertain is None else uncertain.base, spec)
+    if uncertain is not None:
+        there = [_Question.of(item, spec) for item in uncertain.tasks]
+        asked = replace(asked, uncertain=uncertain, there=there)
+    if limits is None:
+        return asked, [asked.limit]
+    if isinstance(limits, str) or not hasattr(limits, "__iter__"):
+        raise InputError(f"expected limits, got {limits!r}", path="limits", hint="such as [100, 90, 80]")
+    wanted = [_limit(asked, item) for item in limits]
+    if not wanted:
+        raise InputError("the list of limits is empty", path="limits")
+    return asked, wanted
+
+
 def marginal(
     task: Task | CoupledTask,
     spec: ConstraintSpec,
@@ -310,19 +333,7 @@ def marginal(
     time_limit: float | None = None,
 ) -> Marginal:
     """Return what a limit is worth; see `Solution.marginal`."""
-    uncertain = task.uncertain
-    asked = _Question.of(task if uncertain is None else uncertain.base, spec)
-    if uncertain is not None:
-        there = [_Question.of(item, spec) for item in uncertain.tasks]
-        asked = replace(asked, uncertain=uncertain, there=there)
-    if limits is None:
-        wanted = [asked.limit]
-    elif isinstance(limits, str) or not hasattr(limits, "__iter__"):
-        raise InputError(f"expected limits, got {limits!r}", path="limits", hint="such as [100, 90, 80]")
-    else:
-        wanted = [_limit(asked, item) for item in limits]
-    if not wanted:
-        raise InputError("the list of limits is empty", path="limits")
+    asked, wanted = asked_limits(task, spec, limits)
     ordered = sorted(set(wanted), reverse=asked.upper)
     found: list[_Point] = []
     for limit in ordered:
