@@ -19,7 +19,7 @@ from mlsysim_opt.formulations.rows import Label, Rows, Several
 
 from mlsysim_opt.algebra.atoms import ceildiv, divides, where
 from mlsysim_opt.algebra.evaluate import ScalarProgram
-from mlsysim_opt.algebra.expression import Choice, Expression, Symbol, constant, expression
+from mlsysim_opt.algebra.expression import Choice, Expression, Symbol, constant, expression, symbols
 from mlsysim_opt.errors import InfeasibleError, InputError, UnknownNameError
 from mlsysim_opt.optimize.coupled.blocks import Chain as Chained
 from mlsysim_opt.optimize.coupled.problem import CoupledProblem, Largest
@@ -302,7 +302,7 @@ def _divided(problem: CoupledProblem, leaves: Mapping[str, Any], rules: Mapping[
         rules: what else a strategy has to be.
     """
     batch, count = (int(problem.values[name]) for name in ("global_batch_size", "microbatch_count"))
-    others = ScalarProgram([holds for name, holds in rules.items() if "batch" not in name])
+    others = ScalarProgram([holds for holds in rules.values() if leaves["batch_size"] not in symbols(holds)])
     replicas, sizes = ScalarProgram([leaves["dp_size"]]), leaves["tp_size"].values
     allowed = [
         {"tp_size": size, "sequence_parallel": split}
