@@ -77,9 +77,12 @@ INPUTS: tuple[Input, ...] = (
             "to 0.9 in steps of 0.1, but for measured rates", default=None,
             each=Number("serving_utilization", high=1.0, open_low=True)),
     ROUND_TRIP,
-    Option("hold", "nodes held for the whole duration beside what is rented on demand: 'reserved' or bought ('buy')",
-           default=None, options=("reserved", "buy")),
+    Option("hold", "nodes held for the whole duration: 'reserved' beside what is rented on demand, bought for all that "
+           "works ('buy'), or bought for some of it and the rest rented on demand ('buy_or_rent')",
+           default=None, options=("reserved", "buy", "buy_or_rent")),
     ByRegion("reserved_price", "rent of a held accelerator, used or not", default=None, unit="USD/h", of=HOURLY),
+    ByRegion("node_price", "of a node that is bought, host and network cards included; that of the catalog when absent",
+             default=None, unit="USD", of=MONEY),
     ByRegion("idle_power", "of a node on which nothing runs, by accelerator: what held nodes draw, and servers between "
              "requests; that of the catalog when absent", default=None, unit="W", of=POWER),
     Number("amortization_years", "over which bought nodes lose their value", default="4 year", unit="year", of=TIME,

@@ -126,9 +126,11 @@ class _Metrics:
     # money ------------------------------------------------------------------------------------------------------------
     def cost(self) -> Total:
         hold = self.values["hold"]
-        if hold == "buy":
-            return self._bought()
-        return self._reserved() if hold == "reserved" else self._rent(self.plan.uses)
+        if hold == "reserved":
+            return self._reserved()
+        if hold is None:
+            return self._rent(self.plan.uses)
+        return self._bought() + self._rent(self.plan.rents) if self.plan.decides else self._bought()
 
     def _rent(self, loads: Sequence[Load]) -> Total:
         price = self._price()
@@ -149,7 +151,7 @@ class _Metrics:
             numbers = Numbers("price", "USD/h", found)
         else:
             numbers = plan.given("price")
-        for item in (*plan.jobs, *plan.demands):
+        for item in () if plan.decides else (*plan.jobs, *plan.demands):  # what is not rented may be owned
             devices = may_use(item, "accelerators", plan.accelerators)
             places = np.ix_(devices, may_use(item, "regions", plan.regions))
             if np.isnan(numbers.values[places]).all():
@@ -173,14 +175,9 @@ class _Metrics:
         return kept + self._rent(plan.rents)
 
     def _bought(self) -> Total:
-        plan, catalog, prices = self.plan, default_catalog(), []
+        plan = self.plan
         assert plan.held is not None
-        for node in plan.node.entries:
-            found = node_price(catalog, node.name).parameter("amount")
-            plan.problem.assumptions[f"price of {node.name}"] = found.text
-            prices.append(found.si)
-        each = plan.problem.table("node price", (plan.accelerator,), prices, "USD")
-        purchase = each * constant(self.values["infrastructure_multiplier"], NONE)
+        purchase = self._purchase() * constant(self.values["infrastructure_multiplier"], NONE)
         leaves = {
             "duration_days": constant(plan.duration or 0.0, TIME),
             "amortization_years": constant(self.values["amortization_years"], TIME),
@@ -189,9 +186,42 @@ class _Metrics:
             "discount_rate": None,
         }
         tariff = self._tariff()
-        electricity = self.sum(lambda load: self.energy(load).facility * load.number(tariff))
+        electricity = self.sum(lambda load: self.energy(load).facility * load.number(tariff), plan.own)
         owned: Total = plan.held.total(capital_cost(purchase, leaves) + maintenance_cost(purchase, leaves))
         return owned + electricity
+
+    def _purchase(self) -> Expression:
+        """Return the price of a node: what is given goes before what the catalog says.
+
+        Raises:
+            MissingFieldError: a node has none; where it is decided what is bought, none of them has one.
+        """
+        plan, catalog, unknown = self.plan, default_catalog(), None
+        given = None if self.values["node_price"] is None else plan.given("node_price")
+        known = np.full((len(plan.accelerators), 1, 1), np.nan) if given is None else given.values
+        prices = np.full((len(plan.accelerators), 1, 1), np.nan)
+        for place, node in enumerate(plan.node.entries):
+            if not np.isnan(known[place]).any():
+                continue
+            try:
+                found = node_price(catalog, node.name).parameter("amount")
+            except MissingFieldError as error:
+                if not plan.decides:
+                    raise
+                unknown = error
+                plan.problem.assumptions[f"price of {node.name}"] = "none known, only rented where cost counts"
+                continue
+            plan.problem.assumptions[f"price of {node.name}"] = found.text
+            prices[place] = found.si
+        values = np.where(np.isnan(known), prices, known)
+        if unknown is not None and np.isnan(values).all():
+            raise unknown
+        each: Expression
+        if given is not None:
+            each = plan.on_average(replace(given, values=values))
+        else:
+            each = plan.problem.table("node price", (plan.accelerator,), prices[:, 0, 0], "USD")
+        return each
 
     def _tariff(self) -> Numbers:
         plan = self.plan

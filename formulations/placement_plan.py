@@ -23,6 +23,7 @@ from mlsysim_opt.formulations.placement_periods import Grouping, alike
 from mlsysim_opt.formulations.placement_serving import peaks_of, serving_of
 from mlsysim_opt.formulations.placement_work import Work
 
+from mlsysim_opt.algebra.atoms import where
 from mlsysim_opt.algebra.expression import Choice, Expression, constant, expression
 from mlsysim_opt.errors import InputError, UnknownNameError
 from mlsysim_opt.optimize.coupled.blocks import Shares, Standing
@@ -33,15 +34,18 @@ from mlsysim_opt.physics.operations import Run
 from mlsysim_opt.physics.replicas import replica_power
 from mlsysim_opt.physics.view import View
 from mlsysim_opt.registry.entry import Entry
-from mlsysim_opt.units import TIME, Dimension, parse_unit
+from mlsysim_opt.units import ENERGY, TIME, Dimension, parse_unit
 
 ONE = expression(1)
 CHANGING = ("price", "market_carbon_intensity", "electricity_price", "capacity")
 """Numbers beside the carbon intensity that may change over time."""
-STEADY = ("reserved_price", "idle_power", "embodied_carbon_per_device")
+STEADY = ("reserved_price", "node_price", "idle_power", "embodied_carbon_per_device")
 """Numbers of which the mean over the whole duration counts."""
 SERIES = (Mapping, tuple)
 SERVED, HELD, CAPACITY = "all requests are served", "what works is held or rented", "capacity"
+BUYS = ("buy", "buy_or_rent")
+"""Values of `hold` with which nodes are bought."""
+OWNED, RENTED, RENTED_FOR = "owned", "rented", "what works elsewhere is rented"
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,7 +67,15 @@ class Load:
 
 
 class Plan:
-    """A problem being declared."""
+    """A problem being declared.
+
+    Attributes:
+        decides: whether it is decided what is bought and what is rented. pooled: whether all that works uses what is
+            held. shared: whether there is something that jobs and demands may take from each other.
+        place: the choices that say where something is: the region, and whether nodes there are owned if it is decided.
+        loads: all that takes energy. uses: jobs and demands. own: what takes energy that is bought. rents: what is
+            rented beside held nodes.
+    """
 
     def __init__(
         self, problem: CoupledProblem, values: dict[str, Any], narrowed: Mapping[str, Any],
@@ -81,13 +93,18 @@ class Plan:
         if self.duration is None and (self.every > 1 or self.demands or values["hold"]):
             raise InputError("not given, but periods, series, demands and held nodes need it", path="duration",
                              hint="such as duration='7 day'")  # fmt: skip
+        self.decides = values["hold"] == "buy_or_rent"
+        self.pooled = values["hold"] is not None and not self.decides
         self.shared = values["hold"] is not None or values["capacity"] is not None
         self._ask_for_periods()
         if values["reserved_price"] is not None and values["hold"] != "reserved":
             raise InputError("it is the rent of nodes that are held, and none are", path="reserved_price",
                              hint="hold='reserved', or price for what is rented on demand")  # fmt: skip
+        if values["node_price"] is not None and values["hold"] not in BUYS:
+            raise InputError("it is what nodes are bought for, and none are", path="node_price",
+                             hint="hold='buy', or 'buy_or_rent' beside price")  # fmt: skip
         year = parse_unit("year").factor
-        if values["hold"] == "buy" and self.duration is not None and self.duration > values["lifetime_years"]:
+        if values["hold"] in BUYS and self.duration is not None and self.duration > values["lifetime_years"]:
             raise InputError(
                 f"nodes that are bought last {values['lifetime_years'] / year:g} years, and the plan is for "
                 f"{self.duration / year:.4g}: nothing is bought again", path="lifetime_years",
@@ -103,6 +120,8 @@ class Plan:
                                  path=f"jobs.{item['name']}.start")  # fmt: skip
         self.loads: list[Load] = []
         self.uses: list[Load] = []
+        self.own: list[Load] = []
+        self.rents: list[Load] = []
         self.work: Work | None = None
 
     def _ask_for_periods(self) -> None:
@@ -122,11 +141,6 @@ class Plan:
     def rented_last(self) -> Family | None:
         """What jobs that run through rent in their last period, beside held nodes."""
         return None if self.work is None else self.work.rented_last
-
-    @property
-    def rents(self) -> list[Load]:
-        """What is rented beside held nodes."""
-        return [load for load in self.loads if load.family in (self.rented, self.rented_last)]
 
     @property
     def at_once(self) -> bool:
@@ -168,6 +182,11 @@ class Plan:
         self.node = View("node", nodes, self.accelerator)
         self.per_node = self.node.accelerators_per_node
         self.period = problem.choose("period", range(self.periods), about="span of time") if self.every > 1 else None
+        self.place: tuple[Choice, ...] = (self.region,)
+        if self.decides:
+            tenure = problem.choose("tenure", [OWNED, RENTED], about="whether its nodes are bought or rented")
+            self.owned = problem.table("nodes are owned", (tenure,), [1, 0])
+            self.place = (tenure, self.region)
         self._read_numbers()
         self._read_idle_power(nodes)
         if self.jobs:
@@ -273,7 +292,7 @@ class Plan:
         if straight and self.period is not None:
             start = problem.choose("start", range(self.periods), about="period in which the job begins")
         placed = problem.picks(
-            "jobs", (*way, self.region, *(() if start is None else (start,))), for_each=(job,),
+            "jobs", (*way, *self.place, *(() if start is None else (start,))), for_each=(job,),
             about="where each job runs",
         )  # fmt: skip
         self.work = Work(self, job, run, way, placed)
@@ -358,7 +377,7 @@ class Plan:
         power = replica_power(ONE, self.node, problem.table("time with a request", way, found.busy))
         kept = problem.table("it keeps what is promised there", (*way, self.region), found.kept)
         problem.allow("it keeps what is promised there", kept >= 1, structural=True)
-        over = (*way, self.region, *((self.period,) if self.period is not None else ()))
+        over = (*way, *self.place, *((self.period,) if self.period is not None else ()))
         served = problem.amounts("serving", over, unit="request/s", later=True, about="requests served where")
         rates = np.array([mean_of(parts_of(item["rate"], self.every))[0] for item in self.demands])
         asked = rates if self.grouping is None else self.grouping.mean(rates)
@@ -366,7 +385,7 @@ class Plan:
         wanted = problem.table("rate", rows, asked if self.period is not None else asked[:, 0], "1/s") * expression(
             "1 request"
         )
-        if self.period is not None and (not self.shared or self.values["hold"] is not None):
+        if self.period is not None and (not self.shared or self.pooled):
             problem.blocks.append(Shares(served, (demand,), wanted, SERVED))
         problem.require(SERVED, served.total().equals(wanted), each=rows, structural=True)
         self.loads.append(
@@ -380,7 +399,8 @@ class Plan:
         over = (self.accelerator, self.region)
         here = (*over, *((self.period,) if self.period is not None else ()))
         self.held = problem.amounts("held", over, whole=True, about="nodes held all the time", counts="nodes")
-        uses = [self._standing(load) for load in self.loads]
+        working = [self._held_as(load, OWNED) for load in self.uses] if self.decides else self.uses
+        uses = [self._standing(load) for load in working]
         if self.values["hold"] == "reserved":
             self.rented = problem.amounts("rented", here, later=True, about="accelerators rented on demand",
                                           counts="accelerators")  # fmt: skip
@@ -388,23 +408,49 @@ class Plan:
             if self.work is not None and self.work.start is not None:
                 self.work.rent_to_the_end()
                 uses.append(-self.work.ending())
-        if self.period is not None:
+        if self.period is not None and self.pooled:
             limit = None if self.values["capacity"] is None else self.capacity_rule
             problem.standing = Standing(self.held, self.rented, HELD, limit)
         problem.require(HELD, sum_of(uses) - self.held.total(self.per_node) <= 0, each=here, counts="accelerators")
         idle = self.node.idle_power / self.per_node
-        for load in self.uses:
-            self.loads.append(
-                Load(load.family, -load.devices * load.time * idle, -load.devices, load.time, load.number)
-            )
         all_day = constant(self.duration or 0.0, TIME)
-        held = Load(self.held, self.node.idle_power * all_day, self.per_node, all_day, self.on_average)
-        self.loads.append(held)
+        nodes = [
+            *(Load(load.family, -load.devices * load.time * idle, -load.devices, load.time, load.number)
+              for load in working),
+            Load(self.held, self.node.idle_power * all_day, self.per_node, all_day, self.on_average),
+        ]  # fmt: skip
+        self.loads += nodes
+        self.own = [*working, *nodes]
+        if self.decides:
+            self._rent_the_rest(here)
+            return
         if self.rented is not None:
-            self.loads.append(Load(self.rented, idle * self.span, ONE, self.span, self.now))
+            self.rents.append(Load(self.rented, idle * self.span, ONE, self.span, self.now))
         if self.rented_last is not None and self.work is not None:
             number = self._at_starts(self.work.lasting, Numbers.at_ends)
-            self.loads.append(Load(self.rented_last, idle * self.work.rest, ONE, self.work.rest, number))
+            self.rents.append(Load(self.rented_last, idle * self.work.rest, ONE, self.work.rest, number))
+        self.loads += self.rents
+
+    def _held_as(self, load: Load, tenure: str) -> Load:
+        """Return a load where it is on nodes that are owned or rented, and nothing elsewhere.
+
+        What is not known of a place leaves out there only those whose number it is: rent of what is rented.
+        """
+        mine = self.owned if tenure == OWNED else 1 - self.owned
+
+        def number(numbers: Numbers) -> Expression:
+            return where(mine >= 1, load.number(numbers), constant(0, _dimension(numbers.unit)))
+
+        return replace(load, energy=load.energy * mine, devices=load.devices * mine, number=number)
+
+    def _rent_the_rest(self, here: Sequence[Choice]) -> None:
+        """Declare what is rented where: what works on nodes that are not owned, for its own time."""
+        self.rented = self.problem.amounts("rented", here, later=True, about="accelerators rented, in the mean of it",
+                                           counts="accelerators")  # fmt: skip
+        working = [self._held_as(load, RENTED) for load in self.uses]
+        used = sum_of([self._in_the_mean(load) for load in working])
+        self.problem.require(RENTED_FOR, used.equals(self.rented), each=here, structural=True, counts="accelerators")
+        self.rents.append(Load(self.rented, constant(0, ENERGY), ONE, self.span, self.now))
 
     # limits -----------------------------------------------------------------------------------------------------------
     def _limit_capacity(self) -> None:
@@ -416,7 +462,9 @@ class Plan:
         here = (self.accelerator, self.region, *((self.period,) if self.period is not None else ()))
         if self.held is not None:
             taken = self.held.total(self.per_node)
-            if self.rented is not None:
+            if self.decides:
+                taken = taken + sum_of([self._standing(self._held_as(load, RENTED)) for load in self.uses])
+            elif self.rented is not None:
                 taken = taken + self.rented.total()
             if self.rented_last is not None and self.work is not None:
                 taken = taken + self.work.ending()
@@ -439,6 +487,13 @@ class Plan:
             standing: Total = self.work.standing(load.devices)
             return standing
         return load.family.total(load.devices * load.time / self.span * load.peak)
+
+    def _in_the_mean(self, load: Load) -> Total:
+        """Return the accelerators that a load needs in the mean of a period."""
+        if self.work is not None and self.work.start is not None and load.family is self.work.family:
+            share: Total = load.family.total(load.devices * self.work.share())
+            return share
+        return load.family.total(load.devices * load.time / self.span)
 
 
 def _dimension(unit: str) -> Dimension:

@@ -89,6 +89,8 @@ def peaks_of(plan: Plan, demand: Choice, rates: Array) -> Expression:
             needs = "capacity and held nodes are there for it" if plan.shared else "nothing here limits that"
             if plan.values["hold"] == "reserved":
                 needs += ", and what is rented beside them is paid for it in the whole period"
+            if plan.decides:
+                needs += ", and what is rented is paid for the mean"
             plan.problem.assumptions[f"rate of {item['name']} in a period"] = (
                 f"the mean of its values, which has all requests in it; one is {above:.3g} request/s above it at most: "
                 f"{needs}"

@@ -119,6 +119,11 @@ class Work:
         assert self.rented_last is not None
         return self.rented_last.total(where(self._since() >= self.lasting - 1, self._working(), 0))
 
+    def share(self) -> Expression:
+        """Return the part of a period in which a job that runs through works."""
+        last: Expression = where(self._since() >= self.lasting - 1, self.rest / self.plan.one, 1)
+        return self._working() * last
+
     # jobs that may pause ----------------------------------------------------------------------------------------------
     def pause(self, exists: Expression) -> Expression:
         """Declare how long each job works in each period, as long as it takes in all; return the time of one amount.
@@ -126,12 +131,12 @@ class Work:
         Args:
             exists: whether there is such a way to run the job.
         """
-        plan, held = self.plan, self.plan.values["hold"] is not None
+        plan, held = self.plan, self.plan.pooled
         assert plan.period is not None
         inside = self._inside()
         open_ = self.problem.table("time in the period", (self.job, plan.period), plan.grouped(inside), "s")
         self.problem.allow("the period is between start and deadline", open_ > constant(0, TIME), structural=True)
-        over = (*self.way, plan.region, plan.period)
+        over = (*self.way, *plan.place, plan.period)
         if held:
             needed = self._work_in_whole_periods(over, inside)
         else:
@@ -143,7 +148,7 @@ class Work:
         self.problem.require(
             WORKS,
             (self.family - self.placed.total(needed)).equals(0),
-            each=(*self.way, plan.region),
+            each=(*self.way, *plan.place),
             when=exists >= 1,
             structural=True,
         )
@@ -197,6 +202,7 @@ class Work:
         _, accelerator, nodes, _ = self.way
         ((found,), _) = over_product([exists], problem.values, self.way)
         any_split = found.reshape([len(item.values) for item in self.way]).max(axis=-1)
+        only = plan.decides and plan.values["capacity"] is None  # then nobody lacks what others rent
         some = problem.table("some design exists", (self.job, accelerator, nodes), any_split)
         problem.allow("the job has a design of such a size", some >= 1, structural=True)
         count = plan.grouped((inside > 0).astype(float))
@@ -204,14 +210,17 @@ class Work:
         each = problem.table(
             "time in one of them", (self.job, plan.period), plan.grouped(inside) / np.maximum(count, 1), "s"
         )
-        here = (self.job, accelerator, nodes, plan.region)
+        here = (self.job, accelerator, nodes, *plan.place)
+        if only:
+            most = where(plan.owned >= 1, most, 0)
+        kept_there = (some >= 1) & (plan.owned >= 1) if only else some >= 1
         self.kept = problem.amounts("kept", (*here, plan.period), whole=True, high=most, least=True,
                                     about="periods in which a job keeps its accelerators from others")  # fmt: skip
         problem.require("jobs work where they keep accelerators", self.family - self.kept.total(each) <= 0,
-                        each=(*here, plan.period), when=some >= 1, structural=True)  # fmt: skip
+                        each=(*here, plan.period), when=kept_there, structural=True)  # fmt: skip
         # what follows from this makes the relaxation as tight as one in whole periods
         problem.require("jobs keep them for as long as they take", self.placed.total(self.lasting) - self.kept <= 0,
-                        each=here, when=some >= 1, structural=True)  # fmt: skip
+                        each=here, when=kept_there, structural=True)  # fmt: skip
         self._tell("in which it works; it pays for its own time")
 
     # words ------------------------------------------------------------------------------------------------------------

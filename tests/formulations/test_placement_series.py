@@ -113,6 +113,7 @@ HELD: list[dict[str, Any]] = [
     {"hold": "reserved", "reserved_price": "1 USD/h"},
     {"hold": "reserved", "reserved_price": "1 USD/h", "capacity": 24},
     {"hold": "buy", "electricity_price": "0.1 USD/kWh"},
+    {"hold": "buy_or_rent", "electricity_price": "0.1 USD/kWh"},
 ]
 
 

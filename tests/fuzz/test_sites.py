@@ -8,10 +8,10 @@ from __future__ import annotations
 import pytest
 from fuzzing.agree import Way, agree_seed, answered
 from fuzzing.question import at_most
-from fuzzing.sites import site
+from fuzzing.sites import site, tenure
 from fuzzing.tally import Tally
 
-QUICK, CAMPAIGN, STEP = 50, 5000, 50
+QUICK, TENURES, CAMPAIGN, STEP = 50, 30, 5000, 50
 GENERATED = (Way("milp, generated", sizes={"mlsysim_opt.optimize.coupled.generate.LARGE": 0}),)
 POOLED = Way("milp, pooled", sizes={"mlsysim_opt.optimize.coupled.pools.LARGE": 0})
 
@@ -35,6 +35,11 @@ def test_all_ways_agree_with_every_pick(seed: int, tally: Tally) -> None:
     agree_seed(site, seed, more=GENERATED, tally=tally)
 
 
+@pytest.mark.parametrize("seed", range(TENURES))
+def test_what_is_bought_and_what_is_rented_agrees_with_every_pick(seed: int, tally: Tally) -> None:
+    agree_seed(tenure, seed, tally=tally)
+
+
 @pytest.mark.parametrize("seed", [59, 61, 64, 73, 132, 135])
 def test_the_best_plan_lies_between_a_fleet_and_its_bound(seed: int) -> None:
     bounded(seed)
@@ -46,3 +51,4 @@ def test_campaign(first: int, tally: Tally) -> None:
     for seed in range(first, first + STEP):
         agree_seed(site, seed, every=True, more=GENERATED, tally=tally)
         bounded(seed)
+        agree_seed(tenure, seed, every=True, tally=tally)

@@ -1,9 +1,9 @@
 """Random placements of jobs and a demand, asked as users ask; and their answers by trying every pick.
 
 Every way to run every job, with when it begins or the periods in which it keeps its accelerators, and every number of
-held nodes, is tried. What is left (hours of work, requests, rented accelerators) is a linear program of SciPy's, by
-hand from the meaning of the inputs; what is rented beside held nodes is so between any two ends of jobs that run
-through.
+held nodes, is tried; where it is decided what is bought, every job on nodes of either tenure. What is left (hours of
+work, requests, rented accelerators) is a linear program of SciPy's, by hand from the meaning of the inputs; what is
+rented beside held nodes is so between any two ends of jobs that run through.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from fuzzing.question import CLOSE, Question, at_most
+from fuzzing.question import CLOSE, Question, at_most, near
 from mlsysim_opt.optimize import CoupledTask, PlanSolution, formulation
 from mlsysim_opt.physics.serving import home_of
 from mlsysim_opt.registry import default_catalog
@@ -32,7 +32,10 @@ Sum = dict[Name, float]
 
 @dataclass(frozen=True)
 class Pick:
-    """One way to run a job: where, on what, and when (a start, periods of work, or any hours)."""
+    """One way to run a job: where, on what, and when (a start, periods of work, or any hours).
+
+    Its tenure is None where that of nodes is not decided.
+    """
 
     job: str
     design: str
@@ -41,6 +44,7 @@ class Pick:
     hours: float
     kilowatts: float
     region: str
+    tenure: str | None = None
     start: int | None = None
     periods: tuple[int, ...] | None = None
 
@@ -113,13 +117,15 @@ def _added(numbers: Sum, x: Sum) -> tuple[float, float]:
 class Placement:
     """One random problem: numbers by accelerator, region and period as plain Python."""
 
-    def __init__(self, dice: random.Random) -> None:
+    def __init__(self, dice: random.Random, hold: str | None = None) -> None:
         some = dice.random
         self.periods = dice.choice((1, 2, 3, 3))
         self.regions = REGIONS[: dice.choice((1, 2, 2, 3))]
-        self.hold = dice.choice((None, None, None, "reserved", "buy"))
+        drawn = dice.choice((None, None, None, "reserved", "buy"))
+        self.hold = hold or drawn
+        self.tenures: tuple[str | None, ...] = ("owned", "rented") if self.hold == "buy_or_rent" else (None,)
         self.pauses = some() < 0.6
-        several = self.hold != "buy" and some() < 0.3
+        several = self.hold not in ("buy", "buy_or_rent") and some() < 0.3
         self.accelerators = ("H100", "A100") if several else ("H100",)
         self.capacity = dice.choice((8, 16, 24, 32)) if some() < 0.35 else None
         self.shared = self.hold is not None or self.capacity is not None
@@ -204,17 +210,30 @@ class Placement:
             }
         return made
 
+    # what is on which nodes ------------------------------------------------------------------------------------------
+    def pays_rent(self, tenure: str | None) -> bool:
+        """Return whether what works there is paid by its own time."""
+        return self.hold is None or tenure == "rented"
+
+    def pays_electricity(self, tenure: str | None) -> bool:
+        return self.hold == "buy" or tenure == "owned"
+
+    def shares(self, tenure: str | None) -> bool:
+        """Return whether it may be in others' way there."""
+        return self.capacity is not None or not self.pays_rent(tenure)
+
     # picks ------------------------------------------------------------------------------------------------------------
     def picks(self, job: dict[str, Any]) -> list[Pick]:
         """Return every way to run a job that its window allows."""
         found: list[Pick] = []
         begin, end = job.get("start", 0.0), min(job.get("deadline", math.inf), self.duration)
         opened = [max(0.0, min(SPAN * (p + 1), end) - max(SPAN * p, begin)) for p in range(self.periods)]
-        for way, region in itertools.product(job["designs"], job.get("regions", self.regions)):
+        places = itertools.product(job["designs"], job.get("regions", self.regions), self.tenures)
+        for way, region, tenure in places:
             if region in self.gone:
                 continue
             made = Pick(job["name"], way["name"], way["accelerator"], way["nodes"], way["time"], way["node_power"],
-                        region)  # fmt: skip
+                        region, tenure)  # fmt: skip
             if self.periods == 1:
                 if begin + made.hours <= end * (1 + 1e-12):
                     found.append(made)
@@ -222,10 +241,13 @@ class Placement:
                 for start in range(self.periods):
                     if SPAN * start >= begin and SPAN * start + made.hours <= end * (1 + 1e-12):
                         found.append(Pick(*_fields(made), start=start))
-            elif not self.shared:
+            elif not self.shares(tenure):
                 if made.hours <= math.fsum(opened) * (1 + 1e-12):
                     found.append(made)
-            elif self.hold is None:  # periods in which nobody else has its accelerators, where it may work long enough
+            elif self.hold in (
+                None,
+                "buy_or_rent",
+            ):  # periods in which nobody else has its accelerators, where it may work long enough
                 some = [p for p, room in enumerate(opened) if room > 0]
                 found += [
                     Pick(*_fields(made), periods=several)
@@ -253,8 +275,8 @@ class Placement:
     def program(self, picks: Sequence[Pick], held: dict[tuple[str, str], int]) -> Program:
         """Return the program of what is left."""
         made = Program()
-        use: dict[tuple[str, str, int], Sum] = {}
-        fixed_use: dict[tuple[str, str, int], list[tuple[float, float]]] = {}
+        use: dict[Name, Sum] = {}
+        fixed_use: dict[Name, list[tuple[float, float]]] = {}
         for pick in picks:
             self._job_in(made, pick, fixed_use)
         if self.rate is not None:
@@ -263,12 +285,21 @@ class Placement:
             mean = math.fsum(self.grid[r, p] for p in range(self.periods)) / self.periods
             energy = nodes * self.idle[a] * self.duration * self.pue[r]
             self._fix(made, energy, energy * mean)
-            if self.hold == "buy":
+            if self.hold != "reserved":
                 made.fixed["cost"] += nodes * self.bought + energy * self.tariff[r]
             else:
                 made.fixed["cost"] += nodes * 8 * self.duration * self.kept[a, r]
         for a, r, p in itertools.product(self.accelerators, self.regions, range(self.periods)):
-            taken, jobs = use.get((a, r, p), {}), fixed_use.get((a, r, p), [])
+            if self.hold == "buy_or_rent":
+                there = 8.0 * held.get((a, r), 0)
+                limits = ("owned", there), ("rented", math.inf if self.capacity is None else self.capacity - there)
+                for tenure, most in limits:
+                    at = a, r, p, tenure
+                    number = math.fsum(devices for _, devices in fixed_use.get(at, []))
+                    if most < math.inf:
+                        made.above.append((use.get(at, {}), most - number))
+                continue
+            taken, jobs = use.get((a, r, p, None), {}), fixed_use.get((a, r, p, None), [])
             if self.hold is None and self.capacity is not None:
                 made.above.append((taken, self.capacity - math.fsum(devices for _, devices in jobs)))
             for low, high in itertools.pairwise(self.instants(picks, p)) if self.hold is not None else ():
@@ -305,18 +336,19 @@ class Placement:
         for of, number in (("energy", energy), ("carbon", carbon), ("cost", cost)):
             made.sums[of][name] = number
 
-    def _job_in(self, made: Program, pick: Pick, use: dict[tuple[str, str, int], list[tuple[float, float]]]) -> None:
-        a, r, devices = pick.accelerator, pick.region, 8.0 * pick.nodes
-        draw = pick.kilowatts * pick.nodes - (self.idle[a] * pick.nodes if self.hold is not None else 0.0)
-        if self.periods > 1 and self.pauses and self.hold is None:
+    def _job_in(self, made: Program, pick: Pick, use: dict[Name, list[tuple[float, float]]]) -> None:
+        a, r, tenure, devices = pick.accelerator, pick.region, pick.tenure, 8.0 * pick.nodes
+        draw = (pick.kilowatts - (0.0 if self.pays_rent(tenure) else self.idle[a])) * pick.nodes
+        if self.periods > 1 and self.pauses and self.hold in (None, "buy_or_rent"):
             mine = range(self.periods) if pick.periods is None else pick.periods
             for p in pick.periods or ():
-                use.setdefault((a, r, p), []).append((SPAN, devices))
+                use.setdefault((a, r, p, tenure), []).append((SPAN, devices))
             names = {("work", pick.job, r, p): p for p in mine}
             for name, p in names.items():
                 made.most[name] = self._open(pick.job, p)
                 energy = draw * self.pue[r]
-                self._add(made, name, energy, energy * self.grid[r, p], devices * self.price[a, r, p])
+                cost = energy * self.tariff[r] if tenure == "owned" else devices * self.price[a, r, p]
+                self._add(made, name, energy, energy * self.grid[r, p], cost)
             made.equal.append((dict.fromkeys(names, 1.0), pick.hours))
             return
         if pick.periods is not None:  # held or rented for whole periods, in which it works alike
@@ -326,12 +358,12 @@ class Placement:
         for p, hours in inside.items():
             if not hours > 1e-9:
                 continue
-            use.setdefault((a, r, p), []).append((SPAN if pick.start is None else hours, devices))
+            use.setdefault((a, r, p, tenure), []).append((SPAN if pick.start is None else hours, devices))
             energy = draw * hours * self.pue[r]
             self._fix(made, energy, energy * self.grid[r, p])
-            if self.hold is None:
+            if self.pays_rent(tenure):
                 made.fixed["cost"] += devices * hours * self.price[a, r, p]
-            elif self.hold == "buy":
+            elif self.pays_electricity(tenure):
                 made.fixed["cost"] += energy * self.tariff[r]
 
     def _open(self, job: str, period: int) -> float:
@@ -339,30 +371,45 @@ class Placement:
         begin, end = item.get("start", 0.0), min(item.get("deadline", math.inf), self.duration)
         return max(0.0, min(SPAN * (period + 1), end) - max(SPAN * period, begin))
 
-    def _demand_in(self, made: Program, use: dict[tuple[str, str, int], Sum]) -> None:
+    def _demand_in(self, made: Program, use: dict[Name, Sum]) -> None:
         assert self.rate is not None
         for p, wanted in enumerate(self.rate):
             row: Sum = {}
-            for a, r in itertools.product(self.accelerators, self.regions):
+            for a, r, tenure in itertools.product(self.accelerators, self.regions, self.tenures):
                 if r in self.gone:
                     continue
-                name = "serving", a, r, p
+                name = "serving", a, r, p, tenure
                 devices = 1 / (self.full * self.load)
                 # of measured rates nothing says when a server has no request: it draws busy power at any load
-                draw = (self.busy[a] - (self.idle[a] if self.hold is not None else 0.0)) / 8
+                draw = (self.busy[a] - (0.0 if self.pays_rent(tenure) else self.idle[a])) / 8
                 energy = devices * draw * SPAN * self.pue[r]
-                cost = devices * SPAN * self.price[a, r, p] if self.hold is None else 0.0
-                if self.hold == "buy":
+                cost = devices * SPAN * self.price[a, r, p] if self.pays_rent(tenure) else 0.0
+                if self.pays_electricity(tenure):
                     cost = energy * self.tariff[r]
                 made.most[name] = math.inf
                 self._add(made, name, energy, energy * self.grid[r, p], cost)
                 row[name] = 1.0
-                use.setdefault((a, r, p), {})[name] = devices
+                use.setdefault((a, r, p, tenure), {})[name] = devices
             made.equal.append((row, wanted))
 
 
 def _fields(pick: Pick) -> tuple[Any, ...]:
-    return (pick.job, pick.design, pick.accelerator, pick.nodes, pick.hours, pick.kilowatts, pick.region)
+    return (pick.job, pick.design, pick.accelerator, pick.nodes, pick.hours, pick.kilowatts, pick.region, pick.tenure)
+
+
+def _rented(made: Placement, picks: Sequence[Pick], x: Sum) -> Sum:
+    """Return how many accelerators are rented where in the mean of each period."""
+    found: Sum = {}
+    for pick in picks:
+        for p in range(made.periods) if pick.tenure == "rented" else ():
+            paused = made.pauses and made.periods > 1
+            hours = x.get(("work", pick.job, pick.region, p), 0.0) if paused else made.within(pick, p)
+            at = pick.accelerator, pick.region, p
+            found[at] = found.get(at, 0.0) + 8 * pick.nodes * hours / SPAN
+    for name, amount in x.items():
+        if name[0] == "serving" and name[-1] == "rented":
+            found[name[1:4]] = found.get(name[1:4], 0.0) + amount / (made.full * made.load)
+    return found
 
 
 GOALS: tuple[tuple[str, list[dict[str, float]], float], ...] = (
@@ -376,14 +423,19 @@ GOALS: tuple[tuple[str, list[dict[str, float]], float], ...] = (
 """Objectives, the same as sums of USD, kgCO2e and kWh, and their unit in base units."""
 
 
-def site(seed: int) -> Question:
-    """Return the question of a seed."""
+def site(seed: int, hold: str | None = None) -> Question:
+    """Return the question of a seed; how nodes are held is drawn where it is not given."""
     dice = random.Random(seed)
     while True:
-        made = Placement(dice)
+        made = Placement(dice, hold)
         plans = math.prod(len(made.picks(job)) for job in made.jobs)
         if plans * sum(1 for _ in itertools.islice(made.held(), MOST + 1)) <= MOST:
             return _asked(dice, made)
+
+
+def tenure(seed: int) -> Question:
+    """Return the question of a seed in which it is decided what is bought and what is rented."""
+    return site(seed, "buy_or_rent")
 
 
 def _asked(dice: random.Random, made: Placement) -> Question:
@@ -428,23 +480,31 @@ def _read(made: Placement, answer: PlanSolution) -> tuple[Program | None, Sum]:
     for job in made.jobs:
         (row,) = [item for item in amounts["jobs"] if item["job"] == job["name"]]
         works = [item for item in amounts.get("work", []) if item["job"] == job["name"]]
-        keeps = works if made.hold is not None else amounts.get("kept", [])
-        kept = {item["period"] for item in keeps
-                if all(item[name] == row[name] for name in ("job", "accelerator", "nodes", "region"))}  # fmt: skip
+        keeps = amounts.get("kept", []) if made.hold in (None, "buy_or_rent") else works
+        same_place = ("job", "accelerator", "nodes", "region", "tenure")
+        kept = {item["period"] for item in keeps if all(item.get(name) == row.get(name) for name in same_place)}
         for pick in made.picks(job):
-            same = (pick.accelerator, pick.nodes, pick.design, pick.region) == (
-                row["accelerator"], row["nodes"], row["split"].partition(" #")[0], row["region"])  # fmt: skip
+            same = (pick.accelerator, pick.nodes, pick.design, pick.region, pick.tenure) == (
+                row["accelerator"], row["nodes"], row["split"].partition(" #")[0], row["region"], row.get("tenure"),
+            )  # fmt: skip
             if same and pick.start == row.get("start") and (pick.periods is None or set(pick.periods) == kept):
                 picks.append(pick)
                 break
         else:
             return None, x
-        if made.hold is None:
+        if made.hold in (None, "buy_or_rent"):
             for item in works:
                 x["work", job["name"], item["region"], item["period"]] = item["amount"]
     held = {(item["accelerator"], item["region"]): item["amount"] for item in amounts.get("held", [])}
     for item in amounts.get("serving", []):
-        x["serving", item["accelerator"], item["region"], item.get("period", 0)] = item["amount"]
+        x["serving", item["accelerator"], item["region"], item.get("period", 0), item.get("tenure")] = item["amount"]
+    if made.hold == "buy_or_rent":
+        told = {(item["accelerator"], item["region"], item.get("period", 0)): item["amount"]
+                for item in amounts["rented"]}  # fmt: skip
+        paid = _rented(made, picks, x)
+        if not all(near(told.get(at, 0.0), paid.get(at, 0.0)) for at in {*told, *paid}):
+            return None, x
+        return made.program(picks, held), x
     for item in amounts.get("rented", []):
         p = item.get("period", 0)
         for instant in made.instants(picks, p)[:-1]:
