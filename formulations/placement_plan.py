@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from mlsysim_opt.formulations.placement_designs import may_use, nodes_of, ways_of
 from mlsysim_opt.formulations.placement_givens import Array, ByRegion, parts_of, series_in
+from mlsysim_opt.formulations.placement_loads import BUYS, ONE, OWNED, RENTED, Load, on_nodes, rent_the_rest
 from mlsysim_opt.formulations.placement_metrics import declare_metrics
 from mlsysim_opt.formulations.placement_numbers import (
     Numbers,
@@ -23,7 +24,6 @@ from mlsysim_opt.formulations.placement_periods import Grouping, alike
 from mlsysim_opt.formulations.placement_serving import peaks_of, serving_of
 from mlsysim_opt.formulations.placement_work import Work
 
-from mlsysim_opt.algebra.atoms import where
 from mlsysim_opt.algebra.expression import Choice, Expression, constant, expression
 from mlsysim_opt.errors import InputError, UnknownNameError
 from mlsysim_opt.optimize.coupled.blocks import Shares, Standing
@@ -34,36 +34,14 @@ from mlsysim_opt.physics.operations import Run
 from mlsysim_opt.physics.replicas import replica_power
 from mlsysim_opt.physics.view import View
 from mlsysim_opt.registry.entry import Entry
-from mlsysim_opt.units import ENERGY, TIME, Dimension, parse_unit
+from mlsysim_opt.units import TIME, Dimension, parse_unit
 
-ONE = expression(1)
 CHANGING = ("price", "market_carbon_intensity", "electricity_price", "capacity")
 """Numbers beside the carbon intensity that may change over time."""
 STEADY = ("reserved_price", "node_price", "idle_power", "embodied_carbon_per_device")
 """Numbers of which the mean over the whole duration counts."""
 SERIES = (Mapping, tuple)
 SERVED, HELD, CAPACITY = "all requests are served", "what works is held or rented", "capacity"
-BUYS = ("buy", "buy_or_rent")
-"""Values of `hold` with which nodes are bought."""
-OWNED, RENTED, RENTED_FOR = "owned", "rented", "what works elsewhere is rented"
-
-
-@dataclass(frozen=True, eq=False)
-class Load:
-    """What one unit of an amount takes.
-
-    Attributes:
-        family: the amounts. energy: of the nodes. device_time: of accelerators.
-        number: how a number by region and period reads at one of its tuples.
-        peak: accelerators that are needed at once, over their mean in the period.
-    """
-
-    family: Family
-    energy: Expression
-    devices: Expression
-    time: Expression
-    number: Callable[[Numbers], Expression]
-    peak: Expression = ONE
 
 
 class Plan:
@@ -399,7 +377,7 @@ class Plan:
         over = (self.accelerator, self.region)
         here = (*over, *((self.period,) if self.period is not None else ()))
         self.held = problem.amounts("held", over, whole=True, about="nodes held all the time", counts="nodes")
-        working = [self._held_as(load, OWNED) for load in self.uses] if self.decides else self.uses
+        working: list[Load] = on_nodes(self, OWNED) if self.decides else self.uses
         uses = [self._standing(load) for load in working]
         if self.values["hold"] == "reserved":
             self.rented = problem.amounts("rented", here, later=True, about="accelerators rented on demand",
@@ -422,7 +400,7 @@ class Plan:
         self.loads += nodes
         self.own = [*working, *nodes]
         if self.decides:
-            self._rent_the_rest(here)
+            self.rented = rent_the_rest(self, here)
             return
         if self.rented is not None:
             self.rents.append(Load(self.rented, idle * self.span, ONE, self.span, self.now))
@@ -430,27 +408,6 @@ class Plan:
             number = self._at_starts(self.work.lasting, Numbers.at_ends)
             self.rents.append(Load(self.rented_last, idle * self.work.rest, ONE, self.work.rest, number))
         self.loads += self.rents
-
-    def _held_as(self, load: Load, tenure: str) -> Load:
-        """Return a load where it is on nodes that are owned or rented, and nothing elsewhere.
-
-        What is not known of a place leaves out there only those whose number it is: rent of what is rented.
-        """
-        mine = self.owned if tenure == OWNED else 1 - self.owned
-
-        def number(numbers: Numbers) -> Expression:
-            return where(mine >= 1, load.number(numbers), constant(0, _dimension(numbers.unit)))
-
-        return replace(load, energy=load.energy * mine, devices=load.devices * mine, number=number)
-
-    def _rent_the_rest(self, here: Sequence[Choice]) -> None:
-        """Declare what is rented where: what works on nodes that are not owned, for its own time."""
-        self.rented = self.problem.amounts("rented", here, later=True, about="accelerators rented, in the mean of it",
-                                           counts="accelerators")  # fmt: skip
-        working = [self._held_as(load, RENTED) for load in self.uses]
-        used = sum_of([self._in_the_mean(load) for load in working])
-        self.problem.require(RENTED_FOR, used.equals(self.rented), each=here, structural=True, counts="accelerators")
-        self.rents.append(Load(self.rented, constant(0, ENERGY), ONE, self.span, self.now))
 
     # limits -----------------------------------------------------------------------------------------------------------
     def _limit_capacity(self) -> None:
@@ -463,7 +420,7 @@ class Plan:
         if self.held is not None:
             taken = self.held.total(self.per_node)
             if self.decides:
-                taken = taken + sum_of([self._standing(self._held_as(load, RENTED)) for load in self.uses])
+                taken = taken + sum_of([self._standing(load) for load in on_nodes(self, RENTED)])
             elif self.rented is not None:
                 taken = taken + self.rented.total()
             if self.rented_last is not None and self.work is not None:
@@ -483,17 +440,12 @@ class Plan:
 
     def _standing(self, load: Load) -> Total:
         """Return the accelerators that a load needs at once in a period."""
+        standing: Total
         if self.work is not None and load.family is self.work.family:
-            standing: Total = self.work.standing(load.devices)
-            return standing
-        return load.family.total(load.devices * load.time / self.span * load.peak)
-
-    def _in_the_mean(self, load: Load) -> Total:
-        """Return the accelerators that a load needs in the mean of a period."""
-        if self.work is not None and self.work.start is not None and load.family is self.work.family:
-            share: Total = load.family.total(load.devices * self.work.share())
-            return share
-        return load.family.total(load.devices * load.time / self.span)
+            standing = self.work.standing(load.devices)
+        else:
+            standing = load.family.total(load.devices * load.time / self.span * load.peak)
+        return standing
 
 
 def _dimension(unit: str) -> Dimension:

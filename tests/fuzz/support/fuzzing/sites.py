@@ -125,7 +125,7 @@ class Placement:
         self.hold = hold or drawn
         self.tenures: tuple[str | None, ...] = ("owned", "rented") if self.hold == "buy_or_rent" else (None,)
         self.pauses = some() < 0.6
-        several = self.hold not in ("buy", "buy_or_rent") and some() < 0.3
+        several = self.hold != "buy" and some() < 0.3
         self.accelerators = ("H100", "A100") if several else ("H100",)
         self.capacity = dice.choice((8, 16, 24, 32)) if some() < 0.35 else None
         self.shared = self.hold is not None or self.capacity is not None
@@ -152,7 +152,10 @@ class Placement:
         homes = {a: home_of(catalog.find("accelerator", a)) for a in self.accelerators}
         self.idle = {a: node.parameter("idle_power").si / 1000 for a, node in homes.items()}  # type: ignore[union-attr]
         self.busy = {a: node.parameter("busy_power").si / 1000 for a, node in homes.items()}  # type: ignore[union-attr]
-        self.bought = 375_000.0 * (self.duration / (4 * YEAR) + 0.05 * self.duration / YEAR)
+        self.node_price = {(a, r): {"H100": 375_000.0, "A100": 300_000.0}[a] for a in homes for r in self.regions}
+        self.own_prices = self.hold == "buy_or_rent" and some() < 0.7
+        if self.own_prices:
+            self.node_price = {place: 1000.0 * dice.randint(20, 500) for place in self.node_price}
         self.gone: set[str] = set()
 
     def _job(self, dice: random.Random, at: int) -> dict[str, Any]:
@@ -204,6 +207,10 @@ class Placement:
         if self.hold is not None:
             made["hold"] = self.hold
             made["electricity_price"] = {r: f"{price} USD/kWh" for r, price in self.tariff.items()}
+        if self.own_prices:
+            made["node_price"] = {
+                a: {r: f"{self.node_price[a, r]} USD" for r in self.regions} for a in self.accelerators
+            }
         if self.hold == "reserved":
             made["reserved_price"] = {
                 a: {r: f"{self.kept[a, r]} USD/h" for r in self.regions} for a in self.accelerators
@@ -286,7 +293,8 @@ class Placement:
             energy = nodes * self.idle[a] * self.duration * self.pue[r]
             self._fix(made, energy, energy * mean)
             if self.hold != "reserved":
-                made.fixed["cost"] += nodes * self.bought + energy * self.tariff[r]
+                share = self.duration / (4 * YEAR) + 0.05 * self.duration / YEAR
+                made.fixed["cost"] += nodes * self.node_price[a, r] * share + energy * self.tariff[r]
             else:
                 made.fixed["cost"] += nodes * 8 * self.duration * self.kept[a, r]
         for a, r, p in itertools.product(self.accelerators, self.regions, range(self.periods)):
@@ -444,6 +452,9 @@ def _asked(dice: random.Random, made: Placement) -> Question:
     if dice.random() < 0.15 and len(made.regions) > 1 and not any("regions" in job for job in made.jobs):
         made.gone.add(made.regions[0])
         texts.append(f"region != '{made.regions[0]}'")
+    if made.hold == "buy_or_rent" and dice.random() < 0.15:
+        made.tenures = (dice.choice(made.tenures),)
+        texts.append(f"tenure == {made.tenures[0]!r}")
     programs = [
         made.program(picks, held)
         for picks in itertools.product(*(made.picks(job) for job in made.jobs)) for held in made.held()
