@@ -178,7 +178,7 @@ def best(**asked: Any) -> float:
         return float("inf")
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(instances())
 def test_to_decide_is_never_worse_than_to_buy_or_to_rent_everything(asked: dict[str, Any]) -> None:
     decided = best(hold="buy_or_rent", **asked)
@@ -191,7 +191,7 @@ def test_to_decide_is_never_worse_than_to_buy_or_to_rent_everything(asked: dict[
     )
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(instances(), st.integers(1, 3))
 def test_few_periods_bound_the_plan_of_all(asked: dict[str, Any], count: int) -> None:
     asked |= {"hold": "buy_or_rent", "pauses": True}

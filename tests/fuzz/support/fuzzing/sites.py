@@ -153,6 +153,7 @@ class Placement:
         self.idle = {a: node.parameter("idle_power").si / 1000 for a, node in homes.items()}  # type: ignore[union-attr]
         self.busy = {a: node.parameter("busy_power").si / 1000 for a, node in homes.items()}  # type: ignore[union-attr]
         self.node_price = {(a, r): {"H100": 375_000.0, "A100": 300_000.0}[a] for a in homes for r in self.regions}
+        self.value_lost = self.duration / (4 * YEAR) + 0.05 * self.duration / YEAR
         self.own_prices = self.hold == "buy_or_rent" and some() < 0.7
         if self.own_prices:
             self.node_price = {place: 1000.0 * dice.randint(20, 500) for place in self.node_price}
@@ -293,8 +294,7 @@ class Placement:
             energy = nodes * self.idle[a] * self.duration * self.pue[r]
             self._fix(made, energy, energy * mean)
             if self.hold != "reserved":
-                share = self.duration / (4 * YEAR) + 0.05 * self.duration / YEAR
-                made.fixed["cost"] += nodes * self.node_price[a, r] * share + energy * self.tariff[r]
+                made.fixed["cost"] += nodes * (self.node_price[a, r] * self.value_lost) + energy * self.tariff[r]
             else:
                 made.fixed["cost"] += nodes * 8 * self.duration * self.kept[a, r]
         for a, r, p in itertools.product(self.accelerators, self.regions, range(self.periods)):
