@@ -163,7 +163,7 @@ class UnknownNameError(InputError, KeyError):
     code = "unknown-name"
 
     def __init__(self, what: str, name: str, known: Sequence[str] | Iterable[str] = (), **place: Any) -> None:
-        names = list(known)
+        names = list(dict.fromkeys(known))
         also = place.pop("also", None)
         hint = place.pop("hint", None) or did_you_mean(name, names)
         if hint is None and names:

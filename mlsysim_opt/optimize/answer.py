@@ -7,9 +7,11 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from decimal import ROUND_CEILING, ROUND_FLOOR, ROUND_HALF_EVEN, Decimal, localcontext
 from html import escape
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
+from mlsysim_opt.algebra.nearly import same
 from mlsysim_opt.errors import InputError, LimitReachedError
 from mlsysim_opt.units import parse_unit, quantity
 
@@ -19,6 +21,10 @@ if TYPE_CHECKING:
     from mlsysim_opt.optimize.scenarios import Robustness
 
 SCHEMA = 1
+DIGITS = 6
+"""Digits that a number is shown with; whole ones of more are shown whole."""
+READERS = {"plan": "mo.PlanSolution.from_json", "design": "mo.Solution.from_json"}
+"""What reads an answer as JSON, by its kind."""
 WITHIN_GAP = "within_gap"
 """The status of an answer that is as near to its bound as was asked for, but not proven to be the best."""
 
@@ -55,11 +61,55 @@ class Value:
         return self.value * (parse_unit(self.unit).factor if self.unit else 1.0)
 
     def __str__(self) -> str:
+        return self.text()
+
+    def text(self, toward: int = 0, digits: int = DIGITS) -> str:
+        """Return it with so many digits.
+
+        Args:
+            toward: 1 or -1 for the next such number above or below, so that a limit that is written down is enough;
+                0 for the nearest.
+        """
         if self.value is None:
             return "undefined"
-        magnitude = abs(self.value)
-        text = f"{self.value:,.0f}" if magnitude >= 1e5 else f"{self.value:.6g}"
+        shown = self.value if toward == 0 else _rounded(self.value, toward, digits)
+        whole = math.isfinite(shown) and abs(shown) >= 10 ** (DIGITS - 1)
+        text = f"{shown:,.{_decimals(shown, digits)}f}" if whole else f"{shown:.{digits}g}"
         return f"{text} {self.unit}".strip()
+
+
+def _decimals(value: float, digits: int) -> int:
+    """Return how many digits stand after the point of a large number."""
+    return max(0, digits - 1 - math.floor(math.log10(abs(value))))
+
+
+def _rounded(value: float, toward: int, digits: int) -> float:
+    """Return the next number above or below with so many digits; the nearest where it differs by its rounding only."""
+    if not math.isfinite(value) or value == 0:
+        return value
+    first = math.floor(math.log10(abs(value)))
+    place = Decimal(1).scaleb(min(first - digits + 1, 0) if first >= DIGITS - 1 else first - digits + 1)
+    with localcontext(prec=800):
+        exact = Decimal(value)
+        nearest = float(exact.quantize(place, ROUND_HALF_EVEN))
+        return (
+            nearest
+            if same(nearest, value)
+            else float(exact.quantize(place, ROUND_CEILING if toward > 0 else ROUND_FLOOR))
+        )
+
+
+def instead(after: Value, before: Value, toward: int) -> str:
+    """Return in words that a limit becomes another one, which as it is written is enough.
+
+    Args:
+        toward: 1 where a limit from above has to be larger, -1 where one from below has to be smaller.
+    """
+    for digits in range(DIGITS, 18):
+        told = after.text(toward, digits), before.text(0, digits)
+        if told[0] != told[1]:
+            break
+    return f"{told[0]} instead of {told[1]}"
 
 
 class Metrics(Mapping[str, Any]):
@@ -221,6 +271,9 @@ class Answered(ABC):
         except (ValueError, TypeError, RecursionError) as error:
             raise InputError(f"{wanted}: it is no JSON ({error})", path="solution", hint=hint) from error
         if not isinstance(data, dict) or (data.get("schema"), data.get("kind")) != (SCHEMA, cls.KIND):
+            kind = data.get("kind") if isinstance(data, dict) else None
+            other = READERS.get(str(kind)) if kind != cls.KIND else None
+            hint = hint if other is None else f"{other} reads it"
             raise InputError(f"{wanted}: it is {described(data)}", path="solution", hint=hint)
         try:
             return cls.from_dict(data)
@@ -232,9 +285,11 @@ class Answered(ABC):
     def from_dict(cls, data: Mapping[str, Any]) -> Self:
         """Return what `as_dict` wrote; an error of Python's where it did not."""
         from mlsysim_opt.optimize.scenarios import Robustness
+        from mlsysim_opt.optimize.stored import check_form
 
         if (data["schema"], data["kind"]) != (SCHEMA, cls.KIND):
             raise ValueError(f"it is {described(data)}")
+        check_form(data)
         objective = data["objective"]
         unit = objective["unit"] or ""
         return cls(

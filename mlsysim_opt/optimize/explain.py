@@ -16,7 +16,7 @@ import numpy as np
 
 from mlsysim_opt.algebra.expression import Expression, constant, topological
 from mlsysim_opt.errors import InfeasibleError
-from mlsysim_opt.optimize.answer import Value, relative
+from mlsysim_opt.optimize.answer import Value, instead, relative
 from mlsysim_opt.optimize.finite import refuse_overflow
 from mlsysim_opt.optimize.problem import LEVER_SECONDS, Constraint, Lever
 from mlsysim_opt.optimize.run import Task
@@ -141,7 +141,7 @@ def _relaxation(task: Task, constraint: Constraint, violation: Violation) -> Rel
     design = task.design_values(violation.least_design)
     amount = _amount(task, constraint.sides[1], violation.least)
     changed = _changed_limit(task, constraint, design)
-    by = amount if not constraint.strict else f"more than {amount}" if violation.least else "the least bit"
+    by = amount.text(1) if not constraint.strict else f"more than {amount}" if violation.least else "the least bit"
     change = f"{constraint.name!r} by {by}{changed} ({_brief(task, design)})"
     return Relaxation(constraint.name, change, amount, design)
 
@@ -155,9 +155,9 @@ def _changed_limit(task: Task, constraint: Constraint, design: Mapping[str, Any]
     left = task.shown(constraint.sides[0], small)
     right = task.shown(constraint.sides[1], large)
     if not constraint.sides[1].choices:
-        return f": a limit {'above' if constraint.strict else 'of'} {left} instead of {right}"
+        return f": a limit {'above' if constraint.strict else 'of'} {instead(left, right, 1)}"
     if not constraint.sides[0].choices:
-        return f": a limit {'below' if constraint.strict else 'of'} {right} instead of {left}"
+        return f": a limit {'below' if constraint.strict else 'of'} {instead(right, left, -1)}"
     return f": {left} against {right}"
 
 

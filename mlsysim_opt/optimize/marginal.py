@@ -38,8 +38,8 @@ if TYPE_CHECKING:
 
 NEXT = 1e-6
 """The next point is looked for beyond this share of a value: closer ones count as the same."""
-TIES = 8
-"""Answers of one value that are looked at."""
+TIES = 64
+"""Answers of one value that are looked at, each by a search, until one is found of another value."""
 
 
 Answer = Solution | PlanSolution | None

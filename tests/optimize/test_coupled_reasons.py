@@ -87,6 +87,10 @@ def test_conflicts_and_ways_out_are_those_of_counting(seed: int) -> None:
             assert texts[name] not in alone
         elif name in conflict:
             assert alone[texts[name]].amount.value == pytest.approx(min(left) - limits[name], rel=1e-6)
+            found = re.search(r"a limit of ([\d.]+) instead", str(alone[texts[name]]))
+            assert found
+            written = [f"{name} <= {found[1]}", *(texts[other] for other in others)]
+            assert mo.optimize(shop.problem(), constraints=written).status == "optimal"  # what is told is enough
     together = [way for way in error.relaxations if way.amount is None]
     cheapest = min(
         sum(max(0.0, plan[name] - limits[name]) / limits[name] for name in METRICS) for plan in plans

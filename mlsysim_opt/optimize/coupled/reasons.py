@@ -15,7 +15,7 @@ import numpy as np
 from mlsysim_opt.algebra.evaluate import ScalarProgram
 from mlsysim_opt.algebra.expression import Expression, constant, expression
 from mlsysim_opt.errors import InfeasibleError, InputError, UnknownNameError
-from mlsysim_opt.optimize.answer import Value
+from mlsysim_opt.optimize.answer import Value, instead
 from mlsysim_opt.optimize.coupled.columns import columns_of
 from mlsysim_opt.optimize.coupled.generate import generates, solve_generated
 from mlsysim_opt.optimize.coupled.linear import linear_divisor, metric_symbols
@@ -289,13 +289,13 @@ def _alone(reasons: _Reasons, name: str) -> Relaxation | None:
         limit = _number(task.problem, fixed)
         reached = found.value if moving is small else -found.value
         amount = abs(reached - limit)
-        told = f": a limit of {_shown(task.problem, moving, reached)} instead of {_shown(task.problem, moving, limit)}"
+        told = _instead(task.problem, moving, reached, limit)
     else:
         amount, told = found.value, ""
     if moving is not small and not metric_symbols(task.problem, small):
-        told = f": a limit of {_shown(task.problem, large, reached)} instead of {_shown(task.problem, large, limit)}"
+        told = _instead(task.problem, large, reached, limit)
     value = _shown(task.problem, small, amount)
-    return Relaxation(name, f"{name!r} by {value}{told}", value, {})
+    return Relaxation(name, f"{name!r} by {value.text(1)}{told}", value, {})
 
 
 def _together(reasons: _Reasons, weights: Mapping[str, Any] | None) -> list[Relaxation]:
@@ -338,14 +338,12 @@ def _together(reasons: _Reasons, weights: Mapping[str, Any] | None) -> list[Rela
         size = max((abs(_number(task.problem, side)) for side in free), default=0.0)
         if amount <= NOTHING * size:
             continue
-        told = f"{item.name!r} by {_shown(task.problem, small, amount)}"
+        told = f"{item.name!r} by {_shown(task.problem, small, amount).text(1)}"
         if free:
             limit = _number(task.problem, free[0])
             after = limit + amount if free[0] is large else limit - amount
             moving = small if free[0] is large else large
-            told += (
-                f": a limit of {_shown(task.problem, moving, after)} instead of {_shown(task.problem, moving, limit)}"
-            )
+            told += _instead(task.problem, moving, after, limit)
         parts.append((item.name, told))
     if not parts:
         return []
@@ -395,7 +393,7 @@ def _by_slack(reasons: _Reasons, rest: CoupledTask, relation: Coupled, asked: As
     value = Value(amount) if unit is None else Value(amount / unit.factor, unit.text)
     where = " where it lacks most" if relation.each else ""
     counts = f" {relation.counts}" if relation.counts else ""
-    return Relaxation(relation.name, f"{relation.name!r} by {value}{counts}{where}", value, {})
+    return Relaxation(relation.name, f"{relation.name!r} by {value.text(1)}{counts}{where}", value, {})
 
 
 def _local(reasons: _Reasons, rest: CoupledTask, rule: Constraint) -> Relaxation | None:
@@ -429,8 +427,8 @@ def _local(reasons: _Reasons, rest: CoupledTask, rule: Constraint) -> Relaxation
         fixed = large if not large.choices else small
         limit = _number(rest.problem, fixed)
         after = limit + amount if fixed is large else limit - amount
-        told = f": a limit of {_plain(after, excess)} instead of {_plain(limit, excess)}"
-    return Relaxation(rule.name, f"{rule.name!r} by {value}{told}", value, {})
+        told = f": a limit of {instead(_plain(after, excess), _plain(limit, excess), 1 if fixed is large else -1)}"
+    return Relaxation(rule.name, f"{rule.name!r} by {value.text(1)}{told}", value, {})
 
 
 def _with_local(problem: CoupledProblem, rule: Constraint) -> CoupledProblem:
@@ -475,6 +473,12 @@ def _number(problem: CoupledProblem, side: Expression) -> float:
 
 def _shown(problem: CoupledProblem, side: Expression, value: float) -> Value:
     return shown(problem, side, value, side.dimension)
+
+
+def _instead(problem: CoupledProblem, moving: Expression, after: float, limit: float) -> str:
+    """Return in words that a limit becomes another one; it is one from above where that is larger."""
+    told = instead(_shown(problem, moving, after), _shown(problem, moving, limit), 1 if after > limit else -1)
+    return f": a limit of {told}"
 
 
 def _plain(value: float, like: Expression) -> Value:
