@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +26,7 @@ from mlsysim_opt.optimize.coupled.task import CoupledTask
 from mlsysim_opt.optimize.difference import SAME
 from mlsysim_opt.optimize.otherwise import asked_otherwise, specs_without
 from mlsysim_opt.optimize.per_unit import RELATION, counted, per_one, per_unit, written_unit
-from mlsysim_opt.optimize.problem import Constraint
+from mlsysim_opt.optimize.problem import Constraint, Objective
 from mlsysim_opt.optimize.request import ConstraintSpec, Metrics, read_constraints
 from mlsysim_opt.optimize.run import Task, backend_named
 from mlsysim_opt.optimize.run import solution_of as design_of
@@ -202,6 +203,18 @@ class _Question:
 
         limited.__name__ = text
         return limited
+
+    @cached_property
+    def size(self) -> float:
+        """How far from zero what is limited may go, all else held: what is near to a limit of zero is a share of it."""
+        if self.uncertain is not None:
+            return max(item.size for item in self.there)
+        goal = Objective("what is limited", "min", self.moving if self.upper else -self.moving)
+        try:
+            found = answered(replace(self.task, objective=goal, then=[]))
+        except MlsysimError:  # without end, say
+            return 0.0
+        return 0.0 if found is None else abs(self._reached(found))
 
     @property
     def unit_shown(self) -> Unit:
@@ -397,7 +410,7 @@ def _exact(asked: _Question, answer: Solution | PlanSolution, time_limit: float 
 def _beyond(asked: _Question, answer: Solution | PlanSolution) -> float:
     """Return the limit that is a little tighter than what an answer reaches."""
     reached = asked.reached(answer)
-    width = NEXT * (abs(reached) or abs(asked.limit))
+    width = NEXT * (abs(reached) or abs(asked.limit) or asked.size)
     return reached - width if asked.upper else reached + width
 
 

@@ -71,6 +71,22 @@ def test_of_answers_of_one_cost_the_point_is_the_one_that_reaches_least() -> Non
     assert [item.reached.value if item else None for item in found.steps] == [3, 3, None]
 
 
+@pytest.mark.parametrize("relation", [">=", "<="])
+def test_from_a_limit_of_zero_that_is_met_there_is_a_next_point(relation: str) -> None:
+    # 2 USD for 0 kg, 5 USD for 4 kg (or -4 kg) and 9 USD for twice that
+    made = CoupledProblem("balance")
+    place = made.choose("place", ["a", "b", "c"])
+    run = made.picks("run", [place])
+    saved = [0, 4, 8] if relation == ">=" else [0, -4, -8]
+    made.measure("cost", run * made.table("price", [place], [2, 5, 9], "USD"), unit="USD")
+    made.measure("saved", run * made.table("carbon", [place], saved, "kgCO2e"), unit="kgCO2e")
+    found = mo.optimize(made, objective="min_cost").marginal(f"saved {relation} 0 kgCO2e", [0])
+    (step,) = found.steps
+    assert step is not None
+    assert (step.reached.value, step.value.value) == (saved[1], 5)
+    assert step.secant.value == pytest.approx(3 / 4)
+
+
 @pytest.mark.parametrize("seed", range(10))
 def test_each_limit_is_solved_exactly(seed: int) -> None:
     shop = Shop.of(seed)
