@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from mlsysim_opt.cli.output import LIMIT_WITH_DESIGN, Answer, Screen
-from mlsysim_opt.errors import LimitReachedError, MlsysimError
+from mlsysim_opt.cli.beside import in_turn, show_failed, status_of
+from mlsysim_opt.cli.output import Answer, Screen
+from mlsysim_opt.errors import MlsysimError
 
 if TYPE_CHECKING:
     from mlsysim_opt.optimize import CoupledTask, PlanSolution, Solution, Task
@@ -45,11 +46,7 @@ class Found:
     @property
     def status(self) -> int:
         """The exit status."""
-        if self.marginal is not None:
-            return 0
-        if self.error is None or isinstance(self.error, LimitReachedError):
-            return LIMIT_WITH_DESIGN  # that of the answer it stands beside
-        return self.error.exit_code
+        return 0 if self.marginal is not None else status_of(self.error)
 
     def as_dict(self) -> dict[str, Any]:
         """Return it as JSON data."""
@@ -101,7 +98,11 @@ def beside(
     """Return an answer with what limits cost; Ctrl-C leaves out those that are not known by then."""
     if not asked:
         return answer
-    found = list(_answers(first, asked, time_limit))
+
+    def ask(item: Limited) -> Found:
+        return Found(item, first.marginal(item.constraint, item.limits, time_limit=time_limit))
+
+    found = list(in_turn(asked, ask, lambda item, error: Found(item, error=error)))
     data = {**answer.data, "marginals": [item.as_dict() for item in found]}
 
     def show(screen: Screen) -> None:
@@ -112,29 +113,10 @@ def beside(
     return replace(answer, data=data, show=show, status=answer.status or max(item.status for item in found))
 
 
-def _answers(first: Solution | PlanSolution, asked: Sequence[Limited], time_limit: float | None) -> Iterable[Found]:
-    pressed = False
-    for item in asked:
-        try:
-            if pressed:
-                yield Found(item)
-            else:
-                yield Found(item, first.marginal(item.constraint, item.limits, time_limit=time_limit))
-        except MlsysimError as error:
-            yield Found(item, error=error)
-        except KeyboardInterrupt:
-            pressed = True
-            yield Found(item)
-
-
 def _show(screen: Screen, found: Found) -> None:
-    from mlsysim_opt.cli.run import error_text
-
     screen.heading(f"What {found.asked.text} costs")
     if found.marginal is None:
-        told = "interrupted: not known" if found.error is None else error_text(found.error)
-        for line in told.splitlines():
-            screen.line(line, "yellow")
+        show_failed(screen, found.error, "interrupted: not known")
         return
     for line in str(found.marginal).splitlines()[1:]:
         screen.line(line)

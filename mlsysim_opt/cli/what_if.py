@@ -9,9 +9,10 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from mlsysim_opt.cli import arguments
+from mlsysim_opt.cli.beside import in_turn, show_failed, status_of
 from mlsysim_opt.cli.output import LIMIT_WITH_DESIGN, Answer, Screen
 from mlsysim_opt.cli.plan_solution import MOST
-from mlsysim_opt.errors import InfeasibleError, LimitReachedError, MlsysimError, UsageError
+from mlsysim_opt.errors import InfeasibleError, MlsysimError, UsageError
 
 if TYPE_CHECKING:
     from mlsysim_opt.optimize import CoupledTask, PlanSolution, Solution, Task
@@ -60,9 +61,7 @@ class Found:
         """The exit status; that nothing is possible is an answer too."""
         if self.answer is not None:
             return 0 if self.answer.settled else LIMIT_WITH_DESIGN
-        if self.error is None or isinstance(self.error, LimitReachedError):
-            return LIMIT_WITH_DESIGN  # that of the question as it stands
-        return 0 if isinstance(self.error, InfeasibleError) else self.error.exit_code
+        return 0 if isinstance(self.error, InfeasibleError) else status_of(self.error)
 
     def as_dict(self) -> dict[str, Any]:
         """Return it as JSON data."""
@@ -165,31 +164,19 @@ def _answers(
 ) -> Iterable[Found]:
     from mlsysim_opt.optimize.difference import Difference
 
-    pressed = False
-    for item in asked:
-        if pressed:
-            yield Found(item)
-            continue
+    def ask(item: Otherwise) -> Found:
         changed = {name: value for name, value in item.changed.items() if name != "given"}
-        try:
-            with watch() as progress:
-                other = first.what_if(**changed, **item.changed["given"], progress=progress, **settings)
-            yield Found(item, other, Difference.between(first, other))
-        except MlsysimError as error:
-            yield Found(item, error=error)
-        except KeyboardInterrupt:
-            pressed = True
-            yield Found(item)
+        with watch() as progress:
+            other = first.what_if(**changed, **item.changed["given"], progress=progress, **settings)
+        return Found(item, other, Difference.between(first, other))
+
+    return in_turn(asked, ask, lambda item, error: Found(item, error=error))
 
 
 def _show(screen: Screen, found: Found) -> None:
-    from mlsysim_opt.cli.run import error_text
-
     screen.heading(found.asked.title)
     if found.answer is None or found.difference is None:
-        told = "interrupted: nothing was found yet" if found.error is None else error_text(found.error)
-        for line in told.splitlines():
-            screen.line(line, "yellow")
+        show_failed(screen, found.error, "interrupted: nothing was found yet")
         return
     answer, difference = found.answer, found.difference
     gap = "gap unknown" if answer.gap is None else f"gap {answer.gap:.3g}"
