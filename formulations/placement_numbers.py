@@ -193,7 +193,7 @@ def intensities(
         if not np.isnan(numbers.values[0, place]).any():
             continue
         hours = None
-        if periods > 1 and month is not None and length is not None:
+        if month is not None and length is not None:
             count = periods * length / HOUR
             if abs(count - round(count)) > 1e-9 or round(count) % periods:
                 raise InputError(f"a period is {length / HOUR:g} h; hourly profiles need whole hours", path="periods")
@@ -204,8 +204,8 @@ def intensities(
             continue
         numbers.values[0, place], distance = mean_of(hours.reshape(periods, -1))
         off = max(off, distance)
-    if periods > 1 and flat:
-        why = "no month is given" if month is None else "no hourly profile"
+    if flat and (periods > 1 or month is not None):
+        why = "no month is given" if month is None else "no hourly profile" if length is not None else "no duration"
         assumed["carbon_intensity"] = f"mean of the year ({why}): {several(flat)}"
     if off:
         assumed["carbon_intensity of a period"] = told_of_a_period(item.name, off, item.unit)

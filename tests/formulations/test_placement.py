@@ -754,6 +754,12 @@ def test_hourly_profiles_and_their_means_state_the_error() -> None:
     energy = coarse.metrics["energy"].m_as("kWh")
     off = abs(coarse.metrics["carbon"].m_as("gCO2e") - hourly.metrics["carbon"].m_as("gCO2e"))
     assert 0 < off <= bound * energy * 1.01
+    # one period has the mean of its hours, not that of the year
+    whole = place(periods=1, **given)
+    mean = sum(profile.at(7, hour).m_as("gCO2e/kWh") for hour in range(24)) / 24
+    assert whole.metrics["carbon"].m_as("gCO2e") == pytest.approx(whole.metrics["energy"].m_as("kWh") * mean)
+    without = place(**{name: value for name, value in given.items() if name != "duration"})
+    assert without.assumptions["carbon_intensity"] == "mean of the year (no duration): AWS_us_west_1"
 
 
 def test_catalog_prices_leave_out_what_has_none() -> None:

@@ -115,7 +115,7 @@ def _of_scenarios(
         mine = problem.families.get(name)
         if first is None or mine is None or not _alike(first, mine):
             raise InputError(f"a scenario changes what there is to choose: {name}", path="scenarios",
-                             hint=_values_that_differ(base, problem))  # fmt: skip
+                             hint=_values_that_differ(problems))  # fmt: skip
         exists = [item for item in truths if item.choices <= set(mine.over)]
         each.append(replace(
             mine, low=_changed(change, mine.low), high=_changed(change, mine.high), picks=_changed(change, mine.picks),
@@ -144,12 +144,11 @@ def _alike(one: Family, other: Family) -> bool:
     return one.sort == other.sort and one.later == other.later and all(first is second for first, second in pairs)
 
 
-def _values_that_differ(base: CoupledProblem, problem: CoupledProblem) -> str | None:
-    """Return which choices have other values in a scenario, in words."""
-    names = [
-        name for name, item in base.decisions.items()
-        if name not in problem.decisions or item.choice.values != problem.decisions[name].choice.values
-    ]  # fmt: skip
+def _values_that_differ(problems: Sequence[CoupledProblem]) -> str | None:
+    """Return which choices have other values in some scenario, or none, in words."""
+    values = [{name: item.choice.values for name, item in problem.decisions.items()} for problem in problems]
+    every = dict.fromkeys(name for one in values for name in one)
+    names = [name for name in every if any(one.get(name) != values[0].get(name) for one in values)]
     return f"{', '.join(names)} must have the same values in all scenarios" if names else None
 
 
