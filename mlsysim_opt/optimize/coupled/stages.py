@@ -115,7 +115,7 @@ def _of_scenarios(
         mine = problem.families.get(name)
         if first is None or mine is None or not _alike(first, mine):
             raise InputError(f"a scenario changes what there is to choose: {name}", path="scenarios",
-                             hint=_values_that_differ(problems))  # fmt: skip
+                             hint=_values_that_differ([base, *problems]))  # fmt: skip
         exists = [item for item in truths if item.choices <= set(mine.over)]
         each.append(replace(
             mine, low=_changed(change, mine.low), high=_changed(change, mine.high), picks=_changed(change, mine.picks),
