@@ -1,6 +1,6 @@
 """A solver's run in a thread of its own, so that whoever waits for it can leave it.
 
-HiGHS looks at no clock and at no Ctrl-C inside some of its steps (analytic centres, cuts, relaxations of its heuristics),
+HiGHS looks at no clock and at no Ctrl-C inside some of its steps (analytic centres, cuts, programs of its heuristics),
 which take minutes where programs are large; and while C runs in the main thread, Python notes no signal.
 """
 
