@@ -350,6 +350,12 @@ class LibraryMissingError(MlsysimError, ImportError):
     exit_code = 9
 
 
+class SolverError(MlsysimError):
+    """A solver gave up on a question in every way it has. That says nothing about the question."""
+
+    code = "solver-gave-up"
+
+
 class VerificationError(MlsysimError):
     """An answer did not survive its independent re-evaluation. It is withheld."""
 

@@ -6,8 +6,10 @@ Importing this package imports nothing: a command loads what it needs when it ru
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -18,4 +20,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     from mlsysim_opt.cli.run import run
 
-    return run(list(sys.argv[1:] if arguments is None else arguments))
+    if arguments is not None:
+        return run(list(arguments))
+    status = run(sys.argv[1:])
+    aside = sys.modules.get("mlsysim_opt.optimize.backends.aside")
+    if aside is not None and aside.still_running():  # a solver that Ctrl-C did not reach: the process ends without it
+        for stream in (sys.stdout, sys.stderr):
+            with suppress(OSError, ValueError):
+                stream.flush()
+        os._exit(status)
+    return status

@@ -17,8 +17,9 @@ from typing import Any, Literal
 
 import numpy as np
 
-from mlsysim_opt.errors import MlsysimError
+from mlsysim_opt.errors import MlsysimError, SolverError
 from mlsysim_opt.optimize.backends._imports import load_highs
+from mlsysim_opt.optimize.backends.aside import Aside
 from mlsysim_opt.optimize.coupled.program import Array, LinearProgram
 from mlsysim_opt.optimize.coupled.rounding import up_to_rounding
 from mlsysim_opt.optimize.coupled.scaling import TINIEST, Scaling
@@ -29,10 +30,16 @@ TOLERANCE = 1e-9
 """HiGHS's tolerances, in scaled units. Its own, 1e-6, let n <= 1e7 open pass with open at 3e-7."""
 DUAL, PRIMAL = 1, 4
 """HiGHS's numbers for the ways of its simplex method; where costs are large beside others the dual one may give up."""
+USUAL = {"simplex_strategy": DUAL, "presolve": "choose"}
+OTHERWISE = (False, {"simplex_strategy": PRIMAL}), (True, {"simplex_strategy": PRIMAL}), (True, {"presolve": "off"})
+"""What is tried in turn where it gives up, and whether without what it left: its presolve may make up a plan, too."""
+LONG = 10_000
+"""Entries from which its steps that look at no clock, and at no Ctrl-C, take seconds: it is run aside."""
 SPARSIFY = 1 << 14
 """HiGHS's bit for the rule of its presolve that adds equations to other rows: with flows, it lost the only plans."""
 PROBING, ENUMERATION = 1 << 15, 1 << 16
-"""HiGHS's bits for two more rules. They look at no clock, and at no Ctrl-C, while they merge cliques."""
+"""HiGHS's bits for two more rules. They look at no clock, and at no Ctrl-C, while they merge cliques; and the second
+one made plans of a dozen picks that broke their rows."""
 CROWDED = 50_000, 8
 """Entries, and entries of a column, from which they take longer than they save: jobs that hold a place for hours."""
 BEYOND = 1e30
@@ -56,6 +63,9 @@ class Result:
     nodes: int = 0
 
 
+NOTHING = Result("limit", None, None, -math.inf)
+
+
 @functools.cache
 def _highspy() -> ModuleType:
     return load_highs()  # reads the metadata of packages: once is enough
@@ -70,7 +80,7 @@ def highs_name() -> str:
 def rules_off(program: LinearProgram) -> int:
     """Return the bits of the rules of its presolve that HiGHS is not to use for a program."""
     flows = (program.row_low == program.row_high)[program.index[~program.whole[program.entry_column]]]
-    return (SPARSIFY if flows.any() else 0) | (PROBING | ENUMERATION if _crowded(program) else 0)
+    return ENUMERATION | (SPARSIFY if flows.any() else 0) | (PROBING if _crowded(program) else 0)
 
 
 def _crowded(program: LinearProgram) -> bool:
@@ -99,6 +109,11 @@ class HighsProgram:
         self._set(dual_feasibility_tolerance=tolerance)
         self._set(presolve_rule_off=rules_off(program))
         self._pass()
+        self._aside: Aside | None = None
+        self._pressed: list[bool] = []
+        self._until = math.inf
+        self._seen = NOTHING  # what the run at hand has told so far
+        self._gone: Result | None = None  # what was held when a run was left: HiGHS is not touched any more
 
     def _set(self, **options: Any) -> None:
         for name, value in options.items():
@@ -185,12 +200,16 @@ class HighsProgram:
         return replace(result, x=start, value=known)  # it ended before it looked at the start
 
     def _run(self, time_limit: float | None, watch: Watch | None, *, whole: bool) -> Result:
+        if self._gone is not None:
+            return self._gone
         if time_limit is not None and time_limit <= 0:  # HiGHS may finish before it looks at the clock
-            return Result("limit", None, None, -math.inf)
+            return NOTHING
+        self._seen, self._until = NOTHING, math.inf if time_limit is None else time.monotonic() + time_limit
         # HiGHS counts the time of all runs of one object
         spent = self._highs.getRunTime()
         self._set(time_limit=math.inf if time_limit is None else spent + max(0.0, time_limit))
         with self._watched(watch) as pressed:
+            self._pressed = pressed
             result = self._once(whole)
             if result.stop == "infeasible" and not pressed:
                 result = self._confirmed(result, whole)
@@ -235,18 +254,21 @@ class HighsProgram:
         self._highs.changeRowsBounds(like.rows, rows, like.row_low, like.row_high)
 
     def _once(self, whole: bool) -> Result:
-        """Return what one run of HiGHS finds."""
+        """Return what one run of HiGHS finds; where it gives up, another one."""
         highspy = self._highspy
-        status = self._highs.run()
+        status = self._ran(whole)
         states = highspy.HighsModelStatus
-        for fresh in (False, True):  # where the dual simplex gave up: the primal one, then without what it left
-            if self._highs.getModelStatus() not in (states.kNotset, states.kUnknown, states.kSolveError):
+        for fresh, otherwise in OTHERWISE:
+            gave_up = self._highs.getModelStatus() in (states.kNotset, states.kUnknown, states.kSolveError)
+            if self._gone is not None or not gave_up:
                 break
             if fresh:
                 self._highs.clearSolver()
-            self._set(simplex_strategy=PRIMAL)
-            status = self._highs.run()
-            self._set(simplex_strategy=DUAL)
+            self._set(**otherwise)
+            status = self._ran(whole)
+            self._set(**USUAL)
+        if self._gone is not None:
+            return self._gone
         why = self._highs.getModelStatus()
         info = self._highs.getInfo()
         stops = {
@@ -261,7 +283,11 @@ class HighsProgram:
             states.kModelEmpty: "optimal",
         }
         if why not in stops or (status == highspy.HighsStatus.kError and stops[why] == "optimal"):
-            raise MlsysimError(f"HiGHS stopped with {self._highs.modelStatusToString(why)}")
+            raise SolverError(
+                f"HiGHS gave up: {self._highs.modelStatusToString(why)}",
+                hint="where all amounts are whole, backend='cpsat' may not; else ask in other units: numbers that are "
+                "huge or tiny beside one another are the usual reason",
+            )
         stop: Any = stops[why]
         held = info.primal_solution_status == highspy.SolutionStatus.kSolutionStatusFeasible
         if why == states.kModelEmpty:  # HiGHS does not look at rows without entries
@@ -283,6 +309,21 @@ class HighsProgram:
         bound = bound * self._scaling.cost + self.program.offset if math.isfinite(bound) else bound
         return Result(stop, x, value, bound, duals, max(0, int(info.mip_node_count)))
 
+    def _ran(self, whole: bool) -> Any:
+        """Run HiGHS, aside where it may be deaf for long; return its status, None where it was left."""
+        if self._gone is not None or not whole or len(self.program.value) < LONG:
+            return None if self._gone is not None else self._highs.run()
+        self._aside, pressed, run = Aside(), self._pressed, self._highs.run
+        statuses: list[Any] = []
+        try:
+            self._aside.ended(lambda: statuses.append(run()), lambda: bool(pressed), self._until)
+        finally:
+            if self._aside.left:
+                self._gone = replace(self._seen, stop="interrupted" if pressed else "limit")
+                self._highs = self._highspy.Highs()  # the run has the other one
+                self._set(output_flag=False)
+        return statuses[0] if statuses else None
+
     @contextmanager
     def _watched(self, watch: Watch | None) -> Iterator[list[bool]]:
         """Let the run be watched and stopped, by the one who watches or by Ctrl-C; the list holds why.
@@ -294,6 +335,9 @@ class HighsProgram:
         began = time.monotonic()
 
         def look(event: Any) -> None:
+            if self._aside is not None and self._aside.left:
+                event.interrupt()
+                return
             data = event.data_out
             held, proven = data.mip_primal_bound, data.mip_dual_bound
             offset = self.program.offset
@@ -303,27 +347,45 @@ class HighsProgram:
                 proven * self._scaling.cost + offset if abs(proven) < BEYOND else None,
                 int(data.mip_node_count),
             )
-            try:
-                if not pressed and watch is not None and watch(seen):
+            self._seen = replace(
+                self._seen, bound=-math.inf if seen.bound is None else seen.bound, nodes=max(0, seen.nodes)
+            )
+
+            def shown() -> None:
+                try:
+                    if not pressed and watch is not None and watch(seen):
+                        pressed.append(True)
+                except BaseException as error:
+                    failed.append(error)
                     pressed.append(True)
-            except BaseException as error:
-                failed.append(error)
-                pressed.append(True)
+
+            if self._aside is None or watch is None:
+                shown()
+            else:  # whoever watches is called in the thread that asked
+                self._aside.ask(shown)
             if pressed:
                 event.interrupt()
+
+        def better(event: Any) -> None:
+            x = self._scaling.amounts(np.array(event.data_out.mip_solution))
+            self._seen = replace(self._seen, x=x, value=float(self._costs @ x) + self.program.offset)
 
         def stop(event: Any) -> None:
             if pressed:
                 event.interrupt()
 
-        heard = [(self._highs.cbMipInterrupt, look), (self._highs.cbSimplexInterrupt, stop)]
+        highs = self._highs
+        heard = [(highs.cbMipInterrupt, look), (highs.cbSimplexInterrupt, stop)]
+        if len(self.program.value) >= LONG:
+            heard.append((highs.cbMipImprovingSolution, better))
         with noted_interrupts(pressed):
             for callback, function in heard:
                 callback.subscribe(function)
             try:
                 yield pressed
             finally:
-                for callback, function in heard:
-                    callback.unsubscribe(function)
+                if self._gone is None:
+                    for callback, function in heard:
+                        callback.unsubscribe(function)
         if failed:
             raise failed[0]

@@ -162,7 +162,8 @@ def _guarantee(written: Written, plans: ProgramPlans | GeneratedPlans, search: R
         text += f"; plans closer than {' and '.join(told)} count as one" if told else ""
     if not search.open:
         return text
-    found = f"a limit was reached: {count} points were found; others"
+    why = search.given_up[0] if search.given_up else "a limit was reached"
+    found = f"{why}: {count} points were found; others"
     if len(search.open) > 1:
         return f"{found} may be missing in {len(search.open)} regions (details: open_regions), nowhere else"
     ends = _ends(written, search.open[0])

@@ -41,7 +41,7 @@ class Found:
     Attributes:
         status: ``optimal`` means within the gap that was asked for. x: the amounts. value, bound: of what is minimised.
         proof: how the bound is known. details: counts. duals: of the rows, without whole numbers.
-        size: what the value adds up, without signs.
+        size: what the value adds up, without signs; of a largest sum, what that one adds up.
         unresolved: by how much values may differ that the solver does not tell apart, where costs are whole numbers;
             0 where it tells all of them apart.
         near: a mask of the columns that a plan as good may have, where that is known.
@@ -194,6 +194,7 @@ def finished(
     full = np.zeros(part.whole.columns)
     full[part.kept] = x
     size = added_up(program, x) + abs(program.offset)
+    compared = size + compared_up(program, x)
     bound = result.bound if np.any(program.cost) else value  # without costs, prices say nothing but their rounding
     if bound > value + ASTRAY * max(size, least_size(program)) + 1e-300:
         raise VerificationError(
@@ -202,12 +203,12 @@ def finished(
         )
     coarse = unresolved(program, x, value, resolved)
     bound = min(bound, value - coarse)
-    exact = within(value, bound, EXACT, size) or value - bound <= EXACT * least_size(program)
+    exact = within(value, bound, EXACT, compared) or value - bound <= EXACT * least_size(program)
     near = exact or within(value, bound, part.options.gap)
     status: Status = "optimal" if near else "feasible"
     proof = f"{how}: {ending(near, exact, result.stop)}"
     proof += f"; values of whole costs are told apart to {coarse:.2g}" if coarse else ""
-    return Found(status, full, value, bound, proof, solver, details, duals, size, coarse)
+    return Found(status, full, value, bound, proof, solver, details, duals, compared, coarse)
 
 
 def ending(near: bool, exact: bool, stop: str = "stopped") -> str:
@@ -230,6 +231,25 @@ def within(value: float, bound: float, gap: float, size: float = 0.0) -> bool:
 def added_up(program: LinearProgram, x: Array) -> float:
     """Return what the costs of amounts add up to, without signs and offset."""
     return float(np.abs(program.cost) @ np.abs(x))
+
+
+def compared_up(program: LinearProgram, x: Array) -> float:
+    """Return what the sums add up to, without signs, the largest of which is all that costs; 0 where there are none.
+
+    One amount that is not whole stands for that largest one. It is known to the rounding of the rows that hold it.
+    """
+    costly = np.flatnonzero(program.cost)
+    if len(costly) != 1 or program.whole[costly[0]]:
+        return 0.0
+    column = int(costly[0])
+    own = slice(int(program.start[column]), int(program.start[column + 1]))
+    rows, share = program.index[own], np.abs(program.value[own])
+    size, activity = program.row_sizes(x)[rows], program.activity(x)[rows]
+    ends = np.stack([program.row_low[rows], program.row_high[rows]])
+    with np.errstate(invalid="ignore"):
+        tight = np.min(np.abs(ends - activity), axis=0, initial=math.inf) <= EXACT * size
+    units = size[tight & (share > 0)] / share[tight & (share > 0)]
+    return float(abs(program.cost[column]) * np.max(units, initial=0.0))
 
 
 def settled(program: LinearProgram, x: Array) -> Array:

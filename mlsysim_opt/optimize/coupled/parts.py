@@ -57,6 +57,7 @@ class Parts:
         self.task, self.options = task, options
         self.problem = task.problem
         self.began = time.monotonic()
+        self.pressed: list[bool] = []  # Ctrl-C: no time is left
         names = self._relations()
         self.tying: list[Coupled] = [item for item in task.relations if item.name not in names]
         self.totals = [total or task.linear.total, *(item.coupling.total for item in self.tying)]
@@ -134,7 +135,7 @@ class Parts:
         return float(math.fsum(worth)) + value
 
     def _left(self) -> float | None:
-        limit = self.options.time_limit
+        limit = 0.0 if self.pressed else self.options.time_limit
         return None if limit is None else max(0.0, limit - (time.monotonic() - self.began))
 
 

@@ -14,6 +14,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from mlsysim_opt.errors import LimitReachedError
 from mlsysim_opt.optimize.backends.highs import HighsProgram, Result
 from mlsysim_opt.optimize.coupled.blocks import ScheduleOracle, ShareOracle
 from mlsysim_opt.optimize.coupled.compile import Compiled
@@ -26,7 +27,7 @@ from mlsysim_opt.optimize.coupled.pools import Base, Pick, Plan, beside
 from mlsysim_opt.optimize.coupled.program import Array, LinearProgram
 from mlsysim_opt.optimize.coupled.relaxed import TINY
 from mlsysim_opt.optimize.coupled.task import CoupledTask
-from mlsysim_opt.optimize.stopping import Standing
+from mlsysim_opt.optimize.stopping import Standing, noted_interrupts
 
 WORTH = 1e-3
 """Share of a place in what is done, or of a pick, that makes it worth branching over."""
@@ -52,8 +53,17 @@ def pools(task: CoupledTask) -> bool:
 
 
 def solve_pooled(task: CoupledTask, options: Options) -> tuple[Compiled, Found] | None:
-    """Return the best plan found, with its bound; None where this way finds no plan or does not apply."""
-    return _Pooled(task, options).answered()
+    """Return the best plan found, with its bound; None where this way finds no plan or does not apply.
+
+    Raises:
+        LimitReachedError: Ctrl-C was pressed before there was a plan.
+    """
+    made = _Pooled(task, options)
+    with noted_interrupts(made.pressed):
+        found = made.answered()
+    if found is None and made.pressed:
+        raise LimitReachedError("no plan was found: the search was interrupted", hint="let it run longer")
+    return found
 
 
 class _Pooled(PooledSearch):

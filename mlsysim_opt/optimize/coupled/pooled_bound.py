@@ -106,6 +106,8 @@ class PooledBound(Pools):
     def _half(self) -> float | None:
         """Return the seconds left for the relaxation: half of all."""
         left, limit = self._left(), self.options.time_limit
+        if self.pressed:
+            return 0.0
         return None if left is None or limit is None else max(0.0, left - limit / 2)
 
     def _lagrangian(self, prices: Prices) -> tuple[float, list[Any]]:

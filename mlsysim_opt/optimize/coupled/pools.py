@@ -327,7 +327,7 @@ class Pools(Parts):
         offset = float(self.offsets[0])
         exact = within(best.value, bound, EXACT)
         near = exact or within(best.value, bound, self.options.gap)
-        proof = f"{how}: {ending(near, exact)}"
+        proof = f"{how}: {ending(near, exact, 'interrupted' if self.pressed else 'stopped')}"
         amounts = np.concatenate(parts)
         found = Found(
             "optimal" if near else "feasible", amounts, best.value + offset, min(bound, best.value) + offset, proof,

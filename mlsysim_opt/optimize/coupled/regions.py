@@ -17,7 +17,7 @@ from typing import Protocol
 
 import numpy as np
 
-from mlsysim_opt.errors import VerificationError
+from mlsysim_opt.errors import SolverError, VerificationError
 from mlsysim_opt.optimize.coupled.outcome import ROUNDING, Found
 from mlsysim_opt.optimize.coupled.program import Array
 from mlsysim_opt.optimize.dominance import undominated
@@ -97,7 +97,7 @@ class Regions:
             whole amounts that has no more is complete.
         steps: of a cover, by how much a plan may be worse than one that it stands for. open: regions in which
             something may be missing, because a limit was reached. room: by how much the first objective of a plan is
-            above its bound at most.
+            above its bound at most. given_up: what the solver said where it found neither a plan nor that none is.
     """
 
     plans: Plans
@@ -108,6 +108,7 @@ class Regions:
     steps: Array | None = None
     open: list[Point] = field(default_factory=list)
     room: float = 0.0
+    given_up: list[str] = field(default_factory=list)
     _known: list[tuple[Point, Kept | None]] = field(default_factory=list)
     _floor: list[float] = field(default_factory=list)
     _starts: list[Array] = field(default_factory=list)
@@ -128,7 +129,7 @@ class Regions:
         for at in range(1, count):
             if lows[0].x is None or lows[0].status != "optimal":
                 break
-            lows.append(self.plans.least(at, {}))
+            lows.append(self._sought(at, {}))
         for low in lows:
             if low.status == "unbounded" or (low.x is None and low is lows[0]):
                 refuse(low)
@@ -266,10 +267,18 @@ class Regions:
         """Return the plan with the least of one objective, others as they are."""
         for wider in (1.0, 10.0, 100.0):  # the solver's tolerance may leave no plan between several limits
             kept = {key: self._kept_at(key, value, wider) for key, value in held.items()}
-            better = self.plans.least(at, {**kept, **rest}, x, near)
+            better = self._sought(at, {**kept, **rest}, x, near)
             if better.status != "infeasible":
                 break
         return better
+
+    def _sought(self, at: int, limits: Limits, start: Array | None = None, among: Array | None = None) -> Found:
+        """Return what `least` does; where the solver gives up, that nothing is known: other points are not lost."""
+        try:
+            return self.plans.least(at, limits, start, among)
+        except SolverError as error:
+            self.given_up.append(error.message)
+            return Found("unknown", None, None, -math.inf, error.message, "")
 
     def _asked(self, upper: Point, starts: Sequence[Array]) -> tuple[bool, Kept | None]:
         """Return whether a region is settled, and its plan with the least first objective; None if it is empty."""
@@ -279,7 +288,7 @@ class Regions:
             limits = self._limits(upper)
             free = [at for at in limits if not self._step(at)]
             try:
-                found = self.plans.least(0, limits, begin)
+                found = self._sought(0, limits, begin)
             except VerificationError:
                 if not free or attempt >= MISSES:
                     raise
