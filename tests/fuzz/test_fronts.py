@@ -6,11 +6,12 @@ A failure names its seed: `examine_seed(examine_plans, 17, every=True)` runs tha
 from __future__ import annotations
 
 import pytest
+from fuzzing.chain_fronts import examine_chains
 from fuzzing.fronts import examine_designs, examine_plans, examine_seed, question
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-QUICK, DESIGNS, CAMPAIGN, STEP = 100, 100, 5000, 50
+QUICK, DESIGNS, CHAINS, CAMPAIGN, STEP = 100, 100, 60, 5000, 50
 
 
 @pytest.mark.parametrize("seed", range(DESIGNS))
@@ -21,6 +22,16 @@ def test_fronts_of_designs(seed: int) -> None:
 @pytest.mark.parametrize("seed", range(QUICK))
 def test_fronts_of_plans(seed: int) -> None:
     examine_seed(examine_plans, seed)
+
+
+@pytest.mark.parametrize("seed", range(CHAINS))
+def test_fronts_of_chains(seed: int) -> None:
+    examine_seed(examine_chains, seed)
+
+
+@pytest.mark.parametrize("seed", range(0, 24, 2))
+def test_labels_and_programs_find_the_same_fronts_of_chains(seed: int) -> None:
+    examine_seed(examine_chains, seed, every=True)
 
 
 @pytest.mark.parametrize("seed", [438, 2200, 2455, 3108, 3526])
@@ -44,6 +55,7 @@ def test_campaign(first: int) -> None:
     for seed in range(first, first + STEP):
         examine_seed(examine_designs, seed)
         examine_seed(examine_plans, seed, every=True)
+        examine_seed(examine_chains, seed, every=True)
 
 
 def test_the_instances_are_of_all_kinds() -> None:

@@ -16,13 +16,17 @@ from mlsysim_opt.formulations.layerwise import layerwise
 import mlsysim_opt as mo
 from mlsysim_opt.algebra.evaluate import ScalarProgram
 from mlsysim_opt.errors import InfeasibleError, MlsysimError
-from mlsysim_opt.optimize import question
-from mlsysim_opt.optimize.coupled import search
+from mlsysim_opt.optimize import CoupledProblem, CoupledTask, formulation, question
+from mlsysim_opt.optimize.coupled import front as front_search
+from mlsysim_opt.optimize.coupled import front_labels, search
+from mlsysim_opt.optimize.coupled.links import changes_follow
 from mlsysim_opt.optimize.coupled.search import HighsBackend, Options
 from mlsysim_opt.physics.training import DistributedModel
 from mlsysim_opt.registry import default_catalog
 
 Cost = dict[tuple[str, str], float]
+OF_TWO = ["min_step_time", "min_memory"]
+OF_THREE = [*OF_TWO, "min_resharding_time"]
 
 
 def test_layers_that_are_alike_are_told_once() -> None:
@@ -287,6 +291,80 @@ def test_every_point_of_a_front_of_time_and_memory_is_proven() -> None:
         held = point.metrics["memory"].to("GiB").magnitude
         alone = mo.optimize("layerwise", **job, constraints=[f"memory <= {held * (1 + 1e-9)!r} GiB"])
         assert milliseconds(alone) == pytest.approx(milliseconds(point), rel=1e-9)
+
+
+def few_layers() -> dict[str, Any]:
+    """Three layers, three strategies: 27 chains."""
+    ways = (("x", "1 ms", "4 GiB"), ("y", "2 ms", "2 GiB"), ("z", "4 ms", "1 GiB"))
+    return {
+        "measured": [
+            {"layer": layer, "strategy": name, "time": time, "kept": kept}
+            for layer, (name, time, kept) in itertools.product("abc", ways)
+        ],
+        "resharding": [
+            {"before": a, "after": b, "time": "0.5 ms"} for a, b in itertools.permutations("xyz", 2)
+        ],
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("objectives", [OF_TWO, OF_THREE])
+@pytest.mark.parametrize("labels", [True, False])
+def test_a_front_of_chains_is_complete(objectives: list[str], labels: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By hand: xxx, xxy (in this order, one change), xyy, yyy, yyz, yzz, zzz; none is free, two changes are beaten."""
+    if not labels:
+        monkeypatch.setattr(front_search, "chain_front", lambda *of: None)
+    front = mo.pareto("layerwise", objectives=objectives, **few_layers())
+    assert front.complete
+    assert [[round(value, 6) for value in row[:2]] for row in front.values] == [
+        [0.003, 12], [0.0045, 10], [0.0055, 8], [0.006, 6], [0.0085, 5], [0.0105, 4], [0.012, 3]
+    ]  # fmt: skip
+    assert ("labels over the chain" in front.guarantee) == labels
+    few = mo.pareto("layerwise", objectives=objectives, points=3, **few_layers())
+    assert few.status == "cover"
+    assert len(few) < 7
+
+
+def test_a_front_of_work_space_alone() -> None:
+    """What counts is the most of one layer, far more than all of them keep: by hand, xx, xy or yx, yy."""
+    rows = [
+        {"layer": layer, "strategy": name, "time": time, "kept": kept, "working": working}
+        for layer, kept in (("a", "0 GiB"), ("b", "1 byte"))
+        for name, time, working in (("x", "1 ms", "40 GiB"), ("y", "2 ms", "20 GiB"))
+    ]
+    changes = [{"before": "x", "after": "y", "time": 0}, {"before": "y", "after": "x", "time": 0}]
+    front = mo.pareto("layerwise", objectives=OF_TWO, measured=rows, resharding=changes)
+    assert front.complete
+    assert [[round(time, 6), round(memory, 6)] for time, memory in front.values] == [[0.002, 40], [0.004, 20]]
+
+
+def test_a_front_with_too_many_labels_is_a_cover_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(front_labels, "MADE", 2)
+    front = mo.pareto("layerwise", objectives=OF_TWO, **few_layers())
+    assert front.status == "cover"
+    assert "some point is no worse in min_step_time" in front.guarantee
+
+
+def test_that_changes_follow_from_picks_is_proven_by_the_numbers() -> None:
+    task = formulation("layerwise").problem(few_layers())
+    assert isinstance(task, CoupledProblem)
+    program = CoupledTask.of(task, "min_step_time", []).compiled().program
+    assert changes_follow(program)
+    links = program.links
+    assert links is not None
+    assert program.group_high is not None
+    broken = {
+        "no chain": replace(program, links=None),
+        "two picks of a stage": replace(program, group_high=program.group_high + 1),
+        "picks in parts": replace(program, whole=program.whole & ~links.pick),
+        "changes below zero": replace(program, low=np.where(links.change, -1.0, program.low)),
+        "half a change": replace(program, value=np.where(links.change[program.entry_column], 2.0, 1.0) * program.value),
+        "no row that says so": replace(program, links=replace(links, rows=links.rows[:-1])),
+        "no equation": replace(program, row_low=np.where(program.row_high == 0, -np.inf, program.row_low)),
+        "two ways to change": replace(program, links=replace(links, after=np.zeros_like(links.after))),
+        "strategies of two layouts": replace(program, links=replace(links, before=links.before[::-1].copy())),
+    }
+    for name, item in broken.items():
+        assert not changes_follow(item), name
 
 
 def test_the_least_change_of_the_limit_is_the_least() -> None:

@@ -67,14 +67,54 @@ class Audit:
         self.slacks[name] = (max(0.0, large - small), "")
 
 
-class Auditor:
-    """Evaluates amounts of one plan."""
+class Scalars:
+    """Numbers of single tuples of a problem by the scalar path, each computed once: for one plan, or for several."""
 
-    def __init__(self, problem: CoupledProblem, relations: Sequence[Coupled], local: Sequence[Constraint]) -> None:
+    def __init__(self, problem: CoupledProblem) -> None:
+        self.problem = problem
+        self._programs: dict[tuple[int, ...], _Known] = {}
+
+    def __call__(self, roots: Sequence[Expression], at: Mapping[str, Any]) -> list[float]:
+        """Return the values of expressions where choices have these values."""
+        key = tuple(map(id, roots))
+        if key not in self._programs:
+            names = sorted({choice.name for root in roots for choice in root.choices})
+            self._programs[key] = _Known(roots, names, ScalarProgram(list(roots), self.problem.values))
+        known = self._programs[key]
+        place = tuple(at.get(name) for name in known.names)
+        if place not in known.values:
+            known.values[place] = known.program.run_named({**self.problem.values, **at})
+        return list(known.values[place])
+
+
+@dataclass(frozen=True)
+class _Known:
+    """Expressions as a program, the names of the choices that they depend on, and their values by those of these."""
+
+    roots: Sequence[Expression]  # held: the key is their identities
+    names: Sequence[str]
+    program: ScalarProgram
+    values: dict[tuple[Any, ...], Sequence[float]] = field(default_factory=dict)
+
+
+class Auditor:
+    """Evaluates amounts of one plan.
+
+    Args:
+        scalars: the numbers of the problem that plans before this one needed.
+    """
+
+    def __init__(
+        self,
+        problem: CoupledProblem,
+        relations: Sequence[Coupled],
+        local: Sequence[Constraint],
+        scalars: Scalars | None = None,
+    ) -> None:
         self.problem = problem
         self.relations = list(relations)
         self.local = list(local)
-        self._programs: dict[tuple[int, ...], ScalarProgram] = {}
+        self._evaluated = scalars or Scalars(problem)
 
     def run(self, amounts: Sequence[Amount], totals: Sequence[Total | Largest]) -> Audit:
         """Return what the amounts add up to, and what they violate."""
@@ -87,12 +127,6 @@ class Auditor:
             found.totals.append(row.value)
             found.sizes.append(row.size)
         return found
-
-    def _evaluated(self, roots: Sequence[Expression], at: Mapping[str, Any]) -> list[float]:
-        key = tuple(id(root) for root in roots)
-        if key not in self._programs:
-            self._programs[key] = ScalarProgram(list(roots), self.problem.values)
-        return self._programs[key].run_named({**self.problem.values, **at})
 
     # families ---------------------------------------------------------------------------------------------------------
     def _families(self, amounts: Sequence[Amount], found: Audit) -> None:

@@ -56,7 +56,7 @@ def solve_chain(program: LinearProgram, options: Options, pressed: list[bool]) -
 
 
 @dataclass(frozen=True, eq=False)
-class _Sum:
+class Taken:
     """What each pick and each change takes of something, and a unit in which all that chains take are whole numbers.
 
     Attributes:
@@ -68,13 +68,17 @@ class _Sum:
     unit: float
 
     @staticmethod
-    def of(parts: Parts, each: Array) -> _Sum:
-        """Return it for a sum over the chain."""
+    def of(parts: Parts, each: Array, beside: float = 0.0) -> Taken:
+        """Return it for a sum over the chain.
+
+        Args:
+            beside: what is added to it at most.
+        """
         picks = [each[mine] for mine in parts.picks]
         changes = np.where(parts.changes >= 0, each[parts.changes], 0.0)
         most = sum(float(np.abs(item).max(initial=0.0)) for item in picks)
         most += float(np.abs(changes).max(axis=(1, 2), initial=0.0).sum())
-        return _Sum(picks, changes, (most or 1.0) / WHOLE)
+        return Taken(picks, changes, (most + beside or 1.0) / WHOLE)
 
     def whole(self, value: Any) -> Any:
         """Return numbers in units."""
@@ -110,7 +114,7 @@ class _Search:
         self.parts, self.program, self.options, self.pressed = parts, program, options, pressed
         self.began = time.monotonic()
         self.labels = 0
-        self.cost, self.uses = _Sum.of(parts, parts.cost.each), [_Sum.of(parts, item.each) for item in parts.limits]
+        self.cost, self.uses = Taken.of(parts, parts.cost.each), [Taken.of(parts, item.each) for item in parts.limits]
         self.stages, self.layouts = len(parts.picks), parts.changes.shape[1]
         self.layout = [parts.layout[mine] for mine in parts.picks]
         self.bound = -math.inf

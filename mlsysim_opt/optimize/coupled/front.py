@@ -15,8 +15,10 @@ from typing import Any
 import numpy as np
 
 from mlsysim_opt.errors import LimitReachedError, UnboundedError
+from mlsysim_opt.optimize.coupled.audit import Scalars
 from mlsysim_opt.optimize.coupled.engines import program_backend
 from mlsysim_opt.optimize.coupled.front_generated import GeneratedPlans, generates_front
+from mlsysim_opt.optimize.coupled.front_labels import TooManyLabels, chain_front
 from mlsysim_opt.optimize.coupled.front_program import ProgramPlans
 from mlsysim_opt.optimize.coupled.outcome import Found, Options, ProgramBackend
 from mlsysim_opt.optimize.coupled.regions import SAME, Kept, Point, Regions
@@ -74,12 +76,26 @@ def coupled_front(
         if progress is not None:
             watches = [watching(replace(task, objective=item), progress) for item in (task.objective, *task.then)]
             halt.progress = _looked_for(plans, watches)
-        asked = points if points is not None or plans.discrete else COVER
+        chains, endless = _chains(plans, engine, halt)
+        asked = points if points is not None or (plans.discrete and not endless) else COVER
         parts = None if asked is None else max(1, math.floor(asked ** (1 / (plans.count - 1)) + 1e-9) - 1)
         begin = None if start is None else plans.begun(start)
         search = Regions(plans, halt.now, parts, begin, points)
-        kept = search.run(lambda found: _refuse(task, engine, options, found))
+        if chains is None:
+            kept = search.run(lambda found: _refuse(task, engine, options, found))
+        else:
+            kept = search.known(chains)
     return _front(task, engine, plans, search, kept, time.perf_counter() - began, share)
+
+
+def _chains(plans: ProgramPlans | GeneratedPlans, engine: ProgramBackend, halt: Halt) -> tuple[list[Kept] | None, bool]:
+    """Return all undominated chains, if plans are such, and whether there are too many to look for them one by one."""
+    if isinstance(plans, GeneratedPlans) or engine.name != "milp":
+        return None, False
+    try:
+        return chain_front(plans, halt), False
+    except TooManyLabels:
+        return None, True
 
 
 def _looked_for(plans: ProgramPlans | GeneratedPlans, watches: Sequence[Watch | None]) -> Watch:
@@ -115,7 +131,7 @@ def _front(
     objectives = [task.objective, *task.then]
     costs = np.array([item.values for item in kept])
     written = Written.of(list(task.problem.metrics.values()), objectives, task.objective_spec, costs)
-    found = []
+    found, scalars = [], Scalars(task.problem)
     for plan in kept:
         held = written.held(plan.values)
         mine = replace(
@@ -127,7 +143,7 @@ def _front(
         known, value = plan.found, plan.values[0]
         outcome = replace(known, value=value, bound=min(known.bound, value), duals=None)
         solved = plans.solved(plan, outcome)
-        found.append(solution_of(mine, solved, solved, engine.name, seconds, gap))
+        found.append(solution_of(mine, solved, solved, engine.name, seconds, gap, scalars))
     widths = np.zeros(len(objectives)) if search.steps is None else search.steps.copy()
     if search.room > ROUNDED * float(np.max(np.abs(costs[:, 0]))):
         widths[0] = search.room
@@ -156,7 +172,8 @@ def _guarantee(written: Written, plans: ProgramPlans | GeneratedPlans, search: R
     if widths.any():
         text = written.cover(widths.tolist(), "every plan")
     else:
-        text = f"complete: all {count} undominated values, by {plans.solves} exact programs"
+        how = f"{plans.solves} exact programs" if plans.solves else "labels over the chain"
+        text = f"complete: all {count} undominated values, by {how}"
         told = [f"{written.text(at, width)} in {written.objectives[at].name}"
                 for at, width in sorted(plans.resolution.items())]  # fmt: skip
         text += f"; plans closer than {' and '.join(told)} count as one" if told else ""

@@ -11,6 +11,7 @@ import numpy as np
 
 from mlsysim_opt.optimize.coupled.compile import placed
 from mlsysim_opt.optimize.coupled.linear import Linear, linear_objective
+from mlsysim_opt.optimize.coupled.links import changes_follow
 from mlsysim_opt.optimize.coupled.outcome import EXACT, Found, Options, ProgramBackend, within
 from mlsysim_opt.optimize.coupled.program import Array, LinearProgram, difference
 from mlsysim_opt.optimize.coupled.prune import undominated
@@ -51,6 +52,11 @@ class Sum:
     step: float
     least: float = 1.0
 
+    @property
+    def parts(self) -> list[Array]:
+        """What is added up, and what that is divided by."""
+        return [self.cost] if self.divisor is None else [self.cost, self.divisor]
+
     def only(self, kept: Array) -> Sum:
         """Return it over some of the columns."""
         return replace(self, cost=self.cost[kept], divisor=None if self.divisor is None else self.divisor[kept])
@@ -71,6 +77,7 @@ class ProgramPlans:
         self.engine, self.options, self.began = engine, options, time.monotonic()
         self.task = task
         self.solves = 0
+        self.labels = 0  # of the chain that it is, if that is how they were found
         self.at = 0  # the objective that is looked for
         self.resolution: dict[int, float] = {}
         self._near: dict[int, float] = {}
@@ -91,7 +98,9 @@ class ProgramPlans:
         self.linear[0] = self.carrying.linear  # the largest of something has an amount of its own in each task
         refuse_negative_divisors(self.carrying, left(options, self.began))
         self.compiled = self.carrying.compiled()
+        self.chained = changes_follow(self.compiled.program)
         sums = [self._sum(item, low) for item, low in zip(self.linear, least, strict=True)]
+        self.discrete = self._discrete(sums)
         program = _defined(self.compiled.program, sums)
         self.columns = np.arange(program.columns)
         if options.prune:
@@ -104,9 +113,31 @@ class ProgramPlans:
         assert self.carrying.compiler is not None
         cost, offset = self.compiled.coefficients(linear.total, self.carrying.compiler)
         if linear.divisor is None:
-            return Sum(cost, offset, None, 0.0, spacing(cost, self.compiled.program.whole))
+            return Sum(cost, offset, None, 0.0, spacing(cost, self._known()))
         divisor, below = self.compiled.coefficients(linear.divisor, self.carrying.compiler)
         return Sum(cost, offset, divisor, below, 0.0, least)
+
+    def _known(self) -> Array:
+        """Return which amounts are whole, or follow from those that are."""
+        program = self.compiled.program
+        return program.whole | program.links.change if self.chained and program.links else program.whole
+
+    def _discrete(self, sums: Sequence[Sum]) -> bool:
+        """Return whether objectives have so many values and no more: those of whole amounts, and of what follows.
+
+        Of the amounts of a chain that do not follow (room for work below a limit) none counts that no objective has.
+        """
+        free = ~self._known() & (self.compiled.program.low < self.compiled.program.high)
+        brought = {
+            family for item in self.linear for other in item.relations for family in other.coupling.total.families
+        }
+        if self.chained:
+            for item in self.compiled.columns:
+                span = self.compiled.span(item)
+                if item not in brought:
+                    free[span] &= np.any([part[span] != 0 for one in sums for part in one.parts], axis=0)
+        mine = self.task.problem.families
+        return not any(free[self.compiled.span(item)].any() for item in self.compiled.columns if item.name in mine)
 
     # what is asked of the solver --------------------------------------------------------------------------------------
     def limited(self, limits: Limits) -> LinearProgram:
@@ -200,21 +231,19 @@ class ProgramPlans:
         return self.count > 2 or bool(first.step) or first.divisor is not None or not self.discrete
 
     @property
-    def discrete(self) -> bool:
-        """Whether amounts of the plan itself are all whole, or given."""
-        mine, program = self.task.problem.families, self.compiled.program
-        free = ~program.whole & (program.low < program.high)
-        return not any(free[self.compiled.span(item)].any() for item in self.compiled.columns if item.name in mine)
-
-    @property
     def details(self) -> dict[str, int]:
         """What was done."""
-        return {"programs": self.solves, "columns": self.compiled.program.columns, "kept": len(self.columns)}
+        told = {"programs": self.solves, "columns": self.compiled.program.columns, "kept": len(self.columns)}
+        return {**told, "labels": self.labels} if self.labels else told
 
     def values(self, x: Array) -> Point:
         """Return the objectives of a plan; the largest of something is looked up, not the amount that stands for it."""
         if any(item.helpers for item in self.linear):
             return values_at(self.task, self.compiled, self.full(x))
+        return self.added(x)
+
+    def added(self, x: Array) -> Point:
+        """Return the objectives of a plan whose amounts that stand for the largest of something are just that."""
         out = []
         for item in self.sums:
             value = float(item.cost @ x) + item.offset

@@ -58,6 +58,46 @@ def links_of(
     return Links(pick, change, stage, before, after, stages, len(chain.layout.values), rows_of)
 
 
+def changes_follow(program: LinearProgram) -> bool:
+    """Return whether all changes of a chain are known, as one or none, once its picks are: its numbers prove it.
+
+    One of each stage is picked, in one layout. A change has no other layout before it, as a row holds those that have
+    below the picks that do, and no other layout behind it, as another row makes them as many as the picks that do. So
+    between two picks all changes but one are none, and that one is one.
+    """
+    links, high = program.links, program.group_high
+    if links is None or program.group is None or high is None:
+        return False
+    picks, free = np.flatnonzero(links.pick), links.change & (program.high > program.low)
+    groups = set(zip(links.stage[picks].tolist(), program.group[picks].tolist(), strict=True))
+    if len(groups) > links.stages or not all(at >= 0 and high[at] == 1 for _, at in groups):
+        return False
+    if not program.whole[picks].all() or np.any(program.low[links.pick | links.change] < 0):
+        return False
+    row, column, value = program.index, program.entry_column, program.value
+    pick, change = links.pick[column], links.change[column]
+    apart = np.zeros(program.rows, dtype=bool)  # rows that say no more than: as many changes as picks, or fewer
+    apart[links.rows] = program.row_high[links.rows] == 0
+    sizes = np.zeros(program.rows)
+    np.maximum.at(sizes, row, np.abs(value))
+    apart[row[value != np.where(pick, -1.0, 1.0) * sizes[row]]] = False
+    apart[row[~(pick | change)]] = False
+    place = links.stage * links.layouts + links.before
+    least, most = np.full(program.rows, program.columns * links.layouts), np.full(program.rows, -1)
+    np.minimum.at(least, row[pick], place[column[pick]])
+    np.maximum.at(most, row[pick], place[column[pick]])
+    apart &= most <= least
+    told = change & apart[row]
+    equal = program.row_low[row] == 0
+    leaves = told & (most[row] == place[column])
+    enters = told & equal & (most[row] == (links.stage[column] + 1) * links.layouts + links.after[column])
+    known = np.zeros((3, program.columns), dtype=bool)
+    for at, where in enumerate((leaves, enters, told & (most[row] < 0))):
+        known[at, column[where]] = True
+    pairs = (place * links.layouts + links.after)[free]
+    return bool(((known[0] & known[1]) | known[2])[free].all()) and len(np.unique(pairs)) == len(pairs)
+
+
 @dataclass(frozen=True, eq=False)
 class Needs:
     """A sum over the chain: of each column, and of a unit of the peak."""
@@ -108,6 +148,10 @@ class Helper:
     beyond: Array
     offset: float
 
+    def shares_of(self, peak: Array) -> float:
+        """Return what a unit of the peak takes of it."""
+        return float(self.beyond.max() / peak.max()) if peak.any() else 0.0
+
 
 @dataclass(frozen=True, eq=False)
 class Parts:
@@ -138,9 +182,21 @@ class Parts:
             x[item.column] = float(item.common @ x) + float(item.beyond[list(columns)].max()) + item.offset
         return x
 
+    def needs(self, row: Array) -> Needs:
+        """Return a sum over all columns as one over the chain, but for a number."""
+        each, top = row, 0.0
+        for item in self.helpers:
+            each = each + row[item.column] * item.common
+            top += row[item.column] * item.shares_of(self.peak)
+        return Needs(each, top)
 
-def parts_of(program: LinearProgram) -> Parts | None:
-    """Return a program as a chain under limits; None if it is none, or nothing ties its stages but their changes."""
+
+def parts_of(program: LinearProgram, free: bool = False) -> Parts | None:
+    """Return a program as a chain under limits; None if it is none, or nothing ties its stages but their changes.
+
+    Args:
+        free: whether that nothing ties them is no matter.
+    """
     links = program.links
     if links is None:
         return None
@@ -167,7 +223,7 @@ def parts_of(program: LinearProgram) -> Parts | None:
     peak = _peak(helpers, program.columns)
     if peak is None:
         return None
-    own = {item.column: float(item.beyond.max() / peak.max()) if peak.any() else 0.0 for item in helpers}
+    own = {item.column: item.shares_of(peak) for item in helpers}
 
     def needed(row: Array) -> tuple[Needs, float]:
         each, top, offset = np.where(open_, row, 0.0), 0.0, 0.0
@@ -188,7 +244,7 @@ def parts_of(program: LinearProgram) -> Parts | None:
         if math.isfinite(program.high[item.column]):
             of, offset = needed(np.eye(1, program.columns, item.column)[0])
             limits.append(Limit(of.each, [(of.peak, float(program.high[item.column] - offset))]))
-    if not limits and not cost.peak:
+    if not free and not limits and not cost.peak:
         return None
     changes = np.full((links.stages, links.layouts, links.layouts), -1, dtype=np.int64)
     at = np.flatnonzero(links.change & open_)

@@ -14,7 +14,7 @@ from mlsysim_opt.algebra.derive import gradient
 from mlsysim_opt.algebra.evaluate import ScalarProgram
 from mlsysim_opt.errors import VerificationError
 from mlsysim_opt.optimize.answer import Metrics, Value
-from mlsysim_opt.optimize.coupled.audit import Amount, Audit, Auditor
+from mlsysim_opt.optimize.coupled.audit import Amount, Audit, Auditor, Scalars
 from mlsysim_opt.optimize.coupled.compile import Compiled, amounts_of
 from mlsysim_opt.optimize.coupled.linear import metric_symbols
 from mlsysim_opt.optimize.coupled.outcome import ROUNDING
@@ -43,14 +43,18 @@ class Evaluated:
     compared: float
 
 
-def evaluated(task: CoupledTask, amounts: Sequence[Amount]) -> Evaluated:
-    """Return what the scalar path finds of a plan."""
+def evaluated(task: CoupledTask, amounts: Sequence[Amount], scalars: Scalars | None = None) -> Evaluated:
+    """Return what the scalar path finds of a plan.
+
+    Args:
+        scalars: the numbers of the problem that plans before this one needed.
+    """
     problem = task.problem
     families = set(problem.families.values())
     own = [item for item in amounts if item.family in families]
     relations = [item for item in task.relations if families.issuperset(item.coupling.total.families)]
     named = list(problem.totals)
-    audit = Auditor(problem, relations, task.local).run(own, [problem.totals[name] for name in named])
+    audit = Auditor(problem, relations, task.local, scalars).run(own, [problem.totals[name] for name in named])
     totals = dict(zip(named, audit.totals, strict=True))
     for item in task.user:  # with a largest in them, whose stand-in is no amount of the plan
         if item.constraint.sides and not families.issuperset(item.families):

@@ -157,6 +157,13 @@ class Regions:
         whole = self._completed(kept, self.asked) if doubt and self.plans.discrete else None
         return self._finer(kept, self.asked) if whole is None else whole
 
+    def known(self, plans: Sequence[Kept]) -> list[Kept]:
+        """Return a front of plans that are known: those that no other one beats, or so many points as are asked for."""
+        for item in plans:
+            self._scale = np.maximum(self._scale, np.abs(item.values)) if self._scale.size else np.abs(item.values)
+        kept = sorted(self._settled(plans), key=lambda item: item.values)
+        return kept if self.asked is None else self._thinned(kept, self.asked)
+
     def _completed(self, cover: list[Kept], asked: int) -> list[Kept] | None:
         """Return the complete front, or so many points of it; None where it has many more: that is soon found out."""
         steps, known = self.steps, self._known

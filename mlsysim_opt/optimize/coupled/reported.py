@@ -11,7 +11,7 @@ import numpy as np
 
 from mlsysim_opt.errors import ScaleError, VerificationError
 from mlsysim_opt.optimize.answer import WITHIN_GAP, Certificate, Value, relative
-from mlsysim_opt.optimize.coupled.audit import Amount, Audit
+from mlsysim_opt.optimize.coupled.audit import Amount, Audit, Scalars
 from mlsysim_opt.optimize.coupled.compile import Compiled, amounts_of
 from mlsysim_opt.optimize.coupled.lowered import lowered
 from mlsysim_opt.optimize.coupled.outcome import EXACT, ROUNDING, Found, within
@@ -37,12 +37,19 @@ class Solved:
 
 
 def solution_of(
-    task: CoupledTask, first: Solved, solved: Solved, backend: str, seconds: float, asked_gap: float = 0.0
+    task: CoupledTask,
+    first: Solved,
+    solved: Solved,
+    backend: str,
+    seconds: float,
+    asked_gap: float = 0.0,
+    scalars: Scalars | None = None,
 ) -> PlanSolution:
     """Return a solved program as a solution, after its plan was evaluated again by the scalar path.
 
     Args:
-        asked_gap: the gap at which the search was to stop.
+        asked_gap: the gap at which the search was to stop. scalars: the numbers of the problem that plans before this
+            one needed.
     Raises:
         VerificationError: something disagrees. ScaleError: the objective is no finite number.
     """
@@ -54,7 +61,7 @@ def solution_of(
     every = amounts_of(solved.compiled, lowered(solved.compiled, found.x))
     clean = without_dust(every)
     for amounts in (clean, every) if len(clean) < len(every) else (every,):
-        seen = evaluated(task, amounts)
+        seen = evaluated(task, amounts, scalars)
         audit, value = seen.audit, seen.value
         added = max(seen.added, seen.compared, first.found.size)
         size = max(abs(claimed), abs(value), ROUNDING * added) or 1.0

@@ -66,14 +66,29 @@ def added(
     return Chain(step, between, kept, kept + max(item.working for item in chosen))
 
 
-def limited(seed: int) -> Question:
-    """Return the question of a seed about measured layers, under further limits."""
-    return chain(seed, limited=True)
+@dataclass(frozen=True)
+class Measured:
+    """Measured layers: what is given, the strategies of each, the time of a change, and the limit of memory."""
+
+    given: dict[str, Any]
+    rows: dict[str, list[Strategy]]
+    changes: dict[tuple[str, str], float]
+    most: float | None
+
+    def change(self, before: Any, after: Any) -> float:
+        return 0.0 if before == after else self.changes.get((before, after), math.inf)
+
+    def every(self, rows: dict[str, list[Strategy]] | None = None) -> list[Chain]:
+        """Return what every chain adds up to that is possible and fits."""
+        found = [added(chosen, self.change) for chosen in itertools.product(*(rows or self.rows).values())]
+        return [item for item in found if math.isfinite(item.step) and self.fits(item)]
+
+    def fits(self, item: Chain) -> bool:
+        return self.most is None or at_most(item.peak, self.most)
 
 
-def chain(seed: int, limited: bool = False) -> Question:
-    """Return the question of a seed about measured layers."""
-    dice = random.Random(seed)
+def measured(dice: random.Random) -> Measured:
+    """Return random layers."""
     whole = dice.random() < 0.5
     number = (lambda low, high: float(dice.randint(low, high))) if whole else dice.uniform
     layers, names = [f"l{at}" for at in range(dice.randint(1, 5))], "wxyz"[: dice.randint(1, 4)]
@@ -89,19 +104,6 @@ def chain(seed: int, limited: bool = False) -> Question:
     known = sorted({item.layout for mine in rows.values() for item in mine})
     changes = {pair: number(0, 9) * MS for pair in itertools.permutations(known, 2) if dice.random() < 0.8}
     most = number(3, 40) * GIB if dice.random() < 0.6 else None
-
-    def change(before: Any, after: Any) -> float:
-        return 0.0 if before == after else changes.get((before, after), math.inf)
-
-    every = [added(chosen, change) for chosen in itertools.product(*rows.values())]
-    every = [item for item in every if math.isfinite(item.step) and (most is None or at_most(item.peak, most))]
-    wish = _wish(dice, every, sure=most is not None)
-    wish = _further(dice, every, wish) if limited else wish
-    left = {layer: [item for item in mine if f"strategy != '{item.name}'" not in dict(wish.limits)]
-            for layer, mine in rows.items()}  # fmt: skip
-    every = [added(chosen, change) for chosen in itertools.product(*left.values())]
-    good = [item for item in every if math.isfinite(item.step) and wish.holds(item)]
-    good = [item for item in good if most is None or at_most(item.peak, most)]
     given: dict[str, Any] = {
         "measured": [
             {"layer": layer, "strategy": item.name, "layout": item.layout, "time": f"{item.time / MS!r} ms",
@@ -114,16 +116,33 @@ def chain(seed: int, limited: bool = False) -> Question:
     }  # fmt: skip
     if most is not None:
         given["memory_limit"] = f"{most / GIB!r} GiB"
+    return Measured(given, rows, changes, most)
+
+
+def limited(seed: int) -> Question:
+    """Return the question of a seed about measured layers, under further limits."""
+    return chain(seed, limited=True)
+
+
+def chain(seed: int, limited: bool = False) -> Question:
+    """Return the question of a seed about measured layers."""
+    dice = random.Random(seed)
+    drawn = measured(dice)
+    wish = _wish(dice, drawn.every(), sure=drawn.most is not None)
+    wish = _further(dice, drawn.every(), wish) if limited else wish
+    left = {layer: [item for item in mine if f"strategy != '{item.name}'" not in dict(wish.limits)]
+            for layer, mine in drawn.rows.items()}  # fmt: skip
+    good = [item for item in drawn.every(left) if wish.holds(item)]
 
     def recheck(answer: PlanSolution) -> float | None:
         picked = [row["strategy"] for row in answer.amounts["strategies"]]
-        found = [next(item for item in left[layer] if item.name == name)
-                 for layer, name in zip(layers, picked, strict=True)]  # fmt: skip
-        item = added(found, change)
-        fits = wish.holds(item) and (most is None or at_most(item.peak, most))
-        return wish.value(item) if fits else None
+        found = [next(item for item in mine if item.name == name)
+                 for mine, name in zip(left.values(), picked, strict=True)]  # fmt: skip
+        item = added(found, drawn.change)
+        return wish.value(item) if wish.holds(item) and drawn.fits(item) else None
 
-    return _asked(formulation("layerwise").problem(given), wish, [wish.value(item) for item in good], recheck)
+    problem = formulation("layerwise").problem(drawn.given)
+    return _asked(problem, wish, [wish.value(item) for item in good], recheck)
 
 
 def modelled(seed: int) -> Question:
