@@ -273,7 +273,7 @@ class Answered(ABC):
         if not isinstance(data, dict) or (data.get("schema"), data.get("kind")) != (SCHEMA, cls.KIND):
             kind = data.get("kind") if isinstance(data, dict) else None
             other = READERS.get(str(kind)) if kind != cls.KIND else None
-            hint = hint if other is None else f"{other} reads it"
+            hint = hint if other is None else f"{other} reads it; {hint}"
             raise InputError(f"{wanted}: it is {described(data)}", path="solution", hint=hint)
         try:
             return cls.from_dict(data)

@@ -100,5 +100,6 @@ def check_form(data: Mapping[str, Any]) -> None:
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(item) for item in first["loc"])
-        given = "" if first["type"] == "missing" else f", got {str(first['input'])[:60]}"
-        raise ValueError(f"{place}: {first['msg'].lower()}{given}") from error
+        if first["type"] == "missing":
+            raise ValueError(f"it lacks {place!r}") from error
+        raise ValueError(f"{place}: {first['msg'].lower()}, got {str(first['input'])[:60]}") from error

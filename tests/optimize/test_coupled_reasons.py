@@ -99,7 +99,8 @@ def test_conflicts_and_ways_out_are_those_of_counting(seed: int) -> None:
         after = re.findall(r"'(\w+) <= [\d.]+' by [\d.]+: a limit of ([\d.]+)", str(way))
         assert len(after) == len(way.constraint.split(" and ")) > 1
         taken = sum(float(value) / limits[name] - 1 for name, value in after)
-        assert taken == pytest.approx(cheapest, abs=1e-5)
+        digit = sum(1e-5 * float(value) / limits[name] for name, value in after)  # the last of six, rounded up
+        assert cheapest - 1e-9 <= taken <= cheapest + digit
 
 
 def fleet(limit: int = 5) -> CoupledProblem:

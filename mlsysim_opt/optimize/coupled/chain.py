@@ -15,13 +15,13 @@ from __future__ import annotations
 import itertools
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from mlsysim_opt.optimize.coupled.labels import Labels, unbeaten
+from mlsysim_opt.optimize.coupled.labels import Labels, columns_of, unbeaten
 from mlsysim_opt.optimize.coupled.links import Parts, parts_of
 from mlsysim_opt.optimize.coupled.outcome import EXACT, Found, Options, added_up
 from mlsysim_opt.optimize.coupled.program import Array, LinearProgram
@@ -250,8 +250,8 @@ class _Search:
             ends.append(row)
             if not any(item.count for item in row):
                 return None
-        best = min((int(item.totals[-1].min()), at) for at, item in enumerate(ends[-1]) if item.count)
-        return best[0], list(self._columns(ends, best[1]))
+        cost, at = min((int(item.totals[-1].min()), at) for at, item in enumerate(ends[-1]) if item.count)
+        return cost, list(columns_of(self.parts, ends, at, int(np.argmin(ends[-1][at].totals[-1]))))
 
     def _reached(self, before: Sequence[Labels] | None, stage: int, at: int) -> Labels:
         """Return labels at the beginning of a stage in a layout: those of the stage before, changed."""
@@ -302,18 +302,6 @@ class _Search:
         if watch is not None and watch(Standing(seconds, None, bound if math.isfinite(bound) else None, self.labels)):
             self.pressed.append(True)
         return bool(self.pressed) or (limit is not None and seconds > limit / 2)
-
-    def _columns(self, ends: list[list[Labels]], layout: int) -> Iterator[int]:
-        """Yield the columns of the best chain, from its end."""
-        label = int(np.argmin(ends[-1][layout].totals[-1]))
-        for stage in range(self.stages - 1, -1, -1):
-            row = ends[stage][layout]
-            yield int(self.parts.picks[stage][row.pick[label]])
-            before = int(row.layout[label])
-            label = int(row.label[label])
-            if stage:
-                yield int(self.parts.changes[stage - 1, before, layout])
-            layout = before
 
     # answers ----------------------------------------------------------------------------------------------------------
     def _none(self) -> Found:

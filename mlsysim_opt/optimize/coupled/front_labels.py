@@ -17,7 +17,7 @@ import numpy as np
 
 from mlsysim_opt.optimize.coupled.chain import ROOM, Taken
 from mlsysim_opt.optimize.coupled.front_program import ProgramPlans, Sum
-from mlsysim_opt.optimize.coupled.labels import Labels, unbeaten
+from mlsysim_opt.optimize.coupled.labels import Labels, columns_of, unbeaten
 from mlsysim_opt.optimize.coupled.links import Limit, Needs, Parts, parts_of
 from mlsysim_opt.optimize.coupled.outcome import Found, added_up
 from mlsysim_opt.optimize.coupled.program import Array
@@ -121,7 +121,7 @@ class _Search:
             return
         totals = np.concatenate([self._values(item) for item in ends[-1]], axis=1)
         for place in unbeaten(totals).tolist():
-            yield list(self._columns(ends, *found[place]))
+            yield list(columns_of(self.parts, ends, *found[place]))
 
     def _values(self, labels: Labels) -> Array:
         """Return the objectives of whole chains."""
@@ -203,14 +203,3 @@ class _Search:
         limit = self.halt.time_limit
         self.halt.watch(Standing(self.halt.seconds, None, None, self.labels))
         return bool(self.halt.pressed) or (limit is not None and self.halt.seconds > limit / 2)
-
-    def _columns(self, ends: Sequence[Sequence[Labels]], layout: int, label: int) -> Iterator[int]:
-        """Yield the columns of a chain, from its end."""
-        for stage in range(self.stages - 1, -1, -1):
-            row = ends[stage][layout]
-            yield int(self.parts.picks[stage][row.pick[label]])
-            before = int(row.layout[label])
-            label = int(row.label[label])
-            if stage:
-                yield int(self.parts.changes[stage - 1, before, layout])
-            layout = before

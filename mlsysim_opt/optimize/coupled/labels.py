@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from mlsysim_opt.optimize.coupled.links import Parts
 from mlsysim_opt.optimize.coupled.program import Array
 
 FEW = 4096
@@ -52,6 +53,21 @@ class Labels:
             np.concatenate([item.label for item in parts]),
             np.concatenate([item.pick for item in parts]),
         )
+
+
+def columns_of(parts: Parts, ends: Sequence[Sequence[Labels]], layout: int, label: int) -> Iterator[int]:
+    """Yield the columns of the chain that a label ends, from its end.
+
+    Args:
+        ends: the labels behind each stage, by layout.
+    """
+    for stage in range(len(ends) - 1, -1, -1):
+        row = ends[stage][layout]
+        yield int(parts.picks[stage][row.pick[label]])
+        before, label = int(row.layout[label]), int(row.label[label])
+        if stage:
+            yield int(parts.changes[stage - 1, before, layout])
+        layout = before
 
 
 def unbeaten(totals: Array) -> Array:
