@@ -318,19 +318,18 @@ def test_doctor_says_when_nothing_can_be_written(ask: Ask, monkeypatch: pytest.M
 
 
 def test_starting_costs_little(run_python: Callable[..., subprocess.CompletedProcess[str]]) -> None:
+    # what is loaded, whatever machine that is on: the parser of commands is some 150 modules, and its help 150 more
     code = """
-import sys, time
-start = time.process_time()
+import sys
 from mlsysim_opt.cli import main
 status = main([{argument!r}])
-spent = time.process_time() - start
 heavy = {{"numpy", "pint", "pydantic", "pyomo", "highspy", "ortools", "yaml"}} & set(sys.modules)
 assert status == 0 and not heavy, (status, heavy)
-print("\\n", spent)
+print("\\n", len(sys.modules))
 """
-    for argument in ("--help", "--version"):
-        best = min(float(run_python(code.format(argument=argument)).stdout.split()[-1]) for _ in range(3))
-        assert best < 0.3, (argument, best)
+    for argument, most in (("--help", 400), ("--version", 220)):
+        loaded = int(run_python(code.format(argument=argument)).stdout.split()[-1])
+        assert loaded < most, (argument, loaded)
 
 
 def test_json_is_one_object(program: Program) -> None:
