@@ -2,14 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from typing import TypeVar
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
+from typing import Any, Protocol, TypeVar
 
-from mlsysim_opt.cli.output import LIMIT_WITH_DESIGN, Screen
+from mlsysim_opt.cli.output import LIMIT_WITH_DESIGN, Answer, Screen
 from mlsysim_opt.errors import LimitReachedError, MlsysimError
 
+
+class Beside(Protocol):
+    """What was found for one question beside."""
+
+    @property
+    def status(self) -> int:
+        """The exit status."""
+        ...
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return it as JSON data."""
+        ...
+
+
 Asked = TypeVar("Asked")
-Found = TypeVar("Found")
+Found = TypeVar("Found", bound=Beside)
 
 
 def in_turn(
@@ -25,6 +40,18 @@ def in_turn(
         except KeyboardInterrupt:
             pressed = True
             yield failed(item, None)
+
+
+def with_found(answer: Answer, name: str, found: Sequence[Found], show: Callable[[Screen, Found], None]) -> Answer:
+    """Return an answer with what was found beside it, under a name in its data and after it on the screen."""
+    data = {**answer.data, name: [item.as_dict() for item in found]}
+
+    def show_all(screen: Screen) -> None:
+        answer.show(screen)
+        for item in found:
+            show(screen, item)
+
+    return replace(answer, data=data, show=show_all, status=answer.status or max(item.status for item in found))
 
 
 def status_of(error: MlsysimError | None) -> int:

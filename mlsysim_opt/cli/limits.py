@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from mlsysim_opt.cli.beside import in_turn, show_failed, status_of
+from mlsysim_opt.cli.beside import in_turn, show_failed, status_of, with_found
 from mlsysim_opt.cli.output import Answer, Screen
 from mlsysim_opt.errors import MlsysimError
 
@@ -103,14 +103,7 @@ def beside(
         return Found(item, first.marginal(item.constraint, item.limits, time_limit=time_limit))
 
     found = list(in_turn(asked, ask, lambda item, error: Found(item, error=error)))
-    data = {**answer.data, "marginals": [item.as_dict() for item in found]}
-
-    def show(screen: Screen) -> None:
-        answer.show(screen)
-        for item in found:
-            _show(screen, item)
-
-    return replace(answer, data=data, show=show, status=answer.status or max(item.status for item in found))
+    return with_found(answer, "marginals", found, _show)
 
 
 def _show(screen: Screen, found: Found) -> None:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from mlsysim_opt.cli import arguments
-from mlsysim_opt.cli.beside import in_turn, show_failed, status_of
+from mlsysim_opt.cli.beside import in_turn, show_failed, status_of, with_found
 from mlsysim_opt.cli.output import LIMIT_WITH_DESIGN, Answer, Screen
 from mlsysim_opt.cli.plan_solution import MOST
 from mlsysim_opt.errors import InfeasibleError, MlsysimError, UsageError
@@ -149,14 +149,7 @@ def beside(answer: Answer, first: Solution | PlanSolution, asked: Sequence[Other
     if not asked:
         return answer
     found = list(_answers(first, asked, **settings))
-    data = {**answer.data, "what_if": [item.as_dict() for item in found]}
-
-    def show(screen: Screen) -> None:
-        answer.show(screen)
-        for item in found:
-            _show(screen, item)
-
-    return replace(answer, data=data, show=show, status=answer.status or max(item.status for item in found))
+    return with_found(answer, "what_if", found, _show)
 
 
 def _answers(
