@@ -38,8 +38,8 @@ LONG = 10_000
 SPARSIFY = 1 << 14
 """HiGHS's bit for the rule of its presolve that adds equations to other rows: with flows, it lost the only plans."""
 PROBING, ENUMERATION = 1 << 15, 1 << 16
-"""HiGHS's bits for two more rules. They look at no clock, and at no Ctrl-C, while they merge cliques. The second one may
-leave a plan that breaks its rows, which HiGHS sees and gives up on; without it, one front lost a point."""
+"""HiGHS's bits for two more rules. They look at no clock, and at no Ctrl-C, while they merge cliques. The second one
+may leave a plan that breaks its rows, which HiGHS sees and gives up on; without it, one front lost a point."""
 CROWDED = 50_000, 8
 """Entries, and entries of a column, from which they take longer than they save: jobs that hold a place for hours."""
 BEYOND = 1e30
