@@ -211,9 +211,20 @@ class HighsProgram:
         with self._watched(watch) as pressed:
             self._pressed = pressed
             result = self._once(whole)
+            if result.stop == "infeasible" and not pressed and len(self.program.value) < LONG:
+                result = self._without_presolve(whole)
             if result.stop == "infeasible" and not pressed:
                 result = self._confirmed(result, whole)
         return replace(result, stop="interrupted") if pressed else result
+
+    def _without_presolve(self, whole: bool) -> Result:
+        """Return what one more run finds, without what may have lost the only plans."""
+        self._highs.clearSolver()
+        self._set(presolve="off")
+        try:
+            return self._once(whole)
+        finally:
+            self._set(**USUAL)
 
     def _confirmed(self, result: Result, whole: bool) -> Result:
         """Return an outcome without plans if it is no matter of rounding; see `rounding`."""
