@@ -10,7 +10,7 @@ from mlsysim_opt.cli.output import LIMIT_WITH_DESIGN, Answer, Screen
 from mlsysim_opt.errors import LimitReachedError, MlsysimError
 
 
-class Beside(Protocol):
+class Reported(Protocol):
     """What was found for one question beside."""
 
     @property
@@ -24,7 +24,7 @@ class Beside(Protocol):
 
 
 Asked = TypeVar("Asked")
-Found = TypeVar("Found", bound=Beside)
+Found = TypeVar("Found", bound=Reported)
 
 
 def in_turn(

@@ -88,15 +88,14 @@ def _rounded(value: float, toward: int, digits: int) -> float:
     if not math.isfinite(value) or value == 0:
         return value
     first = math.floor(math.log10(abs(value)))
-    place = Decimal(1).scaleb(min(first - digits + 1, 0) if first >= DIGITS - 1 else first - digits + 1)
+    last = first - digits + 1
+    place = Decimal(1).scaleb(min(last, 0) if first >= DIGITS - 1 else last)
     with localcontext(prec=800):
         exact = Decimal(value)
         nearest = float(exact.quantize(place, ROUND_HALF_EVEN))
-        return (
-            nearest
-            if same(nearest, value)
-            else float(exact.quantize(place, ROUND_CEILING if toward > 0 else ROUND_FLOOR))
-        )
+        if same(nearest, value):
+            return nearest
+        return float(exact.quantize(place, ROUND_CEILING if toward > 0 else ROUND_FLOOR))
 
 
 def instead(after: Value, before: Value, toward: int) -> str:

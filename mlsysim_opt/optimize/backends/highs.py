@@ -322,8 +322,10 @@ class HighsProgram:
 
     def _ran(self, whole: bool) -> Any:
         """Run HiGHS, aside where it may be deaf for long; return its status, None where it was left."""
-        if self._gone is not None or not whole or len(self.program.value) < LONG:
-            return None if self._gone is not None else self._highs.run()
+        if self._gone is not None:
+            return None
+        if not whole or len(self.program.value) < LONG:
+            return self._highs.run()
         self._aside, pressed, run = Aside(), self._pressed, self._highs.run
         statuses: list[Any] = []
         try:
