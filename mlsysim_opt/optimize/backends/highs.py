@@ -121,17 +121,12 @@ class HighsProgram:
 
     def _pass(self) -> None:
         item, highspy = self._scaling.program, self._highspy
-        lp = highspy.HighsLp()
-        lp.num_col_, lp.num_row_ = item.columns, item.rows
-        lp.col_cost_ = item.cost
-        lp.col_lower_, lp.col_upper_ = item.low, item.high
-        lp.row_lower_, lp.row_upper_ = item.row_low, item.row_high
-        lp.a_matrix_.format_ = highspy.MatrixFormat.kColwise
-        lp.a_matrix_.start_, lp.a_matrix_.index_, lp.a_matrix_.value_ = item.start, item.index, item.value
-        if item.whole.any():
-            kinds = (highspy.HighsVarType.kContinuous, highspy.HighsVarType.kInteger)
-            lp.integrality_ = [kinds[int(flag)] for flag in item.whole]
-        status = self._highs.passModel(lp)
+        status = self._highs.passModel(  # as arrays: an attribute of HighsLp is copied number by number
+            item.columns, item.rows, len(item.value),
+            int(highspy.MatrixFormat.kColwise), int(highspy.ObjSense.kMinimize), 0.0,
+            item.cost, item.low, item.high, item.row_low, item.row_high,
+            item.start, item.index, item.value, item.whole.astype(np.int32),
+        )  # fmt: skip
         if status == highspy.HighsStatus.kError:
             raise MlsysimError("HiGHS rejects the program")
 
