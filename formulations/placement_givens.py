@@ -186,13 +186,10 @@ class ByRegion(Series):
         if not isinstance(value, Mapping) or set(value) == {"values", "unit"}:
             return super().check(value)
         found: dict[str, Any] = {}
-        accelerator = Given(self.name, kind="accelerator")
-        region = Given(self.name, kind="datacenter")
+        kinds = ("accelerator", "datacenter") if self.by_accelerator else ("datacenter",)
+        named = Given(self.name, kind=kinds[0], also=kinds[1:])
         for name, item in value.items():
-            try:
-                entry = accelerator.check(name) if self.by_accelerator else region.check(name)
-            except InputError:
-                entry = region.check(name)
+            entry = named.check(name)
             if entry.kind == "accelerator":
                 found[entry.name] = self.check(item)
             else:

@@ -58,8 +58,9 @@ def serving_of(plan: Plan) -> Serving:
             try:
                 ways = _serving(plan, item, accelerator, promised)
                 kept = np.zeros((len(ways.labels), len(plan.regions)), dtype=bool)
-                for place, trip in zip(where, trips, strict=True):
-                    kept[:, place] = ways.keep(promised, trip)
+                for trip in set(trips):
+                    there = where[np.equal(trips, trip)]
+                    kept[:, there] = ways.keep(promised, trip)[:, None]
                 if not kept.any():
                     raise _broken(item["name"], accelerator.name, ways, promised, min(trips))
             except MlsysimError as error:

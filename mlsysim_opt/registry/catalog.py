@@ -115,6 +115,14 @@ class _Index:
     by_fold: dict[str, str] = field(default_factory=dict)
     collisions: list[Collision] = field(default_factory=list)
 
+    @functools.cached_property
+    def by_bare(self) -> dict[str, set[str]]:
+        """What names may mean that have no separators, once all layers are in."""
+        found: dict[str, set[str]] = {}
+        for key, target in self.by_fold.items():
+            found.setdefault(key.replace("_", ""), set()).add(target)
+        return found
+
 
 class Catalog:
     """Entries of several layers of files; a later layer may add entries and replace those of an earlier one.
@@ -227,9 +235,8 @@ class Catalog:
         folded = fold(name)
         if folded in index.by_fold:
             return index.by_fold[folded]
-        bare = folded.replace("_", "")
-        close = {target for key, target in index.by_fold.items() if key.replace("_", "") == bare}
-        return close.pop() if len(close) == 1 else None
+        close = index.by_bare.get(folded.replace("_", ""), ())
+        return next(iter(close)) if len(close) == 1 else None
 
     def _index(self, kind: Kind) -> _Index:
         index = self._indexes.get(kind.name)

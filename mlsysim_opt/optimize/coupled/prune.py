@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from mlsysim_opt.algebra.evaluate import Projection, project
 from mlsysim_opt.optimize.coupled.program import Array, LinearProgram
 
 WORK = 1_000_000_000
@@ -42,10 +43,10 @@ def undominated(program: LinearProgram, criteria: Sequence[Array] = ()) -> Array
     for count in np.unique(counts):
         mine = candidates[counts == count]
         at = program.start[mine][:, None] + np.arange(count)
-        rows = program.index[at]
-        order = np.argsort(rows, axis=1, kind="stable")
-        rows = np.take_along_axis(rows, order, axis=1)
-        values = np.take_along_axis(program.value[at], order, axis=1)
+        rows, values = program.index[at], program.value[at]
+        if np.any(rows[:, 1:] < rows[:, :-1]):
+            order = np.argsort(rows, axis=1, kind="stable")
+            rows, values = (np.take_along_axis(item, order, axis=1) for item in (rows, values))
         # to be made small: what is limited from above as it is, from below negated, from both sides both
         parts = [program.cost[mine], *(item[mine] for item in criteria)]
         for place in range(int(count)):
@@ -54,26 +55,20 @@ def undominated(program: LinearProgram, criteria: Sequence[Array] = ()) -> Array
                 parts.append(np.where(limited, values[:, place], 0.0))
             if asked.any():
                 parts.append(np.where(asked, -values[:, place], 0.0))
-        bucket = np.stack([program.group[mine], _codes(rows), most[mine].astype(np.int64)])
-        keep[mine[_dominated(bucket, parts)]] = False
+        limits, limit = np.unique(most[mine], return_inverse=True)
+        keys = [program.group[mine] + 1, limit, *rows.T]
+        sizes = [int(program.group.max(initial=-1)) + 2, len(limits), *[program.rows] * int(count)]
+        keep[mine[_dominated(project(keys, sizes, len(mine)), parts)]] = False
     return keep
 
 
-def _codes(rows: Array) -> Array:
-    """Return a number for each line of a table that is the same for equal lines only."""
-    if not rows.shape[1]:
-        return np.zeros(len(rows), dtype=np.int64)
-    whole = np.ascontiguousarray(rows).view(np.dtype((np.void, rows.dtype.itemsize * rows.shape[1])))
-    return np.unique(whole.reshape(-1), return_inverse=True)[1].reshape(-1)
-
-
-def _dominated(bucket: Array, parts: Sequence[Array]) -> Array:
+def _dominated(bucket: Projection, parts: Sequence[Array]) -> Array:
     """Return positions of the points that another one of their bucket is at least as good as in every part."""
-    order = np.lexsort((*reversed(parts), *bucket))
-    code = np.zeros(len(order), dtype=np.int64)
-    code[1:] = np.cumsum(np.any(np.diff(bucket[:, order], axis=1) != 0, axis=0))
-    numbers = [np.ascontiguousarray(item[order]) for item in parts]
-    alive, out = np.arange(len(order)), []
+    behind = _behind_the_best(bucket, parts)
+    left = np.flatnonzero(~behind)
+    order = left[np.lexsort((*(item[left] for item in reversed(parts)), bucket.inverse[left]))]
+    code, numbers = bucket.inverse[order], [item[order] for item in parts]
+    alive, out = np.arange(len(order)), [np.flatnonzero(behind)]
     lag, work = 1, 0
     while len(alive) > lag:
         now = code[alive]
@@ -88,12 +83,25 @@ def _dominated(bucket: Array, parts: Sequence[Array]) -> Array:
             held = item[alive]
             worse = worse & (held[:-lag] <= held[lag:])
         if worse.any():
-            out.append(alive[lag:][worse])
+            out.append(order[alive[lag:][worse]])
             alive = np.delete(alive, lag + np.flatnonzero(worse))
             # what stood between a point and its neighbours is gone: the lag is not raised until nothing more falls
             continue
         lag += 1
-    return order[np.concatenate(out)] if out else np.empty(0, dtype=np.int64)
+    return np.concatenate(out)
+
+
+def _behind_the_best(bucket: Projection, parts: Sequence[Array]) -> Array:
+    """Return the points that the best one of their bucket in the first part beats: most of them, before any sort."""
+    first, of = parts[0], bucket.inverse
+    least = np.full(bucket.count, np.inf)
+    np.minimum.at(least, of, first)
+    at = np.flatnonzero(first == least[of])[::-1]  # the first of several that are as good is written last
+    best = bucket.first.copy()
+    best[of[at]] = at
+    behind = np.logical_and.reduce([item[best][of] <= item for item in parts])
+    behind[best] = False
+    return behind
 
 
 def dual_bound(program: LinearProgram, duals: Array) -> float:
