@@ -329,7 +329,7 @@ class GridLookup(Atom):
         return param.unit.dimension, False, "number"
 
     def scalar(self, *values: Any, param: Any = None) -> Any:
-        return float(param.array[tuple(int(item) for item in values)])
+        return param.array.item(*map(int, values))
 
     def array(self, *values: Any, param: Any = None) -> Any:
         return param.array[values]

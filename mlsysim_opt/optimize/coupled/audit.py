@@ -14,6 +14,7 @@ from typing import Any
 
 from mlsysim_opt.algebra.evaluate import ScalarProgram
 from mlsysim_opt.algebra.expression import Choice, Expression
+from mlsysim_opt.errors import InputError
 from mlsysim_opt.optimize.coupled.problem import Coupled, CoupledProblem, Largest
 from mlsysim_opt.optimize.coupled.totals import Family, Place, Term, Total
 from mlsysim_opt.optimize.problem import Constraint
@@ -21,7 +22,7 @@ from mlsysim_opt.optimize.problem import Constraint
 AGREEMENT = 1e-7
 """Violation of a relation, relative to what it adds up, that is rounding of continuous amounts."""
 
-Values = dict[str, Any]
+Values = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,9 @@ class Amount:
     family: Family
     at: Values
     amount: float
+
+
+ByFamily = dict[Family, list[Amount]]
 
 
 @dataclass
@@ -67,34 +71,46 @@ class Audit:
         self.slacks[name] = (max(0.0, large - small), "")
 
 
+class Numbers:
+    """Expressions by the scalar path: their values where choices have some values, each computed once."""
+
+    def __init__(self, roots: Sequence[Expression], values: Mapping[str, float]) -> None:
+        self._program = ScalarProgram(roots, values)
+        self._names = [leaf.name for leaf in self._program.leaves]
+        self._known: dict[tuple[Any, ...], Sequence[float]] = {}
+
+    def __call__(self, at: Mapping[str, Any]) -> Sequence[float]:
+        """Return the values of the expressions where choices have these values, by name.
+
+        Raises:
+            InputError: they depend on something that has no value.
+        """
+        try:
+            place = tuple([at[name] for name in self._names])
+        except KeyError as error:
+            (name,) = error.args
+            raise InputError(f"no value for {name!r}", path=name) from None
+        found = self._known.get(place)
+        if found is None:
+            found = self._known[place] = self._program.run(place)
+        return found
+
+
 class Scalars:
-    """Numbers of single tuples of a problem by the scalar path, each computed once: for one plan, or for several."""
+    """Numbers of single tuples of a problem by the scalar path: for one plan, or for several."""
 
     def __init__(self, problem: CoupledProblem) -> None:
         self.problem = problem
-        self._programs: dict[tuple[int, ...], _Known] = {}
+        self._known: dict[tuple[int, ...], Numbers] = {}
+        self._held: list[Expression] = []  # what the keys are the identities of
 
-    def __call__(self, roots: Sequence[Expression], at: Mapping[str, Any]) -> list[float]:
-        """Return the values of expressions where choices have these values."""
+    def of(self, *roots: Expression) -> Numbers:
+        """Return expressions, to be asked for their values at a tuple."""
         key = tuple(map(id, roots))
-        if key not in self._programs:
-            names = sorted({choice.name for root in roots for choice in root.choices})
-            self._programs[key] = _Known(roots, names, ScalarProgram(list(roots), self.problem.values))
-        known = self._programs[key]
-        place = tuple(at.get(name) for name in known.names)
-        if place not in known.values:
-            known.values[place] = known.program.run_named({**self.problem.values, **at})
-        return list(known.values[place])
-
-
-@dataclass(frozen=True)
-class _Known:
-    """Expressions as a program, the names of the choices that they depend on, and their values by those of these."""
-
-    roots: Sequence[Expression]  # held: the key is their identities
-    names: Sequence[str]
-    program: ScalarProgram
-    values: dict[tuple[Any, ...], Sequence[float]] = field(default_factory=dict)
+        if key not in self._known:
+            self._held.extend(roots)
+            self._known[key] = Numbers(roots, self.problem.values)
+        return self._known[key]
 
 
 class Auditor:
@@ -114,94 +130,99 @@ class Auditor:
         self.problem = problem
         self.relations = list(relations)
         self.local = list(local)
-        self._evaluated = scalars or Scalars(problem)
+        self._scalars = scalars or Scalars(problem)
 
     def run(self, amounts: Sequence[Amount], totals: Sequence[Total | Largest]) -> Audit:
         """Return what the amounts add up to, and what they violate."""
         found = Audit()
-        self._families(amounts, found)
+        by_family: ByFamily = {}
+        for item in amounts:
+            by_family.setdefault(item.family, []).append(item)
+        for family, items in by_family.items():
+            self._amounts(family, items, found)
+        for family in self.problem.families.values():
+            if family.sort == "pick":
+                self._picks(family, by_family.get(family, ()), found)
         for relation in self.relations:
-            self._relation(relation, amounts, found)
+            self._relation(relation, by_family, found)
         for total in totals:
-            row = self._largest(total, amounts) if isinstance(total, Largest) else self._sum(total, amounts)
+            row = self._largest(total, by_family) if isinstance(total, Largest) else self._sum(total, by_family)
             found.totals.append(row.value)
             found.sizes.append(row.size)
         return found
 
     # families ---------------------------------------------------------------------------------------------------------
-    def _families(self, amounts: Sequence[Amount], found: Audit) -> None:
-        picked: dict[tuple[Family, tuple[Any, ...]], float] = {}
-        for item in amounts:
-            family, name = item.family, _place(item.family.name, item.at)
+    def _amounts(self, family: Family, items: Sequence[Amount], found: Audit) -> None:
+        least, most = (None if bound is None else self._scalars.of(bound) for bound in (family.low, family.high))
+        rules = [rule for rule in self.local if rule.holds.choices <= set(family.over)]
+        if family.exists is not None:
+            rules.append(Constraint("there is no such amount", family.exists))
+        truths = self._scalars.of(*(rule.holds for rule in rules))
+        for item in items:
             found.checked += 1
             if family.whole and item.amount != round(item.amount):
-                found.failing.append(f"{name} = {item.amount} is not whole")
-            bounds = [bound for bound in (family.low, family.high) if bound is not None]
-            ends = self._evaluated(bounds, item.at) if bounds else []
+                found.failing.append(f"{_place(family.name, item.at)} = {item.amount} is not whole")
+            low = -math.inf if least is None else least(item.at)[0]
+            high = math.inf if most is None else most(item.at)[0]
             room = AGREEMENT * max(1.0, abs(item.amount))
-            low = ends.pop(0) if family.low is not None else -math.inf
-            high = ends.pop(0) if family.high is not None else math.inf
             if not low - room <= item.amount <= high + room:
-                found.failing.append(f"{name} = {item.amount} is not within {low} and {high}")
-            mine = [rule for rule in self.local if rule.holds.choices <= set(family.over)]
-            if family.exists is not None:
-                mine.append(Constraint("there is no such amount", family.exists))
-            for rule, holds in zip(mine, self._evaluated([rule.holds for rule in mine], item.at), strict=True):
-                if not holds:
-                    found.failing.append(f"{rule.name} at {name}")
-            if family.sort == "pick":
-                group = tuple(item.at[choice.name] for choice in family.group)
-                picked[family, group] = picked.get((family, group), 0.0) + item.amount
-        for family in self.problem.families.values():
-            if family.sort != "pick":
-                continue
-            assert family.picks is not None
-            for group in itertools.product(*(choice.values for choice in family.group)):
-                at = dict(zip((choice.name for choice in family.group), group, strict=True))
-                (count,) = self._evaluated([family.picks], at)
-                have = picked.get((family, group), 0.0)
-                if have != count and not (family.optional and have <= count):
-                    found.failing.append(f"{_place(family.name, at)}: {have:g} picked instead of {count:g}")
+                found.failing.append(f"{_place(family.name, item.at)} = {item.amount} is not within {low} and {high}")
+            holds = truths(item.at)
+            if not all(holds):
+                broken = (rule.name for rule, truth in zip(rules, holds, strict=True) if not truth)
+                found.failing += [f"{name} at {_place(family.name, item.at)}" for name in broken]
+
+    def _picks(self, family: Family, items: Sequence[Amount], found: Audit) -> None:
+        assert family.picks is not None
+        counts, names = self._scalars.of(family.picks), [choice.name for choice in family.group]
+        picked: dict[tuple[Any, ...], float] = {}
+        for item in items:
+            group = tuple(item.at[name] for name in names)
+            picked[group] = picked.get(group, 0.0) + item.amount
+        for group in itertools.product(*(choice.values for choice in family.group)):
+            at = dict(zip(names, group, strict=True))
+            (count,), have = counts(at), picked.get(group, 0.0)
+            if have != count and not (family.optional and have <= count):
+                found.failing.append(f"{_place(family.name, at)}: {have:g} picked instead of {count:g}")
 
     # sums -------------------------------------------------------------------------------------------------------------
-    def _sum(self, total: Total, amounts: Sequence[Amount]) -> Row:
-        parts = self._evaluated([total.offset], {})
+    def _sum(self, total: Total, by_family: ByFamily) -> Row:
+        parts = [*self._scalars.of(total.offset)({})]
         for term in total.terms:
-            parts += [
-                item.amount * self._evaluated([term.coefficient], item.at)[0]
-                for item in amounts
-                if item.family is term.family
-            ]
+            coefficient = self._scalars.of(term.coefficient)
+            parts += [item.amount * coefficient(item.at)[0] for item in by_family.get(term.family, ())]
         return Row(math.fsum(parts), math.fsum(abs(part) for part in parts))
 
-    def _largest(self, largest: Largest, amounts: Sequence[Amount]) -> Row:
-        rows = self._rows(Coupled("", largest.total <= 0, largest.each), amounts)
-        found = []
+    def _largest(self, largest: Largest, by_family: ByFamily) -> Row:
+        rows = self._rows(Coupled("", largest.total <= 0, largest.each), by_family)
+        offsets, found = self._scalars.of(largest.total.offset), []
         for place in itertools.product(*(axis.values for axis in largest.each)):
             at = dict(zip((axis.name for axis in largest.each), place, strict=True))
-            row, offset = rows.get(place, Row()), self._evaluated([largest.total.offset], at)[0]
+            row, offset = rows.get(place, Row()), offsets(at)[0]
             found.append(Row(row.value + offset, row.size + abs(offset)))
         return Row(max(row.value for row in found), max(row.size for row in found))
 
-    def _rows(self, relation: Coupled, amounts: Sequence[Amount]) -> dict[tuple[Any, ...], Row]:
+    def _rows(self, relation: Coupled, by_family: ByFamily) -> dict[tuple[Any, ...], Row]:
         rows: dict[tuple[Any, ...], Row] = {}
-        by_family: dict[Family, list[Amount]] = {}
-        for item in amounts:
-            by_family.setdefault(item.family, []).append(item)
         for term in relation.coupling.total.terms:
+            coefficient, stands = self._scalars.of(term.coefficient), _Stands(term, relation.each)
             for item in by_family.get(term.family, ()):
-                for place, at in _places(term, item, relation.each):
-                    value = item.amount * self._evaluated([term.coefficient], at)[0]
-                    row = rows.setdefault(place, Row())
+                for place, at in stands.of(item):
+                    value = item.amount * coefficient(at)[0]
+                    row = rows.get(place)
+                    if row is None:
+                        row = rows[place] = Row()
                     row.value += value
                     row.size += abs(value)
         return rows
 
-    def _relation(self, relation: Coupled, amounts: Sequence[Amount], found: Audit) -> None:
-        rows = self._rows(relation, amounts)
+    def _relation(self, relation: Coupled, by_family: ByFamily, found: Audit) -> None:
+        rows = self._rows(relation, by_family)
         names = [axis.name for axis in relation.each]
         offset = relation.coupling.total.offset
-        fixed = None if offset.choices else self._evaluated([offset], {})[0]
+        offsets = self._scalars.of(offset)
+        fixed = None if offset.choices else offsets({})[0]
+        exists = None if relation.when is None else self._scalars.of(relation.when)
         least, where = math.inf, ""
         untouched = Row()
         # where nothing stands, and nothing is enough, no row can be violated
@@ -210,10 +231,10 @@ class Auditor:
         )
         for place in _looked_at(relation, rows, everywhere=fixed is None or (relation.when is not None and not enough)):
             at = dict(zip(names, place, strict=True))
-            if relation.when is not None and not self._evaluated([relation.when], at)[0]:
+            if exists is not None and not exists(at)[0]:
                 continue
             row = rows.get(place, untouched)
-            limit = fixed if fixed is not None else self._evaluated([offset], at)[0]
+            limit = fixed if fixed is not None else offsets(at)[0]
             value = row.value + limit
             slack = {"<=": -value, ">=": value, "==": -abs(value)}[relation.coupling.relation]
             room = AGREEMENT * max(row.size, abs(limit) if math.isfinite(limit) else 0.0)
@@ -237,25 +258,27 @@ def _looked_at(
     yield from itertools.islice((place for place in every if place not in rows), 1)
 
 
-def _places(term: Term, item: Amount, each: Sequence[Choice]) -> list[tuple[tuple[Any, ...], Values]]:
-    """Return the places along the axes where an amount stands, with the values of all choices there."""
-    options: list[Sequence[Any]] = []
-    over = set(term.family.over)
-    for axis in each:
-        place = term.at.get(axis) or (Place(axis) if axis in over else None)
-        if place is None:
-            options.append(axis.values)
-            continue
-        position = place.choice.position[item.at[place.choice.name]] + place.shift
-        if place.wrap:
-            position %= len(axis.values)
-        options.append([axis.values[position]] if 0 <= position < len(axis.values) else [])
-    found = []
-    spread = [axis.name for axis in each if axis not in over]
-    for values in itertools.product(*options):
-        beside = {axis.name: value for axis, value in zip(each, values, strict=True) if axis.name in spread}
-        found.append((values, {**beside, **item.at}))
-    return found
+class _Stands:
+    """Where along some axes the amounts of a term stand."""
+
+    def __init__(self, term: Term, each: Sequence[Choice]) -> None:
+        over = set(term.family.over)
+        self._each = [(axis, term.at.get(axis) or (Place(axis) if axis in over else None)) for axis in each]
+        self._beside = [(at, axis.name) for at, axis in enumerate(each) if axis not in over]
+
+    def of(self, item: Amount) -> Iterator[tuple[tuple[Any, ...], Values]]:
+        """Yield the places of an amount, each with the values of all choices there."""
+        options: list[Sequence[Any]] = []
+        for axis, place in self._each:
+            if place is None:
+                options.append(axis.values)
+                continue
+            position = place.choice.position[item.at[place.choice.name]] + place.shift
+            if place.wrap:
+                position %= len(axis.values)
+            options.append(axis.values[position : position + 1] if position >= 0 else ())
+        for values in itertools.product(*options):
+            yield values, {**{name: values[at] for at, name in self._beside}, **item.at} if self._beside else item.at
 
 
 def _place(name: str, at: Mapping[str, Any]) -> str:

@@ -99,7 +99,7 @@ def _behind_the_best(bucket: Projection, parts: Sequence[Array]) -> Array:
     at = np.flatnonzero(first == least[of])[::-1]  # the first of several that are as good is written last
     best = bucket.first.copy()
     best[of[at]] = at
-    behind = np.logical_and.reduce([item[best][of] <= item for item in parts])
+    behind: Array = np.logical_and.reduce([item[best][of] <= item for item in parts])
     behind[best] = False
     return behind
 
