@@ -151,10 +151,11 @@ class _Metrics:
             numbers = Numbers("price", "USD/h", found)
         else:
             numbers = plan.given("price")
+        unknown = np.isnan(numbers.values).all(axis=2)
         for item in () if plan.decides else (*plan.jobs, *plan.demands):  # what is not rented may be owned
             devices = may_use(item, "accelerators", plan.accelerators)
             places = np.ix_(devices, may_use(item, "regions", plan.regions))
-            if np.isnan(numbers.values[places]).all():
+            if unknown[places].all():
                 raise MissingFieldError(
                     several([plan.regions[place].name for place in places[1].ravel()]),
                     "price",

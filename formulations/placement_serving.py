@@ -216,5 +216,5 @@ def _told(ways: ServingWays, kept: Array, sites: Sequence[str], where: Array) ->
     best = those[np.argmax((ways.rate * ways.load)[those])]
     told = f"{(ways.rate * ways.load)[best]:.4g} requests/s an accelerator ({ways.labels[best]})"
     told += f" at best, {len(those)} ways of {len(ways.labels)} kept" if len(those) > 1 else ""
-    beyond = [site for site, place in zip(sites, where, strict=True) if not kept[:, place].any()]
+    beyond = [site for site, some in zip(sites, kept.any(axis=0)[where].tolist(), strict=True) if not some]
     return told + (f"; not as promised from {several(beyond)}" if beyond else "")

@@ -287,6 +287,11 @@ class _Planned(NamedTuple):
     finished: list[int]
 
 
+def _valued(node: Expression) -> tuple[Expression, ...]:
+    """Return what an operation needs the values of, not just the positions."""
+    return () if isinstance(node, Operation) and node.atom.by_position else node.args
+
+
 class GridProgram:
     """A DAG evaluated over a space of choices.
 
@@ -311,19 +316,21 @@ class GridProgram:
         self._plans: dict[tuple[int, ...], list[_Planned]] = {}
         self._values: dict[int, Any] = {}
         self._blocked: list[Expression] = []
-        uses = Counter(id(item) for node in self._nodes for item in node.args)
+        uses = Counter(id(item) for node in self._nodes for item in _valued(node))
         needed_later = {id(root) for root in roots}
         with np.errstate(all="ignore"):
             for node in self._nodes:
-                kind = self._kinds.get(node.choices) or self._kind(node.choices)
-                key = self._keys[id(node)] = kind[0]
-                if self._is_table(node, kind[1]):
-                    self._values[id(node)] = self._compute(node, key, values)
-                else:
+                if isinstance(node, Choice) and id(node) not in uses and id(node) not in needed_later:
+                    continue  # only its positions are asked for
+                key, few = self._kinds.get(node.choices) or self._kind(node.choices)
+                self._keys[id(node)] = key
+                # what reads no values is at most as large as one choice, or as what it looks up
+                if _valued(node) and not (few and all(id(item) in self._values for item in node.args)):
                     self._blocked.append(node)
                     needed_later.update(id(item) for item in node.args)
                     continue
-                for item in node.args:
+                self._values[id(node)] = self._compute(node, key, values)
+                for item in _valued(node):
                     uses[id(item)] -= 1
                     if not uses[id(item)] and id(item) not in needed_later:
                         self._values.pop(id(item), None)
@@ -345,11 +352,6 @@ class GridProgram:
             found = project(columns, sizes, self.axes.rows, self._projections.get(part))
             self._projections[key] = found
         return found
-
-    def _is_table(self, node: Expression, few: bool) -> bool:
-        if not node.args or (isinstance(node, Operation) and node.atom.by_position):
-            return True  # at most as large as one choice
-        return few and all(id(item) in self._values for item in node.args)
 
     def _compute(self, node: Expression, key: Key, values: Mapping[str, float]) -> Any:
         if isinstance(node, Constant):
@@ -483,9 +485,7 @@ class GridProgram:
 
     def _fetch(self, rows: slice, item: int) -> Any:
         value, key = self._values[item], self._keys[item]
-        if not key:
-            return value
-        return np.take(value, self._projection(key).inverse[rows], axis=-1)
+        return np.take(value, self._projection(key).inverse[rows], axis=-1) if key else value
 
     def tables(self) -> list[np.ndarray[Any, Any]]:
         """Return the values of the roots over the whole space, of shape (rows, *dense shape)."""

@@ -829,6 +829,7 @@ JOB = {"name": "a", "designs": [design(2, 10.0, 5.0)]}
         ({"regions": ["AWS_us_east_9"], "jobs": [JOB]}, UnknownNameError, "AWS_us_east_1"),
         ({"regions": ["home"], "jobs": [JOB]}, UnknownNameError, "use_folder"),
         ({"accelerators": [7], "jobs": [JOB]}, InputError, "expected an accelerator"),
+        ({"jobs": [JOB], "price": {"H10O": "2 USD/h"}}, UnknownNameError, "'H100'"),  # a region is not all it may be
         ({}, InputError, "nothing to place"),
         ({"jobs": [JOB]}, InputError, "price"),
         ({"jobs": [{**JOB, "deadline": "9 h"}], "price": "2 USD/h"}, InfeasibleError, "no|infeasible|deadline"),

@@ -85,13 +85,14 @@ class Parts:
 
     def _coefficients(self, total: Total, family: Family, columns: Columns, axis: Any) -> Array:
         """Return what one unit of a family takes of a sum, (tuples, places) or, where steady, (tuples, 1)."""
-        found: Array = np.zeros((columns.count, 1))
+        found: Array | None = None
         for term in total.terms:
             if term.family is family:
                 depends = (axis,) if axis is not None and axis in term.coefficient.choices else ()
                 (values,) = columns.evaluate([term.coefficient], self.problem.values, depends)
-                found = found + _by_tuple(values, columns, float)
-        return found
+                part = _by_tuple(values, columns, float)
+                found = part if found is None else found + part
+        return np.zeros((columns.count, 1)) if found is None else found
 
     def _oracle(self, block: Schedule | Shares) -> ScheduleOracle | ShareOracle:
         axis, local = block.axis, self.task.local

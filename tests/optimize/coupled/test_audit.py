@@ -125,3 +125,11 @@ def test_slacks_are_told_with_their_place() -> None:
     assert slack["room"].slack.value == 0
     assert slack["room"].place.startswith("site=")
     assert slack["work >= 6"].given_by_user
+
+
+def test_a_metric_of_a_number_that_has_no_value_is_refused() -> None:
+    problem = plan()
+    _, size, _ = problem.families["run"].over
+    problem.measure("odd", problem.families["servers"] * 1 + size)  # of which size?
+    with pytest.raises(InputError, match="no value for 'size'"):
+        optimize(problem, objective="min_cost", constraints=["work >= 6"])

@@ -87,6 +87,40 @@ def test_the_best_plan_is_left_when_dominated_columns_are_gone(seed: int) -> Non
             assert min((float(cost @ x) for x in left), default=math.inf) == best
 
 
+@pytest.mark.parametrize("seed", range(20))
+def test_what_is_left_is_what_no_other_column_beats(seed: int) -> None:
+    # One pick of many columns under one limited row and one that is asked for, numbers drawn so that many are equal: a
+    # column falls where another one costs no more, takes no more of the first and gives no less of the second; of equal
+    # ones the first is left. Some stand in the rows in reverse order, some in one of them only.
+    dice = np.random.default_rng(seed)
+    count = 60
+    cost, takes, gives = (dice.integers(1, 5, count).astype(float) for _ in range(3))
+    only = dice.uniform(size=count) < 0.3
+    gives[only] = 0.0
+    entries = [
+        (row, column, value)
+        for column in range(count)
+        for row, value in ([(0, takes[column]), (1, gives[column])] if column % 2 else
+                           [(1, gives[column]), (0, takes[column])])
+        if value
+    ]  # fmt: skip
+    row, column, value = (np.array(item) for item in zip(*entries, strict=True))
+    group = np.zeros(count, dtype=np.int64)
+    item = LinearProgram.of(
+        Triplets(row, column, value.astype(float)), cost=cost, low=np.zeros(count), high=np.ones(count),
+        whole=np.ones(count, dtype=bool), row_low=np.array([-math.inf, 3.0]), row_high=np.array([9.0, math.inf]),
+        group=(group, np.ones(1), np.ones(1)),
+    )  # fmt: skip
+
+    def beats(one: int, other: int) -> bool:
+        points = [(cost[at], takes[at], -gives[at]) for at in (one, other)]
+        worse = only[one] == only[other] and all(a <= b for a, b in zip(*points, strict=True))
+        return bool(worse and (points[0] != points[1] or one < other))
+
+    left = [at for at in range(count) if not any(beats(other, at) for other in range(count) if other != at)]
+    assert np.flatnonzero(undominated(item)).tolist() == left
+
+
 def test_pruning_does_leave_something_out() -> None:
     # Otherwise the test above would show nothing.
     counts = [int(np.count_nonzero(~undominated(program(np.random.default_rng(1000 + seed))))) for seed in SEEDS]
