@@ -187,9 +187,8 @@ class Bills:
 
 @lru_cache(maxsize=256)
 def _price_hint(catalog: Catalog, wanted: frozenset[str]) -> str:
-    found = (catalog.find("price", name) for name in catalog.names("price"))
-    rents = (item for item in found if item.accelerator is not None and item.plan != "purchase")
-    names = sorted(item.name for item in rents if item.accelerator.name in wanted)
+    found = catalog.naming("price", "accelerator", wanted)
+    names = sorted(item.name for item in found if item.plan != "purchase")
     more = f" and {len(names) - SHOWN_PRICES} more" if len(names) > SHOWN_PRICES else ""
     known = ", ".join(names[:SHOWN_PRICES]) + more if names else "none for this accelerator"
     return f"give price, such as '2.50 USD/h' per accelerator (catalog prices: {known})"

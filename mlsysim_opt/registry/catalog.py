@@ -7,6 +7,7 @@ import functools
 import os
 import threading
 import warnings
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from importlib.resources import files
 from importlib.resources.abc import Traversable
@@ -180,6 +181,19 @@ class Catalog:
         """Return the names of all entries of a kind (of one group), in the order of the files."""
         places = self._index(kind_of(kind)).places
         return [name for name, file in places.items() if group in (None, file.entries[name].get("group"))]
+
+    def naming(self, kind: str, field: str, names: Iterable[str]) -> tuple[Entry, ...]:
+        """Return the entries of a kind of which a field refers to one of some entries; no other is checked.
+
+        Args:
+            field: a field of the kind, named like the kind that it refers to. names: the entries, as they are stored.
+        """
+        found, wanted = [], set(names)
+        for name, file in self._index(kind_of(kind)).places.items():
+            other = file.entries[name].get(field)
+            if isinstance(other, str) and self.lookup(field, other) in wanted:
+                found.append(self.find(kind, name))
+        return tuple(found)
 
     def groups(self, kind: str) -> list[str]:
         """Return the groups (sub-namespaces) that entries of a kind stand in."""

@@ -33,6 +33,8 @@ _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _NULL = {"", "~", "null", "Null", "NULL"}
 _TRUE = {"true", "True", "TRUE"}
 _FALSE = {"false", "False", "FALSE"}
+_NUMERIC = frozenset("+-.0123456789")
+"""What a number begins with."""
 _INT = re.compile(r"[-+]?[0-9]+")
 _RADIX = re.compile(r"0o[0-7]+|0x[0-9a-fA-F]+")
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
@@ -193,22 +195,20 @@ class _Builder:
         return Document(self.roots[0], self.label, self.values, self.keys)
 
     def _take(self, event: Any) -> None:
-        place = (event.start_mark.line + 1, event.start_mark.column + 1)
-        if isinstance(event, yaml.AliasEvent):
-            raise self._fault(f"alias *{event.anchor} is not allowed", place, "write the value out")
-        if isinstance(event, yaml.DocumentStartEvent):
-            if self.roots:
-                raise self._fault("holds more than one document", place, "one document a file; remove '---'")
-        elif isinstance(event, yaml.NodeEvent):
+        mark = event.start_mark
+        place = (mark.line + 1, mark.column + 1)
+        if isinstance(event, yaml.ScalarEvent):  # most events are scalars
             self._check_node(event, place)
-            if isinstance(event, yaml.ScalarEvent):
-                self._scalar(event, place)
-            elif isinstance(event, yaml.MappingStartEvent):
-                self._open({}, place)
-            else:
-                self._open([], place)
-        elif isinstance(event, yaml.MappingEndEvent | yaml.SequenceEndEvent):
+            self._scalar(event, place)
+        elif isinstance(event, yaml.CollectionEndEvent):
             self.stack.pop()
+        elif isinstance(event, yaml.CollectionStartEvent):
+            self._check_node(event, place)
+            self._open({} if isinstance(event, yaml.MappingStartEvent) else [], place)
+        elif isinstance(event, yaml.AliasEvent):
+            raise self._fault(f"alias *{event.anchor} is not allowed", place, "write the value out")
+        elif isinstance(event, yaml.DocumentStartEvent) and self.roots:
+            raise self._fault("holds more than one document", place, "one document a file; remove '---'")
 
     def _check_node(self, event: Any, place: Place) -> None:
         if event.anchor is not None:
@@ -263,6 +263,8 @@ class _Builder:
             return None
         if text in _TRUE or text in _FALSE:
             return text in _TRUE
+        if text[0] not in _NUMERIC:
+            return text
         if _INT.fullmatch(text) or _FLOAT.fullmatch(text) or _RADIX.fullmatch(text):
             if len(text) > MAX_DIGITS:
                 raise self._fault(f"a number of {len(text)} characters is not sensible", place)
