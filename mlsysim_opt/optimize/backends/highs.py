@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from importlib.metadata import version
@@ -42,6 +42,12 @@ PROBING, ENUMERATION = 1 << 15, 1 << 16
 may leave a plan that breaks its rows, which HiGHS sees and gives up on; without it, one front lost a point."""
 CROWDED = 50_000, 8
 """Entries, and entries of a column, from which they take longer than they save: jobs that hold a place for hours."""
+RESTARTS = ("mip_allow_restart",)
+"""HiGHS begins again once much is fixed, which costs more than it saves where columns are few."""
+LONG_SEARCHES = (
+    *RESTARTS, "mip_heuristic_run_feasibility_jump", "mip_heuristic_run_rens", "mip_heuristic_run_rins",
+)  # fmt: skip
+"""What HiGHS does before and beside its tree, which pays in long searches: of a few nodes it is most of the work."""
 BEYOND = 1e30
 """HiGHS has no finite number of this size; it stands for none."""
 
@@ -170,16 +176,16 @@ class HighsProgram:
         start: Array | None = None,
         watch: Watch | None = None,
         cutoff: float | None = None,
-        restarts: bool = True,
+        without: Sequence[str] = (),
     ) -> Result:
         """Return the best of the program.
 
         Args:
             gap: stop when the incumbent is known to be within this share of the best. start: amounts to begin with.
             watch: called with the progress now and then. cutoff: plans of at least this value are of no interest.
-            restarts: whether to begin again once much is fixed, which costs more than it saves where columns are few.
+            without: which of `LONG_SEARCHES` to leave out.
         """
-        self._set(mip_rel_gap=gap, mip_abs_gap=0.0, mip_allow_restart=restarts)
+        self._set(mip_rel_gap=gap, mip_abs_gap=0.0, **{name: name not in without for name in LONG_SEARCHES})
         if cutoff is not None and math.isfinite(cutoff):
             self._set(objective_bound=(cutoff - self.program.offset) / self._scaling.cost)
         known = None if start is None else float(self._costs @ start) + self.program.offset

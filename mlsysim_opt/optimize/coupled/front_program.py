@@ -81,6 +81,7 @@ class ProgramPlans:
         self.at = 0  # the objective that is looked for
         self.resolution: dict[int, float] = {}
         self._near: dict[int, float] = {}
+        self._likely: dict[int, Array] = {}
         problem = task.problem
         objectives = [task.objective, *task.then]
         others = [linear_objective(problem, item.cost) for item in objectives[1:]]
@@ -211,11 +212,16 @@ class ProgramPlans:
         self.solves += 1
         near = math.inf if at is None else self._near.get(at, math.inf)
         gap = self.options.gap if at is not None else 0.0
-        options = replace(left(self.options, self.began), prune=False, start=start, first=FIRST, near=near, gap=gap)
+        likely = None if at is None else self._likely.get(at)
+        options = replace(
+            left(self.options, self.began), prune=False, start=start, first=FIRST, near=near, likely=likely, gap=gap
+        )
         found = self.engine.solve(program, options)
         relaxed = found.details.get("relaxation", -math.inf)
         if at is not None and found.value is not None and math.isfinite(relaxed):
             self._near[at] = NEAR * max(0.0, found.value - relaxed)
+        if at is not None and found.near is not None:
+            self._likely[at] = found.near
         return found
 
     # plans ------------------------------------------------------------------------------------------------------------

@@ -69,7 +69,7 @@ class Options:
         watch: called with the progress. start: amounts of a known plan. criteria: further costs that pruning respects.
         first: how many columns are first branched over, where there are more than three times as many (several like
             programs, one after the other, are worth that; None: only large programs are). near: so far above the
-            relaxation the answer is thought to be, by programs like it.
+            relaxation the answer is thought to be, by programs like it. likely: a mask of columns that mattered to one.
     """
 
     gap: float = 0.0
@@ -80,6 +80,7 @@ class Options:
     criteria: Sequence[Array] = ()
     first: int | None = None
     near: float = math.inf
+    likely: Array | None = None
 
 
 class ProgramBackend(Protocol):

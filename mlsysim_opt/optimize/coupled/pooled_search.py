@@ -14,7 +14,7 @@ from itertools import combinations
 
 import numpy as np
 
-from mlsysim_opt.optimize.backends.highs import HighsProgram, Result
+from mlsysim_opt.optimize.backends.highs import RESTARTS, HighsProgram, Result
 from mlsysim_opt.optimize.coupled.blocks import Schedule, ScheduleOracle
 from mlsysim_opt.optimize.coupled.cores import Worker, with_cores
 from mlsysim_opt.optimize.coupled.outcome import EXACT, within
@@ -123,7 +123,7 @@ class PooledSearch(PooledBound):
             free = np.array([*(pick in mine for pick in picks), True])[pick_of] & np.isin(owner, [-1, *pair])
             x = self._begun(best, program.columns, [known[block, tuple_] for block, tuple_, _ in best.jobs])
             result = HighsProgram(program.fixed(x, ~free), size=best.value).solve(
-                gap=PAIR, time_limit=self._left(), start=x, watch=watch, restarts=False
+                gap=PAIR, time_limit=self._left(), start=x, watch=watch, without=RESTARTS
             )
             if result.stop == "interrupted" and not ended:
                 return best, True

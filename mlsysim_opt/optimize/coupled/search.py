@@ -16,7 +16,7 @@ from functools import partial
 import numpy as np
 
 from mlsysim_opt.errors import VerificationError
-from mlsysim_opt.optimize.backends.highs import HighsProgram, Result, Stop, highs_name
+from mlsysim_opt.optimize.backends.highs import LONG_SEARCHES, HighsProgram, Result, Stop, highs_name
 from mlsysim_opt.optimize.coupled.chain import solve_chain
 from mlsysim_opt.optimize.coupled.first_plan import asks_for_one, dived_plan, greedy_plan
 from mlsysim_opt.optimize.coupled.outcome import (
@@ -76,6 +76,8 @@ class _Search:
         self.began = began
         self.start, self.stopped = part.start, False
         self.pressed = pressed  # Ctrl-C
+        # of several like programs each begins with a plan, and few of its columns are left: few nodes are expected
+        self.without = () if self.options.first is None else LONG_SEARCHES
 
     def left(self) -> float | None:
         """Return the seconds that are left."""
@@ -115,7 +117,13 @@ class _Search:
         self.part.details["relaxation"] = relaxed.bound
         if self.pressed:
             return self._interrupted(relaxed.bound)
-        result = solver.solve(gap=self.options.gap, time_limit=self.left(), start=self.start, watch=self.options.watch)
+        result = solver.solve(
+            gap=self.options.gap,
+            time_limit=self.left(),
+            start=self.start,
+            watch=self.options.watch,
+            without=self.without,
+        )
         bound = max(result.bound, relaxed.bound if relaxed.stop == "optimal" else -math.inf)
         result = self._sharpened(replace(result, bound=bound))
         try:
@@ -169,6 +177,15 @@ class _Search:
         possible = HighsProgram(free).solve(time_limit=self.left()).stop != "infeasible"
         return result if possible else replace(result, stop="infeasible", bound=math.inf)
 
+    def _first(self) -> Array:
+        """Return a mask of the columns that the relaxation begins with, beside cheap ones: of what is known."""
+        first = np.zeros(self.program.columns, dtype=bool)
+        if self.start is not None:
+            first |= self.start != 0
+        if self.options.likely is not None:
+            first |= self.options.likely[self.part.kept]
+        return first
+
     # large ------------------------------------------------------------------------------------------------------------
     def _sifted(self, first: int) -> Found:
         """Solve over few columns, more of them each time, until none that is left out can be in a better plan.
@@ -177,7 +194,7 @@ class _Search:
         """
         program, options = self.program, self.options
         with noted_interrupts(self.pressed):
-            relaxed = sift(program, self.left, self.start)
+            relaxed = sift(program, self.left, self._first())
         if self.pressed:
             return self._interrupted(-math.inf if relaxed is None else relaxed.bound)
         if relaxed is None:  # the relaxation could not be made feasible by columns: the solver sees it all
@@ -208,7 +225,7 @@ class _Search:
                 time_limit=None if left is None else left * (1.0 if last or not math.isfinite(rest) else 0.4),
                 start=None if best is None else best[part],
                 watch=options.watch,
-                restarts=options.first is None,
+                without=self.without,
             )
             nodes += result.nodes
             if result.x is not None and result.value is not None and result.value <= value:

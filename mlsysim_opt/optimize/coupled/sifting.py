@@ -46,11 +46,15 @@ class Relaxed:
     size: float
 
 
-def sift(program: LinearProgram, left: Callable[[], float | None], start: Array | None = None) -> Relaxed | None:
-    """Return the relaxation over all columns; None where it could not be made feasible."""
+def sift(program: LinearProgram, left: Callable[[], float | None], likely: Array | None = None) -> Relaxed | None:
+    """Return the relaxation over all columns; None where it could not be made feasible.
+
+    Args:
+        likely: a mask of columns to begin with, beside those that are cheap.
+    """
     working = _first_columns(program)
-    if start is not None:
-        working |= start != 0
+    if likely is not None:
+        working |= likely
     order = np.flatnonzero(working)
     units = column_units(program)
     price = float(np.max(np.abs(program.cost) * units, initial=0.0)) or 1.0
