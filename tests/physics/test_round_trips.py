@@ -85,7 +85,7 @@ class Trip:
     """One output and one number of a question."""
 
     def __init__(self, kind: type[Model], given: dict[str, Any], output: str, root: Expression, leaf: Symbol) -> None:
-        self.model, self.output, self.root, self.leaf = kind(), output, root, leaf
+        self.model, self.given, self.output, self.root, self.leaf = kind(), given, output, root, leaf
         self.values = self.model.check(**given)
         self.named = self.model.leaf_values(self.values)
         self.start = float(self.named[leaf.name])
@@ -238,7 +238,7 @@ def crossing(gap: Callable[[float], float], a: float, b: float) -> float:
 @pytest.mark.parametrize("kind", MODELS, ids=lambda kind: kind.__name__)
 def test_some_numbers_are_found_again(kind: type[Model]) -> None:
     rnd = random.Random(f"0 {kind.__name__}")
-    every = list(trips(kind))
+    every = [trip for trip in trips(kind) if "data_limit" not in trip.given]  # of repeated data, each takes a minute
     for trip in rnd.sample(every, min(len(every), 4 if kind is physics.ServingCapacityModel else 15)):
         there_and_back(trip)
 
