@@ -19,7 +19,7 @@ import numpy as np
 from mlsysim_opt.errors import InputError, MlsysimError, SolverMissingError
 from mlsysim_opt.files import written_whole
 from mlsysim_opt.optimize.backends._imports import load_highs, load_pyomo
-from mlsysim_opt.optimize.backends.highs import TOLERANCE, Result, Stop, rules_off
+from mlsysim_opt.optimize.backends.highs import LONG, TOLERANCE, Result, Stop, rules_off
 from mlsysim_opt.optimize.backends.milp import interrupts_told, one_at_a_time
 from mlsysim_opt.optimize.coupled.compile import Compiled
 from mlsysim_opt.optimize.coupled.outcome import Found, Options, finished, pruned
@@ -69,6 +69,9 @@ class PyomoBackend:
 
         def solve(scaled: LinearProgram, tolerance: float) -> tuple[Result, Array | None]:
             found = self._run(scaled, left(options, began), tolerance, pressed)
+            if self.solver == "highs" and found.stop == "infeasible" and len(scaled.value) < LONG and not pressed:
+                # its presolve may have lost the only plans
+                found = self._run(scaled, left(options, began), tolerance, pressed, presolve="off")
             return found, found.x
 
         with noted_interrupts(pressed), one_at_a_time, interrupts_told():
@@ -86,11 +89,17 @@ class PyomoBackend:
         bound = result.bound * scaling.cost + offset if np.isfinite(result.bound) else result.bound
         return finished(part, Result(result.stop, x, value, bound), self._told(), "branch and bound")
 
-    def _run(self, program: LinearProgram, options: Options, tolerance: float, pressed: list[bool]) -> Result:
-        """Return what a solver finds of a scaled program; the tolerance is for HiGHS. pressed: true once Ctrl-C was."""
+    def _run(
+        self, program: LinearProgram, options: Options, tolerance: float, pressed: list[bool], presolve: str = "choose"
+    ) -> Result:
+        """Return what a solver finds of a scaled program; the tolerance and the presolve are for HiGHS.
+
+        Args:
+            pressed: true once Ctrl-C was.
+        """
         model = model_of(program, _plain(program.columns, "x"), _plain(program.rows, "row"))
         if self.solver == "highs":
-            return self._highs(model, program, options, tolerance, pressed)
+            return self._highs(model, program, options, tolerance, pressed, presolve)
         return self._other(model, program, options)
 
     def _told(self) -> str:
@@ -98,7 +107,13 @@ class PyomoBackend:
         return f"HiGHS {version('highspy')} through {pyomo}" if self.solver == "highs" else f"{self.solver} by {pyomo}"
 
     def _highs(
-        self, model: Any, program: LinearProgram, options: Options, tolerance: float, pressed: list[bool]
+        self,
+        model: Any,
+        program: LinearProgram,
+        options: Options,
+        tolerance: float,
+        pressed: list[bool],
+        presolve: str,
     ) -> Result:
         load_highs()
         load_pyomo()
@@ -119,6 +134,7 @@ class PyomoBackend:
                 "mip_feasibility_tolerance": tolerance,
                 "primal_feasibility_tolerance": tolerance,
                 "dual_feasibility_tolerance": TOLERANCE,
+                "presolve": presolve,
                 "presolve_rule_off": rules_off(program),
             },
         )
